@@ -1,0 +1,71 @@
+"""How this provider behaves: every setting a test can change, before or while it runs."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Rotation = Literal["strict", "grace", "lax", "never"]
+
+CLIENT_ID = "client-1"
+CLIENT_SECRET = "canary-client-secret-1"
+
+
+class BadControl(Exception):
+    """A control call asked for something that does not exist."""
+
+
+@dataclass
+class Config:
+    """
+    Set by `--key NAME=VALUE`, by POST /control/config, or by `FakeProvider(..., name=value)`.
+    """
+
+    rotation: Rotation = "strict"
+    """strict: reuse revokes the family; grace: a sibling for a while; lax: old ones go on working;
+    never: one token for ever, and no refresh_token in refresh answers."""
+
+    grace_seconds: float = 30.0
+    grace_answer: Literal["sibling", "same"] = "sibling"
+    """What a consumed token gets within grace: another successor, or the first one again."""
+
+    access_lifetime: int = 3600
+    refresh_lifetime: float | None = None
+    """Seconds a refresh token lives unused; None is for ever."""
+
+    code_lifetime: float = 60.0
+    send_expires_in: bool = True
+    send_scope: bool = True
+    send_iss: bool = True
+    issue_refresh_token: bool = True
+    """False: the code exchange answers without one, as vendors do on a second consent."""
+
+    id_token_on_refresh: bool = False
+    subject: str = "account-1"
+    clients: dict[str, str | list[str] | None] = field(default_factory=lambda: {CLIENT_ID: CLIENT_SECRET})
+    """client_id: its secret, several live secrets, or None for a public client."""
+
+    redirect_uris: list[str] | None = None
+    """None accepts any; otherwise only these, compared as strings."""
+
+    scopes: list[str] | None = None
+    """What is granted, whatever was asked; None grants what was asked."""
+
+    scopes_supported: list[str] = field(
+        default_factory=lambda: ["openid", "email", "offline_access", "read", "write"]
+    )
+
+    def update(self, changes: dict[str, Any]) -> None:
+        known = {setting.name for setting in dataclasses.fields(self)}
+        if unknown := changes.keys() - known:
+            raise BadControl(f"unknown settings: {sorted(unknown)}")
+        if changes.get("rotation", self.rotation) not in get_args(Rotation):
+            raise BadControl(f"unknown rotation: {changes['rotation']}")
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+    def secrets(self, client_id: str) -> list[str]:
+        """The live secrets of a client; empty for a public one. KeyError for a stranger."""
+        secret = self.clients[client_id]
+        if secret is None:
+            return []
+        return [secret] if isinstance(secret, str) else secret

@@ -1,0 +1,180 @@
+"""`tokenvault`: the commands. Each imports what it needs when it runs, so that the small ones start fast."""
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vault.settings import BadSettings, Settings
+
+EX_CONFIG = 78  # sysexits.h: started with a configuration that cannot work
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Keeps other systems' credentials alive."""
+
+
+@main.command()
+@click.option("--path", type=click.Path(path_type=Path), default=Path(".env"), show_default=True)
+def init(path: Path) -> None:
+    """Write an environment file with a fresh ENCRYPTION_SECRET. Refuses to replace one."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        raise click.ClickException(f"{path} is there already; its secret may be the only copy") from None
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"ENCRYPTION_SECRET={secrets.token_urlsafe(48)}\n")
+    click.echo(f"{path} written. Keep a copy of its secret elsewhere: without it, nothing stored can be opened.")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+def serve(host: str, port: int) -> None:
+    """Run the API and the sweep."""
+    from jobs.process import serve as run
+
+    _run(lambda settings: run(settings, host, port))
+
+
+@main.command()
+def worker() -> None:
+    """Run the sweep alone."""
+    from jobs.process import work
+
+    _run(work)
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database up to date; make its keys where there are none yet."""
+    from vault.app import serving
+
+    async def run(settings: Settings) -> None:
+        async with serving(settings):
+            click.echo("The database is up to date.")
+
+    _run(run)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+def quickstart(host: str, port: int) -> None:
+    """Serve with a connected sandbox account, a key, and a line to try it with. Needs TOKENVAULT_SANDBOX."""
+    from jobs.process import serve as run
+    from vault.quickstart import greet
+
+    _run(lambda settings: run(settings, host, port, greet))
+
+
+@main.group()
+def callers() -> None:
+    """Programs that may call the API."""
+
+
+@callers.command("create")
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, required=True, help="May be given several times.")
+@click.option("--tenant", help="Limit to this tenant and all below it.")
+@click.option("--provider", "providers", multiple=True, help="Limit to these providers.")
+@click.option("--connection-name", "names", multiple=True, help="Limit to connections of these names.")
+@click.option("--expires-in-hours", type=click.IntRange(min=1), help="How long the key is good.")
+@click.option("--json", "as_json", is_flag=True, help='Print {"id", "name", "key"}.')
+def create_caller(
+    name: str,
+    scopes: tuple[str, ...],
+    tenant: str | None,
+    providers: tuple[str, ...],
+    names: tuple[str, ...],
+    expires_in_hours: int | None,
+    as_json: bool,
+) -> None:
+    """Make an API key called NAME. It is printed now and never again."""
+    from vault.app import beside
+    from vault.callers import OPERATOR
+
+    expires_at = None if expires_in_hours is None else datetime.now(UTC) + timedelta(hours=expires_in_hours)
+    wanted: dict[str, Any] = {
+        "name": name,
+        "scopes": list(scopes),
+        "tenant": tenant,
+        "providers": list(providers) or None,
+        "names": list(names) or None,
+        "expires_at": expires_at,
+    }
+
+    async def run(settings: Settings) -> None:
+        async with beside(settings) as vault:
+            caller, key = await vault.callers.create(OPERATOR, wanted)
+        made = {"id": caller.id, "name": caller.name, "key": key.reveal()}
+        click.echo(json.dumps(made) if as_json else f"{made['name']} ({made['id']})\n{made['key']}")
+
+    _run(run)
+
+
+@main.group()
+def connections() -> None:
+    """What is connected, and how it is."""
+
+
+@connections.command("list")
+@click.option("--tenant", help="This tenant and all below it.")
+@click.option("--status", help="Only connections with this status.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def list_connections(tenant: str | None, status: str | None, as_json: bool) -> None:
+    """List connections with status, reason and what would help. Nothing is opened for it."""
+    from vault.app import beside
+    from vault.listing import lines
+
+    async def run(settings: Settings) -> None:
+        async with beside(settings) as vault:
+            async for line in lines(vault, tenant=tenant, status=status, as_json=as_json):
+                click.echo(line)
+
+    _run(run)
+
+
+def _run(work: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Run a command's *work*; say in one line what kept it from being done."""
+    import uvloop
+
+    from vault.errors import StorageUnavailable, VaultError
+    from vault.logs import configure
+    from vault.store.database import InUse
+    from vault.unlock import CannotStart
+
+    try:
+        settings = Settings.from_env()
+        configure(settings.log_level)
+        uvloop.run(work(settings))
+    except BadSettings as error:
+        _stop(EX_CONFIG, *error.problems)
+    except CannotStart as error:
+        _stop(EX_CONFIG, str(error))
+    except InUse:
+        _stop(1, "Another `tokenvault serve` or `worker` runs on this SQLite file.")
+    except StorageUnavailable as error:
+        cause = type(error.__cause__).__name__ if error.__cause__ else "unknown"
+        _stop(1, f"The database cannot be used now ({cause}). Is DATABASE_URL right?")
+    except VaultError as error:
+        _stop(1, error.detail)
+    except KeyboardInterrupt:
+        _stop(130, "Interrupted.")
+
+
+def _stop(code: int, *sentences: str) -> None:
+    for sentence in sentences:
+        click.echo(f"tokenvault: {sentence}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Who may call what: API keys, and the limits that each one carries.
+
+    tv_<12 letters of id>_<64 hex digits of secret>_<8 hex digits of checksum>
+
+The prefix and the checksum let scanners recognise a leaked key, and let us refuse a mistyped one
+without a look into the database. What is stored is a keyed hash: 256 random bits need no slow one.
+"""
+
+import hmac
+import secrets
+import string
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from integrations.contract import Secret
+from vault.audit import Event
+from vault.errors import InsufficientScope, NotFound, Unauthenticated
+from vault.keyring import Keyring
+from vault.store import callers as store
+from vault.store import tenants
+from vault.store.database import Database
+from vault.store.writer import Transaction, Writer
+
+SCOPES = (
+    "tokens:read",
+    "connections:read",
+    "connections:write",
+    "tenants:write",
+    "clients:write",
+    "providers:write",
+    "callers:write",
+    "audit:read",
+    "admin",
+)
+_ID_ALPHABET = string.ascii_lowercase + "234567"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """A program with an API key, and what that key is limited to; None is no limit."""
+
+    id: str
+    name: str
+    tenant: str
+    scopes: frozenset[str]
+    providers: frozenset[str] | None
+    names: frozenset[str] | None
+    expires_at: datetime | None
+
+    @property
+    def actor(self) -> str:
+        return f"caller:{self.id}"
+
+    def has(self, scope: str) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+    def reaches(self, provider: str | None, name: str | None) -> bool:
+        """Say whether *provider* and *name* are within the limits; None stands for none in particular."""
+        return (provider is None or self.providers is None or provider in self.providers) and (
+            name is None or self.names is None or name in self.names
+        )
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "Caller":
+        """Return the caller in a row of the store."""
+        limits = {name: None if row[name] is None else frozenset(row[name]) for name in ("providers", "names")}
+        return cls(
+            id=row["id"],
+            name=row["name"],
+            tenant=row["tenant_id"],
+            scopes=frozenset(row["scopes"]),
+            expires_at=row["expires_at"],
+            **limits,
+        )
+
+
+def new_key() -> tuple[str, Secret]:
+    """Return a fresh caller id and its key."""
+    caller = "".join(secrets.choice(_ID_ALPHABET) for _ in range(12))
+    body = f"tv_{caller}_{secrets.token_hex(32)}"
+    return caller, Secret(f"{body}_{_checksum(body)}")
+
+
+def key_digest(keyring: Keyring, key: Secret) -> bytes:
+    """Return what is stored of *key*."""
+    return keyring.mac("caller key", key.reveal())
+
+
+class Access:
+    """Checks keys and limits, and writes down what a known caller was denied."""
+
+    def __init__(self, database: Database, writer: Writer, keyring: Keyring) -> None:
+        self._database = database
+        self._writer = writer
+        self._keyring = keyring
+
+    async def identify(self, key: str) -> Caller:
+        """Return the caller whose API key *key* is. Raises Unauthenticated, for every reason alike."""
+        caller_id = _id_of(key)
+        if caller_id is None:
+            raise Unauthenticated
+        async with self._database.read() as tx:
+            row = await store.find(tx, caller_id)
+        digest = key_digest(self._keyring, Secret(key))
+        # Compared for an unknown id too, so that the time taken tells nothing.
+        if not hmac.compare_digest(digest, row["key_digest"] if row else bytes(32)) or row is None:
+            raise Unauthenticated
+        caller = Caller.of(row)
+        if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
+            await self.denied(caller, "expired_key")
+            raise Unauthenticated
+        return caller
+
+    async def require_scope(self, caller: Caller, scope: str) -> None:
+        """Raise InsufficientScope where the key lacks *scope*."""
+        if not caller.has(scope):
+            await self.denied(caller, "insufficient_scope")
+            raise InsufficientScope(scope=scope)
+
+    async def require_reach(
+        self, caller: Caller, tenant: str, provider: str | None = None, name: str | None = None
+    ) -> list[str]:
+        """Return *tenant* and its ancestors. Raises NotFound where any of it lies outside the key's limits.
+
+        A tenant that does not exist and one that belongs to somebody else look the same.
+        """
+        async with self._database.read() as tx:
+            above = await tenants.ancestors(tx, tenant)
+        if caller.tenant in above and caller.reaches(provider, name):
+            return above
+        if above:
+            await self.denied(caller, "out_of_reach", tenant, provider, name)
+        raise NotFound
+
+    async def denied(
+        self,
+        caller: Caller,
+        reason: str,
+        tenant: str | None = None,
+        provider: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        event = Event(caller.actor, "caller.denied", reason, tenant, provider, name)
+
+        async def unit(tx: Transaction) -> None:
+            tx.record(event)
+
+        await self._writer.submit(unit)
+
+
+def exceeds(maker: Caller, *, above: Sequence[str], wanted: dict[str, Any]) -> str | None:
+    """Return what of the *wanted* key goes beyond its *maker*'s, None where nothing does.
+
+    *above* are the wanted tenant and its ancestors.
+    """
+    if maker.tenant not in above:
+        return "tenant"
+    if any(not maker.has(scope) for scope in wanted["scopes"]):
+        return "scopes"
+    for name, limit in (("providers", maker.providers), ("names", maker.names)):
+        if limit is not None and (wanted[name] is None or not limit.issuperset(wanted[name])):
+            return name
+    if maker.expires_at is not None and (wanted["expires_at"] is None or wanted["expires_at"] > maker.expires_at):
+        return "expires_at"
+    return None
+
+
+async def subtree(tx: AsyncConnection, caller: Caller, tenant: str | None) -> Any:
+    """Return a select of the tenants that a list for *caller* may cover, *tenant*'s subtree if given."""
+    if tenant is None:
+        return tenants.below(caller.tenant)
+    if caller.tenant not in await tenants.ancestors(tx, tenant):
+        raise NotFound
+    return tenants.below(tenant)
+
+
+def _id_of(key: str) -> str | None:
+    parts = key.split("_")
+    if len(key) > 128 or not key.isascii() or len(parts) != 4 or parts[0] != "tv":
+        return None
+    matches = hmac.compare_digest(parts[3], _checksum("_".join(parts[:3])))
+    return parts[1] if matches else None
+
+
+def _checksum(body: str) -> str:
+    return f"{zlib.crc32(body.encode()):08x}"

@@ -1,0 +1,143 @@
+"""The composition root: everything is built here, once, and nowhere else."""
+
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from integrations import sandbox
+from integrations.contract import Client, Provider
+from vault.access import Access
+from vault.authorize import Authorize, Tickets
+from vault.callers import Callers
+from vault.clients import Clients
+from vault.connections import Connections
+from vault.keyring import Keyring
+from vault.outbound import Outbound
+from vault.providers import Providers
+from vault.refresh import Refresher
+from vault.services import Vault
+from vault.settings import Settings
+from vault.store import leases
+from vault.store.database import Database, FileLock, prepare_file
+from vault.store.writer import Transaction, Writer
+from vault.sweep import Sweeper
+from vault.tenants import Tenants
+from vault.tokens import Tokens
+from vault.unlock import open_keyring, open_vault
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Vault]:
+    """Give the vault that `serve` and `worker` run: migrated, unlocked and alone on its SQLite file.
+
+    Raises InUse, CannotStart, StorageUnavailable; nothing is open then.
+    """
+    prepare_file(settings.database_url)
+    lock = FileLock(settings.database_url)
+    lock.acquire()
+    try:
+        database = Database(settings.database_url)
+        try:
+            keyring = await open_vault(database, settings.encryption_secret)
+        except BaseException:
+            await database.close()
+            raise
+        vault = build(settings, database, keyring)
+        try:
+            if database.on_sqlite:
+                # We hold the lock, so whoever held these leases is dead.
+                await vault.writer.submit(_void_leases)
+            if settings.sandbox:
+                await _register_sandbox(vault)
+            yield vault
+        finally:
+            await vault.close()
+    finally:
+        lock.release()
+
+
+@asynccontextmanager
+async def beside(settings: Settings) -> AsyncIterator[Vault]:
+    """Give the vault to a command that works beside a server. Raises CannotStart, StorageUnavailable."""
+    database = Database(settings.database_url)
+    try:
+        keyring = await open_keyring(database, settings.encryption_secret)
+    except BaseException:
+        await database.close()
+        raise
+    vault = build(settings, database, keyring)
+    try:
+        yield vault
+    finally:
+        await vault.close()
+
+
+def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
+    """Return the service over an open database and keyring. Starts nothing but the writer's task."""
+    jitter = secrets.SystemRandom().uniform
+    writer = Writer(database)
+    application = sandbox.application(settings.public_url, keyring.mac("sandbox")) if settings.sandbox else None
+    outbound = Outbound(
+        allow_local=settings.allow_local_providers,
+        in_process={settings.public_url: application} if application else None,
+    )
+    providers = Providers(_built_in(settings), outbound, writer, allow_local=settings.allow_local_providers)
+    access = Access(database, writer, keyring)
+    tickets = Tickets(writer, keyring, public_url=settings.public_url, lifetime=settings.ticket_lifetime)
+    speaking: dict[str, Any] = {
+        "database": database,
+        "writer": writer,
+        "keyring": keyring,
+        "outbound": outbound,
+        "providers": providers,
+        "timeout": settings.provider_timeout,
+        "jitter": jitter,
+    }
+    refresher = Refresher(
+        **speaking,
+        holder=f"{socket.gethostname()}/{secrets.token_hex(4)}",
+        lease=settings.lease,
+        concurrency=settings.provider_concurrency,
+    )
+    return Vault(
+        settings=settings,
+        database=database,
+        writer=writer,
+        keyring=keyring,
+        outbound=outbound,
+        access=access,
+        callers=Callers(database, writer, keyring, access),
+        tenants=Tenants(database, writer),
+        clients=Clients(database, writer, keyring, providers),
+        providers=providers,
+        tickets=tickets,
+        authorize=Authorize(**speaking, tickets=tickets, public_url=settings.public_url),
+        connections=Connections(**speaking),
+        refresher=refresher,
+        sweeper=Sweeper(database, refresher),
+        tokens=Tokens(
+            database=database,
+            writer=writer,
+            keyring=keyring,
+            access=access,
+            refresher=refresher,
+            tickets=tickets,
+        ),
+        sandbox=application,
+    )
+
+
+def _built_in(settings: Settings) -> dict[str, Provider]:
+    return {"sandbox": sandbox.provider(settings.public_url)} if settings.sandbox else {}
+
+
+async def _void_leases(tx: Transaction) -> None:
+    await tx.execute(leases.VOID_ALL_LEASES)
+
+
+async def _register_sandbox(vault: Vault) -> None:
+    key = vault.keyring.mac("sandbox")
+    client = Client(sandbox.CLIENT_ID, sandbox.client_secret(key))
+    await vault.clients.put("platform", "sandbox", client, "operator")

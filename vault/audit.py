@@ -1,0 +1,63 @@
+"""What is written down about who did what. The row is committed before its consequence is seen."""
+
+import json
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# The id of the HTTP request that this task works for; every answer carries it as X-Request-ID.
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+Action = Literal[
+    "token.handed_out",
+    "token.refreshed",
+    "token.refresh_failed",
+    "token.orphaned",
+    "connection.authorized",
+    "connection.connected",
+    "connection.connect_failed",
+    "connection.changed",
+    "connection.deleted",
+    "tenant.changed",
+    "tenant.deleted",
+    "client.changed",
+    "client.deleted",
+    "client.rejected",
+    "client.recovered",
+    "provider.changed",
+    "provider.deleted",
+    "caller.created",
+    "caller.deleted",
+    "caller.denied",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the audit. *actor* is `caller:ID`, `scheduler`, `person` or `operator`.
+
+    *detail* holds short facts of ours, never a value that somebody entered as a secret.
+    """
+
+    actor: str
+    action: Action
+    outcome: str = "ok"
+    tenant: str | None = None
+    provider: str | None = None
+    name: str | None = None
+    generation: int | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+    request_id: str | None = field(default_factory=request_id.get)
+
+    def columns(self) -> dict[str, Any]:
+        return {
+            "actor": self.actor,
+            "action": self.action,
+            "outcome": self.outcome,
+            "tenant": self.tenant,
+            "provider": self.provider,
+            "name": self.name,
+            "generation": self.generation,
+            "request_id": self.request_id,
+            "detail": json.dumps(self.detail, sort_keys=True),
+        }

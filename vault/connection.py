@@ -1,0 +1,183 @@
+"""A connection as it is stored, and the judgements on it that need nothing but its fields and the time.
+
+All moments are the database's: the clocks of the replicas do not matter.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from integrations.contract import TokenSet
+
+Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
+Reason = Literal[
+    "awaiting_consent", "empty",                                            # unconfigured
+    "unverified", "probe_unknown",                                          # configured
+    "transient", "rate_limited", "outcome_unknown", "client_rejected",      # degraded
+    "grant_rejected", "lost_rotation", "expired", "undecryptable",          # failed
+]  # fmt: skip
+NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "operator"]
+
+_ACTIONS: Mapping[str, NextAction] = {
+    "awaiting_consent": "connect",
+    "empty": "connect",
+    "unverified": "verify",
+    "probe_unknown": "verify",
+    "transient": "wait",
+    "rate_limited": "wait",
+    "outcome_unknown": "wait",
+    "client_rejected": "fix_client",
+    "grant_rejected": "reconnect",
+    "lost_rotation": "reconnect",
+    "expired": "reconnect",
+    "undecryptable": "operator",
+}
+
+SHORTEST_LEAD, LONGEST_LEAD = timedelta(seconds=60), timedelta(minutes=15)
+LIVING = timedelta(seconds=1)  # less than this is not worth handing out
+ASKED_RECENTLY = timedelta(minutes=1)
+
+Jitter = Callable[[float, float], float]  # uniform between two bounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenState:
+    """What the machine knows of one connection's tokens: `token_states`, less the exchange's own columns."""
+
+    status: Status
+    reason: Reason | None
+    generation: int
+    renewal: Literal["refresh_token", "none"]
+    access_expires_at: datetime | None
+    issued_lifetime: int | None  # seconds
+    refresh_expires_at: datetime | None
+    refreshed_at: datetime | None
+    verified_at: datetime | None
+    next_refresh_at: datetime | None
+    failures: int
+    first_failed_at: datetime | None
+    last_error_code: str | None
+    retry_not_before: datetime | None
+    lease_expires_at: datetime | None
+    inflight_generation: int | None
+    retake_after: datetime | None
+
+    @property
+    def next_action(self) -> NextAction:
+        return _ACTIONS[self.reason] if self.reason else "none"
+
+    @property
+    def holds_tokens(self) -> bool:
+        return self.status != "unconfigured"
+
+    def judged(self, now: datetime) -> "TokenState":
+        """Return this state as it is at *now*: what nothing can renew fails when its token ends."""
+        if self.renewal == "none" and self.holds_tokens and not self.living(now) and self.status != "failed":
+            return replace(self, status="failed", reason="expired")
+        return self
+
+    def remaining(self, now: datetime) -> timedelta:
+        """Return how long the access token still lives; a year where it never ends."""
+        return self.access_expires_at - now if self.access_expires_at else timedelta(days=365)
+
+    def living(self, now: datetime) -> bool:
+        return self.holds_tokens and self.remaining(now) >= LIVING
+
+    def fresh(self, min_ttl: timedelta, now: datetime) -> bool:
+        """Say whether the token will live long enough for a caller that wants *min_ttl*."""
+        return self.living(now) and self.remaining(now) >= effective_min_ttl(min_ttl, self.issued_lifetime)
+
+    def claimable_at(self, now: datetime) -> datetime:
+        """Return when a refresh may start, as far as this row says; *now* or earlier means at once."""
+        waits = [self.retry_not_before, self.lease_expires_at]
+        if self.inflight_generation == self.generation:
+            waits.append(self.retake_after)
+        return max([moment for moment in waits if moment], default=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """One tenant's standing access at one provider. `held_back_until` joins its provider's and client's gates."""
+
+    id: str
+    tenant: str
+    provider: str
+    name: str
+    kind: str
+    client: str | None
+    account: str | None
+    account_label: str | None
+    scopes: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    enabled: bool
+    created_at: datetime
+    state: TokenState
+    client_rejected: bool
+    client_held_until: datetime | None
+    provider_held_until: datetime | None
+    read_at: datetime
+
+    @property
+    def path(self) -> str:
+        return f"{self.tenant}/{self.provider}/{self.name}"
+
+    def held_back_until(self) -> datetime | None:
+        """Return when the provider's and the client's gates open again; None where they are open."""
+        gates = [self.provider_held_until, self.client_held_until if self.client_rejected else None]
+        return max([moment for moment in gates if moment and moment > self.read_at], default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTokens:
+    """The times of a token set, as columns."""
+
+    access_expires_at: datetime
+    issued_lifetime: int
+    refresh_expires_at: datetime | None
+    next_refresh_at: datetime
+
+
+def new_tokens(tokens: TokenSet, default_lifetime: int, issued_at: datetime, jitter: Jitter) -> NewTokens:
+    """Return the times of *tokens*, counted from when they were asked for."""
+    lifetime = default_lifetime if tokens.expires_in is None else tokens.expires_in
+    dies = None if tokens.refresh_expires_in is None else issued_at + timedelta(seconds=tokens.refresh_expires_in)
+    return NewTokens(
+        access_expires_at=issued_at + timedelta(seconds=lifetime),
+        issued_lifetime=lifetime,
+        refresh_expires_at=dies,
+        next_refresh_at=due_at(issued_at, lifetime, jitter),
+    )
+
+
+def effective_min_ttl(asked: timedelta, issued_lifetime: int | None) -> timedelta:
+    """Return what of *asked* can be given: a token is never renewed in the first half of its life for it."""
+    if issued_lifetime is None:
+        return asked
+    return min(asked, timedelta(seconds=issued_lifetime) / 2)
+
+
+def due_at(issued_at: datetime, lifetime: int, jitter: Jitter) -> datetime:
+    """Return when the sweep renews a token that lives *lifetime* seconds from *issued_at*.
+
+    The lead is a quarter of the life, from 1 to 15 minutes, at most half of it; the jitter keeps
+    tokens that were issued together from being renewed together.
+    """
+    life = timedelta(seconds=lifetime)
+    lead = min(max(life / 4, SHORTEST_LEAD), LONGEST_LEAD, life / 2)
+    return issued_at + life - lead * jitter(0.8, 1.2)
+
+
+def retry_delay(
+    *, remaining: timedelta, failures: int, asked_recently: bool, bug: bool, jitter: Jitter
+) -> timedelta:
+    """Return how long to wait after a failure that may pass.
+
+    While the token lives, tries are a third of its rest apart, so that at least three fit in. Once
+    it is dead they back off, but never beyond 20 s while somebody stands waiting.
+    """
+    if remaining > timedelta(0) and not bug:
+        return max(timedelta(seconds=5), remaining / 3)
+    backed_off = timedelta(seconds=10 * 2.0 ** min(failures - 1, 20)) * jitter(0.5, 1.5)
+    longest = timedelta(hours=6) if bug else timedelta(seconds=20) if asked_recently else timedelta(minutes=30)
+    return min(backed_off, longest)

@@ -1,0 +1,252 @@
+"""Looking at connections, changing what people may change, importing tokens, and disconnecting."""
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from integrations.contract import Client, Provider, ProviderError, Secret, TokenSet
+from vault.access import Caller, subtree
+from vault.audit import Event
+from vault.authorize import KIND
+from vault.clients import opened
+from vault.connection import Connection, Jitter
+from vault.errors import CannotOpen, Conflict, Invalid, NotFound
+from vault.grants import Received, store_grant
+from vault.keyring import Keyring
+from vault.outbound import Outbound
+from vault.providers import Providers
+from vault.sealing import Place, open_one
+from vault.store import clients, sealed, settle, tenants
+from vault.store import connections as store
+from vault.store.database import Database
+from vault.store.writer import Transaction, Writer
+
+Verdict = Literal["valid", "invalid", "unknown"]
+Revoked = Literal["not_asked", "revoked", "not_supported", "failed"]
+Path = tuple[str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What a person wants of a connection; None leaves a field as it is."""
+
+    tokens: TokenSet | None = None
+    expires_at: datetime | None = None
+    metadata: dict[str, Any] | None = None
+    enabled: bool | None = None
+    verify: bool = True
+
+
+class Connections:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        writer: Writer,
+        keyring: Keyring,
+        outbound: Outbound,
+        providers: Providers,
+        timeout: float,
+        jitter: Jitter,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._keyring = keyring
+        self._outbound = outbound
+        self._providers = providers
+        self._timeout = timeout
+        self._jitter = jitter
+
+    async def get(self, path: Path) -> Connection:
+        """Return the connection at *path*, without opening anything. Raises NotFound."""
+        async with self._database.read() as tx:
+            found = await store.find(tx, *path)
+        if found is None:
+            raise NotFound
+        return found
+
+    async def page(
+        self,
+        caller: Caller,
+        *,
+        tenant: str | None,
+        provider: str | None,
+        status: str | None,
+        expiring_within: timedelta | None,
+        after: list[str] | None,
+        limit: int,
+    ) -> list[Connection]:
+        """Return up to *limit* connections that *caller* may see, in the order of their paths."""
+        filters: dict[str, Any] = {}
+        if caller.names is not None:
+            filters["name"] = sorted(caller.names)
+        if status is not None:
+            filters["status"] = [status]
+        providers = caller.providers if provider is None else {provider} & (caller.providers or {provider})
+        if providers is not None:
+            filters["provider"] = sorted(providers)
+        async with self._database.read() as tx:
+            within = await subtree(tx, caller, tenant)
+            if expiring_within is not None:
+                filters["expiring_before"] = await store.database_time(tx) + expiring_within
+            return await store.page(tx, within, filters, after, limit)
+
+    async def put(self, actor: str, path: Path, above: list[str], change: Change) -> tuple[Connection, bool]:
+        """Store *change*, the connection too where it is new; return it and whether it is.
+
+        Imported tokens are verified first: an access token that the provider refuses is not stored.
+        """
+        verdict: Verdict = "unknown"
+        if change.tokens is not None and change.verify:
+            verdict = await self._probed(path[1], change.tokens)
+            if verdict == "invalid":
+                raise Invalid("The provider refuses this access token.", code="credentials_rejected")
+
+        async def unit(tx: Transaction) -> tuple[Connection, bool]:
+            provider = await self._providers.get(path[1], tx.connection)
+            if await tenants.find(tx.connection, path[0]) is None:
+                raise NotFound
+            connection = await store.find(tx.connection, *path)
+            new = connection is None
+            if connection is None:
+                if change.tokens is None:
+                    raise Invalid("A new connection needs credentials.", code="credentials_missing")
+                connection = await self._added(tx.connection, path)
+            await self._apply(tx, connection, provider, above, change, verdict)
+            tx.record(Event(actor, "connection.changed", "created" if new else "ok", *path))
+            changed = await store.get(tx.connection, connection.id)
+            assert changed is not None
+            return changed, new
+
+        return await self._writer.submit(unit, alone=True)
+
+    async def delete(self, actor: str, path: Path, *, revoke: bool) -> Revoked:
+        """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
+
+        async def unit(tx: Transaction) -> tuple[Provider, Client, Secret] | None:
+            connection = await store.find(tx.connection, *path)
+            if connection is None:
+                raise NotFound
+            last = await self._last_token(tx.connection, connection) if revoke else None
+            await settle.supersede(tx.connection, connection.id)
+            await store.bury(tx.connection, connection.id)
+            tx.record(Event(actor, "connection.deleted", "ok", *path))
+            return last
+
+        last = await self._writer.submit(unit, alone=True)
+        if not revoke:
+            return "not_asked"
+        return await self._revoked(last)
+
+    async def _probed(self, provider_id: str, tokens: TokenSet) -> Verdict:
+        """Ask the provider about an access token, in a way that spends nothing."""
+        async with self._database.read() as tx:
+            provider = await self._providers.get(provider_id, tx)
+        request = provider.probe_request(tokens.access_token) if tokens.access_token else None
+        if request is None:
+            return "unknown"
+        try:
+            answer = await self._outbound.send(request, deadline=time.monotonic() + self._timeout)
+        except ProviderError:
+            return "unknown"
+        if 200 <= answer.status < 300:
+            return "valid"
+        return "invalid" if answer.status in {401, 403} else "unknown"
+
+    async def _added(self, tx: AsyncConnection, path: Path) -> Connection:
+        identity = secrets.token_hex(16)
+        row = {
+            "id": identity,
+            "tenant_id": path[0],
+            "provider": path[1],
+            "name": path[2],
+            "kind": KIND,
+            "client": None,
+            "created_at": await store.database_time(tx),
+        }
+        await store.add(tx, row)
+        made = await store.get(tx, identity)
+        assert made is not None
+        return made
+
+    async def _apply(
+        self,
+        tx: Transaction,
+        connection: Connection,
+        provider: Provider,
+        above: list[str],
+        change: Change,
+        verdict: Verdict,
+    ) -> None:
+        values: dict[str, Any] = {}
+        if change.metadata is not None:
+            values["metadata"] = json.dumps(change.metadata)
+        if change.enabled is not None:
+            values["enabled"] = change.enabled
+        if values:
+            await store.edit(tx.connection, connection.id, values)
+        if change.tokens is not None:
+            client = await clients.nearest(tx.connection, above, connection.provider)
+            if client is None and change.tokens.refresh_token is not None:
+                raise Conflict("No client is registered that could use this refresh token.", code="no_client")
+            received = Received(
+                _dated(change, connection.read_at),
+                None,
+                None if client is None else client.id,
+                (),
+                0.0,
+                "verified" if verdict == "valid" else "configured",
+                None if verdict == "valid" else "probe_unknown" if change.verify else "unverified",
+            )
+            await store_grant(tx, self._keyring, connection, provider, received, self._jitter)
+
+    async def _last_token(
+        self, tx: AsyncConnection, connection: Connection
+    ) -> tuple[Provider, Client, Secret] | None:
+        """Return what a revocation needs, None where there is nothing to revoke or it does not open."""
+        values = await sealed.load(tx, "connection", connection.id)
+        row = None if connection.client is None else await clients.get(tx, connection.client)
+        field = "refresh_token" if "refresh_token" in values else "access_token"
+        if row is None or field not in values:
+            return None
+        place = Place(connection.tenant, connection.provider, "connection", connection.id)
+        try:
+            token = open_one(self._keyring, place, field, values[field])
+            return (
+                await self._providers.get(connection.provider, tx),
+                await opened(tx, self._keyring, row),
+                token,
+            )
+        except CannotOpen:
+            return None
+
+    async def _revoked(self, last: tuple[Provider, Client, Secret] | None) -> Revoked:
+        if last is None:
+            return "failed"
+        provider, client, token = last
+        request = provider.revoke_request(client, token)
+        if request is None:
+            return "not_supported"
+        try:
+            answer = await self._outbound.send(request, deadline=time.monotonic() + self._timeout)
+        except ProviderError:
+            return "failed"
+        # RFC 7009 2.2: 200 also where the token was already dead.
+        return "revoked" if answer.status == 200 else "failed"
+
+
+def _dated(change: Change, now: datetime) -> TokenSet:
+    """Return the imported tokens with the rest of their life in seconds, where it is known."""
+    assert change.tokens is not None
+    tokens = change.tokens
+    if not tokens.access_token:
+        return TokenSet(tokens.access_token, tokens.refresh_token, expires_in=0)
+    if change.expires_at is None:
+        return tokens
+    rest = max(int((change.expires_at - now).total_seconds()), 0)
+    return TokenSet(tokens.access_token, tokens.refresh_token, expires_in=rest)

@@ -1,0 +1,88 @@
+"""What a failed refresh does to its connection: the class of the failure, turned into columns."""
+
+from datetime import datetime, timedelta
+
+from integrations.contract import (
+    ClientRejected,
+    GrantRejected,
+    Misused,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+)
+from vault.connection import ASKED_RECENTLY, Jitter, retry_delay
+from vault.store.leases import Turn
+from vault.store.settle import Failed
+
+RATE_LIMIT_PAUSE = 30.0  # seconds, where the provider does not say
+GRACE_RETRY = timedelta(seconds=5)
+
+
+def aftermath(
+    error: ProviderError, turn: Turn, *, now: datetime, asked: bool, in_grace: bool, jitter: Jitter
+) -> Failed:
+    """Return how *turn* is settled after *error*.
+
+    *asked* says that a caller stands waiting, *in_grace* that the provider still takes a consumed
+    refresh token for a while, so that the only mistake is to wait too long.
+    """
+    if isinstance(error, GrantRejected):
+        # An earlier attempt on these tokens ended unknown: then it was we who lost the successor.
+        reason = "lost_rotation" if turn.uncertain else "grant_rejected"
+        return Failed(status="failed", reason=reason, failures=turn.failures + 1, error_code=error.code)
+    if isinstance(error, ClientRejected):
+        # Due at once: it is the client that waits, and whoever mends it mends all its connections.
+        return Failed(
+            status="degraded",
+            reason="client_rejected",
+            failures=turn.failures,
+            error_code=error.code,
+            next_refresh_at=now,
+        )
+    return _passing(error, turn, now, asked, in_grace, jitter)
+
+
+def pause_of_provider(error: RateLimited, now: datetime) -> datetime:
+    """Return until when the whole provider is left alone."""
+    return now + timedelta(seconds=error.retry_after or RATE_LIMIT_PAUSE)
+
+
+def _passing(
+    error: ProviderError, turn: Turn, now: datetime, asked: bool, in_grace: bool, jitter: Jitter
+) -> Failed:
+    unknown, bug = isinstance(error, OutcomeUnknown), isinstance(error, Misused)
+    living = turn.access_expires_at is not None and turn.access_expires_at > now
+    failures = turn.failures if living and not bug else turn.failures + 1
+    delay = _delay(error, turn, now, failures, asked, jitter)
+    if unknown and in_grace:
+        delay = min(delay, GRACE_RETRY)
+    retake_after = (now if in_grace else turn.retake_after) if unknown else None
+    retry_at = max(now + delay, retake_after or now)
+    return Failed(
+        status="degraded",
+        reason="rate_limited" if isinstance(error, RateLimited) else "outcome_unknown" if unknown else "transient",
+        failures=failures,
+        error_code=error.code,
+        retry_not_before=retry_at,
+        retry_dictated=bug or unknown or error.retry_after is not None or isinstance(error, RateLimited),
+        next_refresh_at=retry_at,
+        retake_after=retake_after,
+    )
+
+
+def _delay(
+    error: ProviderError, turn: Turn, now: datetime, failures: int, asked: bool, jitter: Jitter
+) -> timedelta:
+    if isinstance(error, RateLimited):
+        return pause_of_provider(error, now) - now
+    if error.retry_after is not None:
+        return timedelta(seconds=error.retry_after)
+    remaining = turn.access_expires_at - now if turn.access_expires_at else timedelta(0)
+    lately = turn.last_asked_at is not None and now - turn.last_asked_at < ASKED_RECENTLY
+    return retry_delay(
+        remaining=remaining,
+        failures=failures,
+        asked_recently=asked or lately,
+        bug=isinstance(error, Misused),
+        jitter=jitter,
+    )

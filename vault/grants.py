@@ -1,0 +1,82 @@
+"""Storing a grant that a person just gave, in place of whatever the connection held before."""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+
+from integrations.contract import Account, Provider, TokenSet
+from vault.connection import Connection, Jitter, Reason, Status, new_tokens
+from vault.keyring import Keyring
+from vault.sealing import Place, seal_all
+from vault.store import connections, sealed, settle
+from vault.store.writer import Transaction
+
+
+@dataclass(frozen=True)
+class Received:
+    """A grant as it arrived: whose it is, which client got it, and how many seconds ago it was asked for."""
+
+    tokens: TokenSet
+    account: Account | None
+    client: str | None
+    scopes: tuple[str, ...]
+    age: float
+    status: Status = "verified"
+    reason: Reason | None = None
+
+
+async def store_grant(
+    tx: Transaction,
+    keyring: Keyring,
+    connection: Connection,
+    provider: Provider,
+    received: Received,
+    jitter: Jitter,
+) -> int:
+    """Make *received* the grant of *connection*; return its generation.
+
+    Whoever is out refreshing the former grant settles nothing over it.
+    """
+    generation, now = await settle.supersede(tx.connection, connection.id)
+    tokens = received.tokens
+    times = new_tokens(tokens, provider.default_lifetime, now - timedelta(seconds=received.age), jitter)
+    place = Place(connection.tenant, connection.provider, "connection", connection.id)
+    values = seal_all(
+        keyring,
+        place,
+        generation,
+        {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token},
+    )
+    await sealed.forget(tx.connection, "connection", connection.id)
+    await sealed.put(tx.connection, "connection", connection.id, generation, values)
+    await connections.edit(
+        tx.connection,
+        connection.id,
+        {
+            "client": received.client,
+            "account": received.account.subject if received.account else connection.account,
+            "account_label": received.account.label if received.account else connection.account_label,
+            "scopes": json.dumps(tokens.scopes or received.scopes),
+        },
+    )
+    renewable = tokens.refresh_token is not None
+    await connections.edit_state(
+        tx.connection,
+        connection.id,
+        {
+            **vars(times),
+            "client": received.client,
+            "status": received.status,
+            "reason": received.reason,
+            "renewal": "refresh_token" if renewable else "none",
+            "next_refresh_at": times.next_refresh_at if renewable else None,
+            "refreshed_at": now,
+            "verified_at": now if received.status == "verified" else None,
+            "failures": 0,
+            "first_failed_at": None,
+            "last_error_code": None,
+            "retry_not_before": None,
+            "retry_dictated": False,
+        },
+    )
+    return generation

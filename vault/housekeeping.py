@@ -1,0 +1,24 @@
+"""What has to be cleared away now and then. Nothing here touches a living grant."""
+
+import logging
+from datetime import timedelta
+
+from vault.errors import StorageUnavailable
+from vault.store import connections, tickets
+from vault.store.writer import Transaction, Writer
+
+log = logging.getLogger(__name__)
+KEPT = timedelta(days=1)  # that ended authorizations and tickets stay, for whoever asks what happened
+
+
+async def tidy(writer: Writer, lease: float) -> None:
+    """Drop tombstones that no lease points to any more, and what is left of ended authorizations."""
+
+    async def unit(tx: Transaction) -> None:
+        await connections.purge(tx.connection, timedelta(seconds=lease))
+        await tickets.prune(tx.connection, KEPT)
+
+    try:
+        await writer.submit(unit, alone=True)
+    except StorageUnavailable:
+        log.warning("housekeeping cannot reach the database")

@@ -1,0 +1,48 @@
+"""From the Authorization header to a caller, before any controller runs.
+
+A route says in its `opt` which scope it takes, or that it is `public`. One that says neither is
+refused to everybody, and a test fails.
+"""
+
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from vault.access import Access, Caller
+from vault.errors import InsufficientScope, Unauthenticated
+
+Call = Request[Any, Caller, State]  # a request whose caller is known
+
+
+class ApiKey(ASGIMiddleware):
+    """Puts the caller into the connection's `auth`, or refuses."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        opt = scope["route_handler"].opt
+        if not opt.get("public"):
+            caller = await self._access.identify(_bearer(scope))
+            if "scope" not in opt:
+                raise InsufficientScope
+            if opt["scope"] is not None:
+                await self._access.require_scope(caller, opt["scope"])
+            scope["auth"] = caller
+        await next_app(scope, receive, send)
+
+
+def _bearer(scope: Scope) -> str:
+    sent = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(sent) != 1:
+        raise Unauthenticated
+    scheme, _, key = sent[0].decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated
+    return key.strip()

@@ -1,0 +1,183 @@
+"""/v1/connections: tokens, and the connections that they come from."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from litestar import Controller, Response, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from integrations.contract import Secret, TokenSet
+from vault import names
+from vault.connections import Change
+from vault.errors import Invalid
+from vault.http.auth import Call
+from vault.http.views import (
+    AuthorizeBody,
+    ConnectionList,
+    ConnectionView,
+    ConnectLink,
+    Credentials,
+    Deleted,
+    PutConnection,
+    TokenView,
+    decode_cursor,
+    encode_cursor,
+)
+from vault.services import Vault
+
+PATH = "/{tenant:str}/{provider:str}/{name:str}"
+LONGEST_WAIT = 25  # seconds
+Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
+
+
+class ConnectionsController(Controller):
+    path = "/v1/connections"
+    tags = ("connections",)
+
+    @get(PATH + "/token", opt={"scope": "tokens:read"}, summary="A token that works now")
+    async def token(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        min_ttl: Annotated[int, QueryParameter(ge=0, le=31_536_000)] = 60,
+        wait: Annotated[int, QueryParameter(ge=0, le=LONGEST_WAIT)] = 10,
+    ) -> TokenView:
+        """Return an access token that lives `min_ttl` seconds longer, refreshed first if it has to be.
+
+        Waits up to `wait` seconds for a refresh. Where that fails for a reason that may pass and the
+        old token still lives, that one is returned with its true `expires_in`.
+        """
+        path = _path(tenant, provider, name)
+        handed = await vault.tokens.fetch(request.auth, path, min_ttl=timedelta(seconds=min_ttl), wait=wait)
+        return TokenView.of(handed)
+
+    @post(PATH + "/authorize", opt={"scope": "connections:write"}, summary="A link for a person")
+    async def authorize(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[AuthorizeBody],
+    ) -> ConnectLink:
+        """Return a link with which a person connects this account, good until it succeeds or ends."""
+        path = _path(tenant, provider, name)
+        above = await vault.access.require_reach(request.auth, *path)
+        url, expires_at = await vault.authorize.request(
+            request.auth.actor,
+            path,
+            above,
+            kind=data.kind,
+            scopes=data.scopes,
+            return_url=data.return_url,
+            replace_account=data.replace_account,
+        )
+        return ConnectLink(connect_url=url, expires_at=expires_at.replace(microsecond=0))
+
+    @get("/", opt={"scope": "connections:read"}, summary="Connections and their health")
+    async def page(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromQuery[str | None] = None,
+        provider: FromQuery[str | None] = None,
+        status: FromQuery[Status | None] = None,
+        expiring_within: Annotated[int | None, QueryParameter(ge=0, le=31_536_000)] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
+    ) -> ConnectionList:
+        """Return the connections that the key may see, in the order of their paths."""
+        names.check(tenant=tenant, provider=provider)
+        found = await vault.connections.page(
+            request.auth,
+            tenant=tenant,
+            provider=provider,
+            status=status,
+            expiring_within=None if expiring_within is None else timedelta(seconds=expiring_within),
+            after=decode_cursor(cursor, 3),
+            limit=limit,
+        )
+        following = None
+        if len(found) == limit:
+            last = found[-1]
+            following = encode_cursor([last.tenant, last.provider, last.name])
+        return ConnectionList(items=[ConnectionView.of(one) for one in found], next=following)
+
+    @get(PATH, opt={"scope": "connections:read"}, summary="One connection")
+    async def show(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+    ) -> ConnectionView:
+        """Return a connection: its status, why, and what would help. Nothing is opened for it."""
+        path = _path(tenant, provider, name)
+        await vault.access.require_reach(request.auth, *path)
+        return ConnectionView.of(await vault.connections.get(path))
+
+    @put(PATH, opt={"scope": "connections:write"}, summary="Import tokens, or change a connection")
+    async def put(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[PutConnection],
+    ) -> Response[ConnectionView]:
+        """Store a token set from elsewhere, after asking the provider about it; or change the rest.
+
+        Refused tokens are not stored (422). Where the provider cannot tell, they are stored as
+        `configured`. `enabled: false` switches a connection off.
+        """
+        path = _path(tenant, provider, name)
+        above = await vault.access.require_reach(request.auth, *path)
+        connection, new = await vault.connections.put(request.auth.actor, path, above, _change(data))
+        return Response(ConnectionView.of(connection), status_code=201 if new else 200)
+
+    @delete(PATH, status_code=200, opt={"scope": "connections:write"}, summary="Disconnect")
+    async def remove(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        revoke: FromQuery[bool] = False,
+    ) -> Deleted:
+        """Disconnect at once; with `revoke=true` end the grant at the provider too, and say what came of it."""
+        path = _path(tenant, provider, name)
+        await vault.access.require_reach(request.auth, *path)
+        return Deleted(revoked=await vault.connections.delete(request.auth.actor, path, revoke=revoke))
+
+
+def _path(tenant: str, provider: str, name: str) -> tuple[str, str, str]:
+    names.check(tenant=tenant, provider=provider, name=name)
+    return tenant, provider, name
+
+
+def _change(data: PutConnection) -> Change:
+    if data.kind not in (None, "oauth2"):
+        raise Invalid("This provider has no such kind.", code="unknown_kind")
+    given = data.credentials
+    return Change(
+        tokens=None if given is None else _tokens(given),
+        expires_at=None if given is None else given.expires_at,
+        metadata=data.metadata,
+        enabled=data.enabled,
+        verify=data.verify,
+    )
+
+
+def _tokens(given: Credentials) -> TokenSet:
+    if given.access_token is None and given.refresh_token is None:
+        raise Invalid("Credentials need an access_token or a refresh_token.", code="credentials_missing")
+    refresh = None if given.refresh_token is None else Secret(given.refresh_token)
+    return TokenSet(Secret(given.access_token or ""), refresh)

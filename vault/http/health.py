@@ -1,0 +1,33 @@
+"""/healthz and /readyz: alive, and able to serve."""
+
+from litestar import get
+from litestar.di import NamedDependency
+
+from integrations.contract import Secret
+from vault.errors import CannotOpen, StorageUnavailable, Unavailable
+from vault.keyring import Context
+from vault.services import Vault
+from vault.store import migrate
+
+_CONTEXT = Context("platform", "none", "readiness", "none", "none", 0)
+
+
+@get("/healthz", opt={"public": True}, tags=["health"], summary="The process is alive")
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@get("/readyz", opt={"public": True}, tags=["health"], summary="Database, keys and migrations are right")
+async def readyz(vault: NamedDependency[Vault]) -> dict[str, str]:
+    """Say whether this replica can serve. A sweep that lags is no reason not to."""
+    try:
+        async with vault.database.read() as tx:
+            current = await migrate.is_current(tx)
+        vault.keyring.open(vault.keyring.seal(Secret("ready"), _CONTEXT), _CONTEXT)
+    except (StorageUnavailable, CannotOpen):
+        current = False
+    if not current:
+        raise Unavailable(
+            "The database, its migrations or the keys are not right.", code="not_ready", retry_after=5
+        )
+    return {"status": "ready"}

@@ -1,0 +1,65 @@
+"""/v1/providers: the catalogue, and generic providers defined at run time."""
+
+from typing import Any
+
+from litestar import Controller, Response, delete, get, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from vault import names
+from vault.errors import NotFound
+from vault.http.auth import Call
+from vault.http.views import ProviderList, ProviderView
+from vault.services import Vault
+
+
+class ProvidersController(Controller):
+    path = "/v1/providers"
+    tags = ("providers",)
+
+    @get("/", opt={"scope": None}, summary="The catalogue")
+    async def page(self, request: Call, vault: NamedDependency[Vault]) -> ProviderList:
+        async with vault.database.read() as tx:
+            known = await vault.providers.all(tx)
+        reachable = [provider for provider in known if request.auth.reaches(provider.id, None)]
+        return ProviderList(items=[ProviderView.of(provider) for provider in reachable])
+
+    @get("/{provider:str}", opt={"scope": None}, summary="One provider")
+    async def show(self, request: Call, vault: NamedDependency[Vault], provider: FromPath[str]) -> ProviderView:
+        _check(request, provider)
+        return await _view(vault, provider)
+
+    @put("/{provider:str}", opt={"scope": "providers:write"}, summary="Define a generic provider")
+    async def put(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        provider: FromPath[str],
+        data: JSONBody[dict[str, Any]],
+    ) -> Response[ProviderView]:
+        """Define an OAuth 2.0 or OpenID provider: `{"issuer": …}` is discovered, or give its endpoints.
+
+        Fields are spelled as in RFC 8414 and RFC 7591. While connections exist, its tokens are not
+        sent to another origin (409).
+        """
+        _check(request, provider)
+        await vault.access.require_reach(request.auth, "platform", provider)
+        new = await vault.providers.define(provider, data, request.auth.actor)
+        return Response(await _view(vault, provider), status_code=201 if new else 200)
+
+    @delete("/{provider:str}", opt={"scope": "providers:write"}, summary="Forget a generic provider")
+    async def remove(self, request: Call, vault: NamedDependency[Vault], provider: FromPath[str]) -> None:
+        _check(request, provider)
+        await vault.access.require_reach(request.auth, "platform", provider)
+        await vault.providers.forget(provider, request.auth.actor)
+
+
+def _check(request: Call, provider: str) -> None:
+    names.check(provider=provider)
+    if not request.auth.reaches(provider, None):
+        raise NotFound
+
+
+async def _view(vault: Vault, provider: str) -> ProviderView:
+    async with vault.database.read() as tx:
+        return ProviderView.of(await vault.providers.get(provider, tx))

@@ -1,0 +1,81 @@
+"""The ASGI application: controllers, how errors look, and what holds for all."""
+
+from typing import Any
+
+from litestar import Litestar, asgi
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from vault.errors import VaultError
+from vault.http import problems
+from vault.http.auth import ApiKey
+from vault.http.callers import CallersController
+from vault.http.connections import ConnectionsController
+from vault.http.edge import Edge
+from vault.http.health import healthz, readyz
+from vault.http.providers import ProvidersController
+from vault.http.tenants import ClientsController, TenantsController
+from vault.pages.connect import ConnectController
+from vault.services import Vault
+
+LARGEST_BODY = 64 * 1024  # bytes
+
+
+def application(vault: Vault) -> ASGIApp:
+    """Return the whole of what listens, for *vault*."""
+    return Edge(litestar(vault))
+
+
+def litestar(vault: Vault) -> Litestar:
+    """Return the application without its outermost layer."""
+    handlers: list[Any] = [
+        ConnectionsController,
+        TenantsController,
+        ClientsController,
+        ProvidersController,
+        CallersController,
+        ConnectController,
+        healthz,
+        readyz,
+    ]
+    if vault.sandbox is not None:
+        handlers.append(_mounted(vault.sandbox))
+    return Litestar(
+        handlers,
+        dependencies={"vault": Provide(lambda: vault, sync_to_thread=False)},
+        middleware=[ApiKey(vault.access)],
+        exception_handlers={
+            VaultError: problems.render,
+            HTTPException: problems.render_framework,
+            Exception: problems.render_unexpected,
+        },
+        request_max_body_size=LARGEST_BODY,
+        openapi_config=_openapi(),
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _mounted(application: ASGIApp) -> Any:
+    @asgi("/sandbox", is_mount=True, opt={"public": True})
+    async def sandbox(scope: Scope, receive: Receive, send: Send) -> None:
+        await application(scope, receive, send)
+
+    return sandbox
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Token Vault",
+        version="1",
+        path="/schema",
+        render_plugins=[JsonRenderPlugin()],
+        components=Components(
+            security_schemes={"api_key": SecurityScheme(type="http", scheme="bearer", bearer_format="tv_…")}
+        ),
+        security=[{"api_key": []}],
+    )

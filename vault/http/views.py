@@ -1,0 +1,315 @@
+"""The shapes of requests and answers (DESIGN's API, version 1). Absent is absent: no field is null."""
+
+import base64
+import binascii
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from integrations.contract import Provider
+from vault.connection import Connection
+from vault.errors import Invalid
+from vault.tokens import HandedOut
+
+# Printable, because no database takes a NUL and no log should take a line break.
+_PRINTABLE = r"^[^\x00-\x1f\x7f\ud800-\udfff]*$"
+Line = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
+Url = Annotated[str, Meta(min_length=1, max_length=2048, pattern=_PRINTABLE)]
+Token = Annotated[str, Meta(min_length=1, max_length=16_384, pattern=_PRINTABLE)]
+Instant = Annotated[datetime, Meta(tz=True)]
+ScopeWord = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]
+
+
+class Body(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a caller sends."""
+
+
+class View(Struct, omit_defaults=True, kw_only=True):
+    """What a caller gets."""
+
+
+class Source(View):
+    tenant: str
+    provider: str
+    name: str
+
+
+class TokenView(View):
+    """A token that works now. `expires_in` is in seconds and true: it is what is really left."""
+
+    access_token: str
+    token_type: str
+    authorization: str
+    expires_at: datetime
+    expires_in: int
+    scopes: tuple[str, ...]
+    generation: int
+    status: str
+    source: Source
+
+    @classmethod
+    def of(cls, handed: HandedOut) -> "TokenView":
+        about, token = handed.connection, handed.access_token.reveal()
+        return cls(
+            access_token=token,
+            token_type="Bearer",  # noqa: S106 - a scheme, not a password
+            authorization=f"Bearer {token}",
+            expires_at=whole(handed.expires_at),
+            expires_in=handed.expires_in,
+            scopes=about.scopes,
+            generation=about.state.generation,
+            status=about.state.status,
+            source=Source(tenant=about.tenant, provider=about.provider, name=about.name),
+        )
+
+
+class ConnectionView(View):
+    """A connection and its health, readable without opening anything."""
+
+    tenant: str
+    provider: str
+    name: str
+    kind: str
+    status: str
+    next_action: str
+    enabled: bool
+    generation: int
+    renewal: str
+    scopes: tuple[str, ...]
+    metadata: dict[str, Any]
+    created_at: datetime
+    reason: str | None = None
+    account: str | None = None
+    account_label: str | None = None
+    expires_at: datetime | None = None
+    refresh_expires_at: datetime | None = None
+    refreshed_at: datetime | None = None
+    verified_at: datetime | None = None
+    next_refresh_at: datetime | None = None
+    retry_not_before: datetime | None = None
+    failing_since: datetime | None = None
+    last_error_code: str | None = None
+
+    @classmethod
+    def of(cls, connection: Connection) -> "ConnectionView":
+        state = connection.state
+        times = {
+            "expires_at": state.access_expires_at,
+            "refresh_expires_at": state.refresh_expires_at,
+            "refreshed_at": state.refreshed_at,
+            "verified_at": state.verified_at,
+            "next_refresh_at": state.next_refresh_at,
+            "retry_not_before": state.retry_not_before,
+            "failing_since": state.first_failed_at,
+        }
+        return cls(
+            tenant=connection.tenant,
+            provider=connection.provider,
+            name=connection.name,
+            kind=connection.kind,
+            status=state.status,
+            reason=state.reason,
+            next_action=state.next_action,
+            enabled=connection.enabled,
+            generation=state.generation,
+            renewal=state.renewal,
+            scopes=connection.scopes,
+            metadata=dict(connection.metadata),
+            created_at=whole(connection.created_at),
+            account=connection.account,
+            account_label=connection.account_label,
+            last_error_code=state.last_error_code,
+            **{name: whole(moment) for name, moment in times.items() if moment is not None},
+        )
+
+
+class ConnectionList(View):
+    items: list[ConnectionView]
+    next: str | None = None
+
+
+class Credentials(Body):
+    """A token set from elsewhere. At least one of the two tokens."""
+
+    access_token: Token | None = None
+    refresh_token: Token | None = None
+    expires_at: Instant | None = None
+
+
+class PutConnection(Body):
+    kind: Line | None = None
+    credentials: Credentials | None = None
+    metadata: dict[str, Any] | None = None
+    verify: bool = True
+    enabled: bool | None = None
+
+
+class AuthorizeBody(Body):
+    """`replace_account` allows that a person connects another account than the one that is stored."""
+
+    kind: Line | None = None
+    scopes: Annotated[list[ScopeWord], Meta(max_length=100)] | None = None
+    return_url: Url | None = None
+    replace_account: bool = False
+
+
+class ConnectLink(View):
+    connect_url: str
+    expires_at: datetime
+
+
+class Deleted(View):
+    """What became of it at the provider: not_asked, revoked, not_supported or failed."""
+
+    revoked: Literal["not_asked", "revoked", "not_supported", "failed"]
+
+
+class PutTenant(Body):
+    name: Line
+    parent: Line = "platform"
+    return_urls: Annotated[list[Url], Meta(max_length=20)] = []
+
+
+class TenantView(View):
+    id: str
+    name: str
+    return_urls: list[str]
+    parent: str | None = None
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "TenantView":
+        return cls(id=row["id"], parent=row["parent_id"], name=row["name"], return_urls=row["return_urls"])
+
+
+class PutClient(Body):
+    client_id: Line
+    client_secret: Token | None = None
+
+
+class ClientView(View):
+    """A registration. Its secret is never shown, not even in part."""
+
+    tenant: str
+    provider: str
+    client_id: str
+    state: str
+    rejected_at: datetime | None = None
+    retry_not_before: datetime | None = None
+
+
+class FieldView(View):
+    name: str
+    label: str
+    secret: bool
+    required: bool
+
+
+class KindView(View):
+    id: str
+    label: str
+    how: Literal["consent", "enter"]
+    renewal: str
+    fields: list[FieldView]
+
+
+class ProviderView(View):
+    """A catalogue entry: where the provider is, and the ways of having credentials there."""
+
+    id: str
+    name: str
+    endpoints: dict[str, str]
+    kinds: list[KindView]
+    fields: list[FieldView]
+    renewal: str
+    docs: str | None = None
+
+    @classmethod
+    def of(cls, provider: Provider) -> "ProviderView":
+        kind = KindView(id="oauth2", label="Connect an account", how="consent", renewal="refresh_token", fields=[])
+        return cls(
+            id=provider.id,
+            name=provider.name,
+            docs=provider.docs,
+            endpoints=dict(provider.endpoints),
+            kinds=[kind],
+            fields=kind.fields,
+            renewal=kind.renewal,
+        )
+
+
+class ProviderList(View):
+    items: list[ProviderView]
+    next: str | None = None
+
+
+class CreateCaller(Body):
+    name: Line
+    scopes: Annotated[list[Line], Meta(min_length=1, max_length=20)]
+    tenant: Line | None = None
+    providers: Annotated[list[Line], Meta(max_length=100)] | None = None
+    names: Annotated[list[Line], Meta(max_length=100)] | None = None
+    expires_at: Instant | None = None
+
+
+class CallerView(View):
+    id: str
+    name: str
+    scopes: list[str]
+    tenant: str
+    providers: list[str] | None = None
+    names: list[str] | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "CallerView":
+        moments = {name: whole(row[name]) for name in ("created_at", "expires_at") if row[name] is not None}
+        return cls(
+            id=row["id"],
+            name=row["name"],
+            scopes=list(row["scopes"]),
+            tenant=row["tenant_id"],
+            providers=row["providers"],
+            names=row["names"],
+            **moments,
+        )
+
+
+class CallerList(View):
+    items: list[CallerView]
+    next: str | None = None
+
+
+class CreatedCaller(View):
+    """`key` is shown now and never again."""
+
+    id: str
+    key: str
+    name: str
+    scopes: list[str]
+    tenant: str
+
+
+def whole(moment: datetime) -> datetime:
+    """Return *moment* without the fraction of a second, as answers show it."""
+    return moment.replace(microsecond=0)
+
+
+def encode_cursor(parts: list[str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, length: int) -> list[str] | None:
+    """Return the parts of a cursor that we gave out. Raises Invalid for any other."""
+    if cursor is None:
+        return None
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, binascii.Error, UnicodeEncodeError):
+        parts = None
+    usable = isinstance(parts, list) and len(parts) == length and all(isinstance(part, str) for part in parts)
+    if not usable or any("\x00" in part for part in parts):
+        raise Invalid("This cursor is not one of ours.", code="invalid_cursor")
+    return list(parts)

@@ -1,0 +1,141 @@
+"""Every provider the vault can speak to: built in, or defined at run time by an operator."""
+
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from integrations import discovery
+from integrations.contract import Provider, ProviderError, Unreadable
+from integrations.definition import ENDPOINTS, Definition
+from integrations.oauth import OAuthProvider
+from vault.addresses import check_url
+from vault.audit import Event
+from vault.errors import Conflict, Invalid, NotFound, Unavailable
+from vault.outbound import Outbound
+from vault.store import connections
+from vault.store import providers as store
+from vault.store.writer import Transaction, Writer
+
+DISCOVERY_TIMEOUT = 10.0  # seconds for both well-known addresses together
+
+
+class Providers:
+    """The catalogue. *built_in* are code; the rest are rows."""
+
+    def __init__(
+        self, built_in: Mapping[str, Provider], outbound: Outbound, writer: Writer, *, allow_local: bool
+    ) -> None:
+        self._built_in = dict(built_in)
+        self._outbound = outbound
+        self._writer = writer
+        self._allow_local = allow_local
+
+    async def get(self, provider: str, tx: AsyncConnection) -> Provider:
+        """Return *provider*. Raises NotFound."""
+        if provider in self._built_in:
+            return self._built_in[provider]
+        return self.speaking(provider, await store.definition(tx, provider))
+
+    def speaking(self, provider: str, definition: str | None) -> Provider:
+        """Return *provider*, whose stored definition is *definition*. Raises NotFound."""
+        if provider in self._built_in:
+            return self._built_in[provider]
+        if definition is None:
+            raise NotFound("There is no such provider.")
+        return _parsed(provider, definition)
+
+    async def all(self, tx: AsyncConnection) -> list[Provider]:
+        """Return the whole catalogue by id."""
+        stored = [_parsed(name, text) for name, text in (await store.all_definitions(tx)).items()]
+        return sorted([*self._built_in.values(), *stored], key=lambda provider: provider.id)
+
+    async def define(self, provider: str, fields: dict[str, Any], actor: str) -> bool:
+        """Store a generic provider. Returns whether it is new.
+
+        Where *fields* name an issuer and no endpoints, the rest is discovered; what is given
+        beside it counts more than what is found.
+        """
+        self._refuse_built_in(provider)
+        if "token_endpoint" not in fields and fields.get("issuer"):
+            fields = {**await self._discover(fields["issuer"]), **fields}
+        definition = self._checked(fields)
+
+        async def unit(tx: Transaction) -> bool:
+            await self._refuse_other_origin(tx.connection, provider, definition)
+            text = msgspec.json.encode(definition).decode()
+            tx.record(Event(actor, "provider.changed", provider=provider, detail={"origin": _origin(definition)}))
+            return await store.put(tx.connection, provider, text)
+
+        return await self._writer.submit(unit, alone=True)
+
+    async def forget(self, provider: str, actor: str) -> None:
+        """Delete a generic provider. Raises Conflict while connections exist."""
+        self._refuse_built_in(provider)
+
+        async def unit(tx: Transaction) -> None:
+            if await store.definition(tx.connection, provider) is None:
+                raise NotFound("There is no such provider.")
+            if await connections.uses_provider(tx.connection, provider):
+                raise Conflict("Connections exist at this provider.", code="provider_in_use")
+            await store.remove(tx.connection, provider)
+            tx.record(Event(actor, "provider.deleted", provider=provider))
+
+        await self._writer.submit(unit, alone=True)
+
+    def _refuse_built_in(self, provider: str) -> None:
+        if provider in self._built_in:
+            raise Conflict("This provider is built in.", code="provider_built_in")
+
+    async def _refuse_other_origin(self, tx: AsyncConnection, provider: str, definition: Definition) -> None:
+        """Stored tokens are only ever sent where they came from."""
+        text = await store.definition(tx, provider)
+        if text is None or _origin(definition) == _origin(_parsed(provider, text).definition):
+            return
+        if await connections.uses_provider(tx, provider):
+            raise Conflict("Connections exist at the former address.", code="provider_in_use")
+
+    def _checked(self, fields: dict[str, Any]) -> Definition:
+        try:
+            definition = msgspec.convert(fields, Definition)
+        except msgspec.ValidationError as error:
+            raise Invalid(f"This is no provider definition: {error}.", code="invalid_definition") from None
+        for name in (*ENDPOINTS, "issuer", "docs"):
+            address = getattr(definition, name)
+            if address is not None:
+                check_url(address, allow_local=self._allow_local, field=name)
+        return definition
+
+    async def _discover(self, issuer: str) -> dict[str, Any]:
+        check_url(issuer, allow_local=self._allow_local, field="issuer")
+        deadline = time.monotonic() + DISCOVERY_TIMEOUT
+        problem: ProviderError = Unreadable("no_metadata")
+        for url in discovery.metadata_urls(issuer):
+            try:
+                answer = await self._outbound.send(httpx.Request("GET", url), deadline=deadline)
+                return discovery.read_metadata(issuer, answer)
+            except ProviderError as error:
+                problem = error if problem.code == "no_metadata" else problem
+        if isinstance(problem, Unreadable) or problem.code == "address_refused":
+            raise Invalid("The issuer publishes no usable metadata.", code="discovery_failed", reason=problem.code)
+        raise Unavailable(
+            "The issuer's metadata could not be read.",
+            code="provider_unavailable",
+            retry_after=10,
+            reason=problem.code,
+        )
+
+
+@lru_cache(maxsize=256)
+def _parsed(provider: str, definition: str) -> OAuthProvider:
+    return OAuthProvider(provider, msgspec.json.decode(definition, type=Definition))
+
+
+def _origin(definition: Definition) -> str:
+    parts = urlsplit(definition.token_endpoint)
+    return f"{parts.scheme}://{parts.netloc}"

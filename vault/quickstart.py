@@ -1,0 +1,56 @@
+"""What `make run` does beyond serving: a connected sandbox account, a key, and a line to try it with."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from integrations import sandbox
+from vault.callers import OPERATOR
+from vault.connections import Change
+from vault.services import Vault
+
+CALLER = "quickstart"
+KEY_LIFETIME = timedelta(hours=24)
+TENANT = "demo"
+PATH = (TENANT, "sandbox", "default")
+
+
+def greet(vault: Vault) -> None:
+    """Set up and print what there is to try, beside a server that is up."""
+    task = asyncio.get_running_loop().create_task(_greet(vault))
+    task.add_done_callback(_said)
+
+
+def _said(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        click.echo(f"The quickstart could not be set up: {type(error).__name__}.", err=True)
+
+
+async def _greet(vault: Vault) -> None:
+    await _connect(vault)
+    wanted = {
+        "scopes": ["admin"],
+        "tenant": None,
+        "providers": None,
+        "names": None,
+        "expires_at": datetime.now(UTC) + KEY_LIFETIME,
+    }
+    _caller, key = await vault.callers.renew(CALLER, wanted)
+    connect_url = await vault.tickets.reconnect_url(await vault.connections.get(PATH))
+    address = vault.settings.public_url
+    click.echo(f"\nToken Vault is up at {address} (API: {address}/schema). Ctrl-C ends it.")
+    click.echo(f"A sandbox account is connected as {'/'.join(PATH)}. To connect it again yourself, open")
+    click.echo(connect_url)
+    click.echo("To fetch a token that works (this key is good for 24 hours):\n")
+    click.echo(
+        f"curl -s -H 'Authorization: Bearer {key.reveal()}' {address}/v1/connections/{'/'.join(PATH)}/token\n"
+    )
+
+
+async def _connect(vault: Vault) -> None:
+    """Give the tenant `demo` a sandbox account, as an import of tokens that were got elsewhere."""
+    await vault.tenants.put(OPERATOR, TENANT, parent="platform", name="Demo", return_urls=[])
+    tokens = sandbox.tokens(vault.settings.public_url, vault.keyring.mac("sandbox"))
+    await vault.connections.put(OPERATOR.actor, PATH, [TENANT, "platform"], Change(tokens=tokens))

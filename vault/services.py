@@ -1,0 +1,61 @@
+"""The built service, as its controllers and jobs receive it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vault.access import Access
+from vault.authorize import Authorize, Tickets
+from vault.callers import Callers
+from vault.clients import Clients
+from vault.connections import Connections
+from vault.housekeeping import tidy
+from vault.keyring import Keyring
+from vault.outbound import Outbound
+from vault.providers import Providers
+from vault.refresh import Refresher
+from vault.settings import Settings
+from vault.store.database import Database
+from vault.store.writer import Writer
+from vault.sweep import Sweeper
+from vault.tenants import Tenants
+from vault.tokens import Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vault:
+    """The running service, for its controllers and its jobs."""
+
+    settings: Settings
+    database: Database
+    writer: Writer
+    keyring: Keyring
+    outbound: Outbound
+    access: Access
+    callers: Callers
+    tenants: Tenants
+    clients: Clients
+    providers: Providers
+    tickets: Tickets
+    authorize: Authorize
+    connections: Connections
+    refresher: Refresher
+    sweeper: Sweeper
+    tokens: Tokens
+    sandbox: Any | None  # an ASGI application, where it is switched on
+
+    async def tidy(self) -> None:
+        await tidy(self.writer, self.settings.lease)
+
+    async def drain(self) -> None:
+        """Begin nothing more, and wait until all that was sent is written."""
+        self.refresher.stop_claiming()
+        await self.sweeper.finished()
+        await self.refresher.settled()
+        await self.authorize.drain()
+
+    async def close(self) -> None:
+        """Drain, then close from the outside in; the database last."""
+        await self.drain()
+        await self.outbound.close()
+        await self.writer.close()
+        await self.database.close()

@@ -1,0 +1,73 @@
+"""Registrations at providers, each a tenant's own."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, delete, exists, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.store import sealed
+from vault.store.schema import AnyRow, clients, connections
+
+_c = clients.c
+
+_CURRENT = select(clients).where(
+    _c.tenant_id == bindparam("tenant"), _c.provider == bindparam("of_provider"), _c.current
+)
+
+
+async def current(tx: AsyncConnection, tenant: str, provider: str) -> AnyRow | None:
+    """Return the registration that *tenant* itself has at *provider*."""
+    return (await tx.execute(_CURRENT, {"tenant": tenant, "of_provider": provider})).one_or_none()
+
+
+async def nearest(tx: AsyncConnection, ancestors: list[str], provider: str) -> AnyRow | None:
+    """Return the current registration of the first of *ancestors* that has one."""
+    found = await tx.execute(
+        select(clients).where(_c.tenant_id.in_(ancestors), _c.provider == provider, _c.current)
+    )
+    return min(found, key=lambda row: ancestors.index(row.tenant_id), default=None)
+
+
+async def get(tx: AsyncConnection, client: str) -> AnyRow | None:
+    return (await tx.execute(select(clients).where(_c.id == client))).one_or_none()
+
+
+async def put(tx: AsyncConnection, row: dict[str, Any], now: datetime) -> tuple[str, int]:
+    """Make *row* the current registration of its tenant and provider; return its id and generation.
+
+    The same client_id again is the same registration with another secret: it is taken as right
+    until it proves otherwise. Another client_id leaves the former row for the grants it got.
+    """
+    place = (_c.tenant_id == row["tenant_id"], _c.provider == row["provider"])
+    await tx.execute(update(clients).where(*place, _c.client_id != row["client_id"]).values(current=False))
+    known = await tx.execute(
+        update(clients)
+        .where(*place, _c.client_id == row["client_id"])
+        .values(
+            current=True,
+            state="active",
+            rejected_at=None,
+            retry_not_before=None,
+            generation=_c.generation + 1,
+        )
+        .returning(_c.id, _c.generation)
+    )
+    found = known.one_or_none()
+    if found is not None:
+        return found.id, found.generation
+    await tx.execute(
+        insert(clients), {**row, "current": True, "state": "active", "generation": 1, "created_at": now}
+    )
+    return row["id"], 1
+
+
+async def remove(tx: AsyncConnection, client: str) -> bool:
+    """Delete *client*, or only retire it where grants depend on it. Returns whether it is gone."""
+    used = await tx.scalar(select(exists().where(connections.c.client == client)))
+    if used:
+        await tx.execute(update(clients).where(_c.id == client).values(current=False))
+        return False
+    await tx.execute(delete(clients).where(_c.id == client))
+    await sealed.forget(tx, "client", client)
+    return True

@@ -1,0 +1,230 @@
+"""Reading and writing connections: what people edit, with the state beside it that the machine writes."""
+
+import json
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.connection import Connection, TokenState
+from vault.keyring import Sealed
+from vault.store import sealed
+from vault.store.schema import (
+    AnyRow,
+    Moment,
+    clients,
+    clock,
+    connections,
+    provider_states,
+    providers,
+    token_states,
+)
+
+_c, _s = connections.c, token_states.c
+_STATE = tuple(field.name for field in fields(TokenState))
+_READ = (
+    select(
+        connections,
+        *(token_states.c[name].label(f"state_{name}") for name in _STATE),
+        (clients.c.state == "rejected").label("client_rejected"),
+        clients.c.retry_not_before.label("client_held_until"),
+        provider_states.c.retry_not_before.label("provider_held_until"),
+        type_coerce(clock(), Moment).label("read_at"),
+    )
+    .join_from(connections, token_states, token_states.c.connection_id == connections.c.id)
+    .outerjoin(clients, clients.c.id == connections.c.client)
+    .outerjoin(provider_states, provider_states.c.provider == connections.c.provider)
+    .where(_c.deleted_at.is_(None))
+)
+_AT_PATH = _READ.where(
+    _c.tenant_id == bindparam("tenant"),
+    _c.provider == bindparam("at_provider"),
+    _c.name == bindparam("at_name"),
+)
+_WITH_ACCESS_TOKEN, _ = sealed.beside(_AT_PATH, _c.id, "connection", "access_token")
+_BY_ID = _READ.where(_c.id == bindparam("connection"))
+
+# What a refresh needs beside its turn: the tokens of just that generation, the client, the provider.
+_grant = (
+    select(
+        connections.c.tenant_id.label("tenant"),
+        connections.c.provider,
+        connections.c.name,
+        connections.c.scopes,
+        clients.c.id.label("client"),
+        clients.c.tenant_id.label("client_tenant"),
+        clients.c.client_id,
+        providers.c.definition,
+    )
+    .join_from(connections, clients, clients.c.id == connections.c.client)
+    .outerjoin(providers, providers.c.id == connections.c.provider)
+    .where(connections.c.id == bindparam("connection"), connections.c.deleted_at.is_(None))
+)
+_GRANT, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
+_GRANT, _ = sealed.beside(_GRANT, clients.c.id, "client", "client_secret")
+
+_INSERT = insert(connections)
+_INSERT_STATE = insert(token_states)
+_TOMBSTONE = (
+    update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
+)
+_PURGE = delete(connections).where(_c.deleted_at < clock() - bindparam("lease_ms", type_=BigInteger()))
+
+
+async def find(tx: AsyncConnection, tenant: str, provider: str, name: str) -> Connection | None:
+    """Return the connection at a path, None where there is none."""
+    row = (await tx.execute(_AT_PATH, _path(tenant, provider, name))).one_or_none()
+    return None if row is None else connection_of(row)
+
+
+async def find_with_token(
+    tx: AsyncConnection, tenant: str, provider: str, name: str
+) -> tuple[Connection, tuple[Sealed, int] | None] | None:
+    """Return the connection at a path and its sealed access token, read in one statement."""
+    row = (await tx.execute(_WITH_ACCESS_TOKEN, _path(tenant, provider, name))).one_or_none()
+    return None if row is None else (connection_of(row), sealed.read(row, "connection", "access_token"))
+
+
+async def get(tx: AsyncConnection, connection: str) -> Connection | None:
+    """Return the connection with that id, None where it is deleted."""
+    row = (await tx.execute(_BY_ID, {"connection": connection})).one_or_none()
+    return None if row is None else connection_of(row)
+
+
+async def grant(tx: AsyncConnection, connection: str) -> AnyRow | None:
+    """Return what a refresh of *connection* needs, None where it is deleted."""
+    found: AnyRow | None = (await tx.execute(_GRANT, {"connection": connection})).one_or_none()
+    return found
+
+
+async def page(
+    tx: AsyncConnection, within: Select[Any], filters: dict[str, Any], after: list[str] | None, limit: int
+) -> list[Connection]:
+    """Return up to *limit* connections of the tenants *within*, in the order of their paths."""
+    key = (_c.tenant_id, _c.provider, _c.name)
+    statement = _READ.where(_c.tenant_id.in_(within)).order_by(*key).limit(limit)
+    if after:
+        statement = statement.where(tuple_(*key) > tuple_(*(literal(part) for part in after)))
+    for condition in _conditions(filters):
+        statement = statement.where(condition)
+    return [connection_of(row) for row in await tx.execute(statement)]
+
+
+async def add(tx: AsyncConnection, row: dict[str, Any], *, renewal: str = "none") -> None:
+    """Store a new connection that holds nothing yet. A taken path violates a constraint."""
+    await tx.execute(_INSERT, {"enabled": True, "scopes": "[]", "metadata": "{}", **row})
+    state = {
+        "connection_id": row["id"],
+        "provider": row["provider"],
+        "client": row["client"],
+        "status": "unconfigured",
+        "reason": "awaiting_consent",
+        "generation": 0,
+        "granted_generation": 0,
+        "renewal": renewal,
+    }
+    await tx.execute(_INSERT_STATE, state)
+
+
+async def edit(tx: AsyncConnection, connection: str, values: dict[str, Any]) -> None:
+    """Change what people edit."""
+    await tx.execute(update(connections).where(_c.id == connection).values(values))
+
+
+async def edit_state(tx: AsyncConnection, connection: str, values: dict[str, Any]) -> None:
+    """Change the state of a connection whose exchange was superseded in this same transaction."""
+    await tx.execute(update(token_states).where(_s.connection_id == connection).values(values))
+
+
+async def edit_scopes(tx: AsyncConnection, connection: str, scopes: tuple[str, ...]) -> None:
+    """Write down what was really granted."""
+    await edit(tx, connection, {"scopes": json.dumps(scopes)})
+
+
+async def mark_undecryptable(tx: AsyncConnection, connection: str, generation: int) -> None:
+    """Say that the values of *generation* do not open. They are kept: a key may come back."""
+    lost = {"status": "failed", "reason": "undecryptable", "next_refresh_at": None}
+    about = (_s.connection_id == connection, _s.generation == generation)
+    await tx.execute(update(token_states).where(*about).values(lost))
+
+
+async def bury(tx: AsyncConnection, connection: str) -> None:
+    """Leave a tombstone: the name is free, the secrets are gone, and a late holder finds out."""
+    await tx.execute(_TOMBSTONE, {"connection": connection})
+    await sealed.forget(tx, "connection", connection)
+
+
+async def purge(tx: AsyncConnection, lease: timedelta) -> int:
+    """Drop the tombstones that no lease can point to any more."""
+    return int((await tx.execute(_PURGE, {"lease_ms": lease // timedelta(milliseconds=1)})).rowcount)
+
+
+async def database_time(tx: AsyncConnection) -> datetime:
+    """Return the time by the clock that judges leases."""
+    return (await tx.execute(select(type_coerce(clock(), Moment)))).scalar_one()
+
+
+async def count_of_tenant(tx: AsyncConnection, tenant: str) -> int:
+    """Return how many connections stand directly under *tenant*."""
+    return (
+        await tx.execute(
+            select(func.count()).where(_c.tenant_id == tenant, _c.deleted_at.is_(None)).select_from(connections)
+        )
+    ).scalar_one()
+
+
+async def uses_provider(tx: AsyncConnection, provider: str) -> bool:
+    """Say whether any connection stands at *provider*."""
+    return (
+        await tx.scalar(select(_c.id).where(_c.provider == provider, _c.deleted_at.is_(None)).limit(1)) is not None
+    )
+
+
+def connection_of(row: AnyRow) -> Connection:
+    """Return the connection in a row of these selects."""
+    found = row._mapping
+    return Connection(
+        id=found["id"],
+        tenant=found["tenant_id"],
+        provider=found["provider"],
+        name=found["name"],
+        kind=found["kind"],
+        client=found["client"],
+        account=found["account"],
+        account_label=found["account_label"],
+        scopes=tuple(json.loads(found["scopes"])),
+        metadata=json.loads(found["metadata"]),
+        enabled=found["enabled"],
+        created_at=found["created_at"],
+        state=TokenState(**{name: found[f"state_{name}"] for name in _STATE}).judged(found["read_at"]),
+        client_rejected=bool(found["client_rejected"]),
+        client_held_until=found["client_held_until"],
+        provider_held_until=found["provider_held_until"],
+        read_at=found["read_at"],
+    )
+
+
+def _conditions(filters: dict[str, Any]) -> list[Any]:
+    columns = {"provider": _c.provider, "status": _s.status, "name": _c.name}
+    found = [columns[name].in_(value) for name, value in filters.items() if name in columns]
+    if "expiring_before" in filters:
+        found.append(_s.access_expires_at < filters["expiring_before"])
+    return found
+
+
+def _path(tenant: str, provider: str, name: str) -> dict[str, str]:
+    return {"tenant": tenant, "at_provider": provider, "at_name": name}

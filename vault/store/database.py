@@ -1,0 +1,202 @@
+"""One database, SQLite or PostgreSQL: how it is opened, and when a task may not talk to anybody else."""
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from vault.errors import StorageUnavailable
+
+# Rollback journal, not WAL: versions of SQLite before 3.51.3 can lose commits with WAL. EXTRA also
+# syncs the directory, so that a commit survives a power cut. secure_delete overwrites what is freed.
+_SQLITE_PRAGMAS = (
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA journal_mode = TRUNCATE",
+    "PRAGMA synchronous = EXTRA",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA trusted_schema = OFF",
+)
+# synchronous_commit is set even though it is the default: a role whose default is off would lose tokens.
+_POSTGRES_OPTIONS = (
+    "-c synchronous_commit=on -c statement_timeout=10000 -c lock_timeout=5000"
+    " -c idle_in_transaction_session_timeout=10000 -c timezone=UTC"
+)
+_CONTENTION = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
+_MIGRATION_LOCK = 0x746F6B656E  # "token", as PostgreSQL's advisory lock wants a number
+
+_in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
+
+
+class InUse(Exception):
+    """Another `serve` or `worker` runs on this SQLite file."""
+
+
+def in_transaction() -> bool:
+    """Say whether this task has the database open, and so must not call a provider."""
+    return _in_transaction.get()
+
+
+class Database:
+    """Engines for reading and for writing. Only `Writer` and commands write."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.on_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.on_sqlite:
+            self._writing, self._reading = _sqlite_engine(self.url, immediate=True), _sqlite_engine(self.url)
+        else:
+            self._writing = _postgres_engine(self.url)
+            self._reading = self._writing.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection on which every statement sees what is committed. Raises StorageUnavailable."""
+        with storage_errors(), _marked():
+            async with self._reading.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Give one transaction, committed at the end of the block. Raises StorageUnavailable."""
+        with storage_errors(), _marked():
+            async with self._writing.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def migration_lock(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection that alone, of all replicas, may change tables and create keys."""
+        async with self._writing.connect() as connection:
+            if self.on_sqlite:
+                yield connection
+                return
+            await connection.execute(text("SET lock_timeout = 0; SET statement_timeout = 0"))
+            await connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": _MIGRATION_LOCK})
+            await connection.commit()
+            try:
+                yield connection
+            finally:
+                await connection.rollback()
+                await connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": _MIGRATION_LOCK})
+                await connection.commit()
+                await connection.invalidate()  # its settings are not those of the pool
+
+    async def close(self) -> None:
+        await self._writing.dispose()
+        if self.on_sqlite:
+            await self._reading.dispose()
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn a database that is away, full, locked or read-only into StorageUnavailable.
+
+    A broken constraint is not that: it passes through for the use case to name.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        if _is_outage(error):
+            contended = getattr(error.orig, "sqlstate", None) in _CONTENTION
+            raise StorageUnavailable(contended=contended) from error
+        raise
+    except OSError as error:
+        raise StorageUnavailable from error
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    return error.connection_invalidated or type(error).__name__ in {
+        "OperationalError",
+        "InterfaceError",
+        "InternalError",
+    }
+
+
+@contextmanager
+def _marked() -> Iterator[None]:
+    token = _in_transaction.set(True)
+    try:
+        yield
+    finally:
+        _in_transaction.reset(token)
+
+
+def _sqlite_engine(url: URL, *, immediate: bool = False) -> AsyncEngine:
+    engine = create_async_engine(url, hide_parameters=True, connect_args={"isolation_level": None})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _entry: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for pragma in _SQLITE_PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+
+    if immediate:
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def _begin(connection: Any) -> None:
+            # A transaction that starts as a reader can be refused when it turns into a writer.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres_engine(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        hide_parameters=True,
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={"options": _POSTGRES_OPTIONS, "connect_timeout": 5, "application_name": "tokenvault"},
+    )
+
+
+def prepare_file(url: str) -> None:
+    """Make the folder and the file of a SQLite *url*, for their owner's eyes only."""
+    path = sqlite_path(url)
+    if path is None:
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite *url*, None for any other database."""
+    parsed = make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+class FileLock:
+    """One `serve` or `worker` a SQLite file. The kernel frees the lock however the holder ends."""
+
+    def __init__(self, url: str) -> None:
+        self._path = sqlite_path(url)
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock. Raises InUse where another process has it."""
+        if self._path is None:
+            return
+        descriptor = os.open(f"{self._path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._file = os.fdopen(descriptor, "w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.release()
+            raise InUse from None
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

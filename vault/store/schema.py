@@ -1,0 +1,335 @@
+"""The tables. CHECKs and partial indexes carry the rules that matter, so that no code path can break them.
+
+Moments are stored as whole milliseconds since 1970 UTC: arithmetic with the database's own clock is
+then the same statement on SQLite and PostgreSQL. Python sees aware datetimes.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+AnyRow = Row[*tuple[Any, ...]]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, kept as milliseconds since 1970 UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else (value - EPOCH) // timedelta(milliseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(milliseconds=value)
+
+
+class clock(FunctionElement[int]):
+    """The database's own time in milliseconds: the one clock that judges leases."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "clock"
+
+
+@compiles(clock, "postgresql")
+def _clock_on_postgresql(element: Any, compiler: SQLCompiler, **kw: Any) -> str:
+    # Not now(): that stands still for the whole of a transaction.
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+@compiles(clock, "sqlite")
+def _clock_on_sqlite(element: Any, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+STATUSES = ("unconfigured", "configured", "verified", "degraded", "failed")
+
+instance = Table(
+    "instance",
+    metadata,
+    # One row: this installation's name, bound into every sealed value.
+    Column("single", Integer, primary_key=True, autoincrement=False),
+    Column("id", String, nullable=False),
+    CheckConstraint("single = 1", name="one_row"),
+)
+
+keyring = Table(
+    "keyring",
+    metadata,
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("purpose", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    CheckConstraint("purpose IN ('values', 'mac')", name="purpose"),
+    CheckConstraint("state IN ('pending', 'primary', 'decrypt_only', 'disabled')", name="state"),
+    Index(
+        "uq_keyring_primary",
+        "purpose",
+        unique=True,
+        sqlite_where=text("state = 'primary'"),
+        postgresql_where=text("state = 'primary'"),
+    ),
+)
+
+keyring_wraps = Table(
+    "keyring_wraps",
+    metadata,
+    Column("key_id", BigInteger, ForeignKey("keyring.key_id"), primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    Column("kdf", String, nullable=False),
+    Column("kdf_params", Text, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("wrapped_key", LargeBinary, nullable=False),
+)
+
+sealed_values = Table(
+    "sealed_values",
+    metadata,
+    Column("owner_kind", String, primary_key=True),
+    Column("owner_id", String, primary_key=True),
+    Column("field", String, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("format", Integer, nullable=False),
+    Column("key_id", BigInteger, ForeignKey("keyring.key_id"), nullable=False, index=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("iv", LargeBinary, nullable=False),
+    Column("commitment", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", String, primary_key=True),
+    # Only the root has no parent, and the root is always there.
+    Column("parent_id", String, ForeignKey("tenants.id"), index=True),
+    Column("name", String, nullable=False),
+    Column("return_urls", Text, nullable=False, server_default="[]"),
+    Column("created_at", Moment, nullable=False),
+    CheckConstraint("(id = 'platform') = (parent_id IS NULL)", name="one_root"),
+    CheckConstraint("id <> parent_id", name="not_its_own_parent"),
+)
+
+providers = Table(
+    "providers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("definition", Text, nullable=False),
+)
+
+# What a provider as a whole has told us, apart from any connection.
+provider_states = Table(
+    "provider_states",
+    metadata,
+    Column("provider", String, primary_key=True),
+    Column("retry_not_before", Moment),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", String, ForeignKey("tenants.id"), nullable=False),
+    Column("provider", String, nullable=False),
+    Column("client_id", String, nullable=False),
+    # The registration that new consents use; others stay for the grants that they got.
+    Column("current", Boolean, nullable=False),
+    Column("state", String, nullable=False),
+    Column("rejected_at", Moment),
+    Column("retry_not_before", Moment),
+    Column("generation", BigInteger, nullable=False, server_default="1"),
+    Column("created_at", Moment, nullable=False),
+    CheckConstraint("state IN ('active', 'rejected')", name="state"),
+    UniqueConstraint("tenant_id", "provider", "client_id"),
+    Index(
+        "uq_clients_current",
+        "tenant_id",
+        "provider",
+        unique=True,
+        sqlite_where=text("current"),
+        postgresql_where=text("current"),
+    ),
+)
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", String, ForeignKey("tenants.id"), nullable=False),
+    Column("provider", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("kind", String, nullable=False),
+    # Fixed at consent: a refresh token belongs to the client that got it.
+    Column("client", String, ForeignKey("clients.id"), index=True),
+    Column("account", String),
+    Column("account_label", String),
+    Column("scopes", Text, nullable=False, server_default="[]"),
+    Column("metadata", Text, nullable=False, server_default="{}"),
+    Column("enabled", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    # A tombstone: its name is free again, its row waits until no lease can be out on it.
+    Column("deleted_at", Moment),
+    Index(
+        "uq_connections_living",
+        "tenant_id",
+        "provider",
+        "name",
+        unique=True,
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+)
+
+# What the machine writes, apart from what people edit: an edited label can never make a token write lose.
+token_states = Table(
+    "token_states",
+    metadata,
+    Column("connection_id", String, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    Column("provider", String, nullable=False),
+    Column("client", String),
+    Column("status", String, nullable=False),
+    Column("reason", String),
+    # Are these still the tokens I started from? Rises with every new token set.
+    Column("generation", BigInteger, nullable=False),
+    # The generation with which the present grant began: below it, tokens are of a former grant.
+    Column("granted_generation", BigInteger, nullable=False),
+    Column("renewal", String, nullable=False),
+    Column("access_expires_at", Moment),
+    Column("issued_lifetime", BigInteger),
+    Column("refresh_expires_at", Moment),
+    Column("refreshed_at", Moment),
+    Column("verified_at", Moment),
+    Column("next_refresh_at", Moment),
+    Column("last_asked_at", Moment),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("first_failed_at", Moment),
+    Column("last_error_code", String),
+    Column("retry_not_before", Moment),
+    # Whether retry_not_before is the provider's own word (or a bug's penalty), which nobody's asking shortens.
+    Column("retry_dictated", Boolean, nullable=False, server_default=text("false")),
+    Column("lease_holder", String),
+    Column("lease_expires_at", Moment),
+    # Is it still my turn? Rises with every claim.
+    Column("lease_fence", BigInteger, nullable=False, server_default="0"),
+    Column("attempt_id", String),
+    # The write-ahead intent: which generation's refresh token may have been sent, outcome not yet known.
+    Column("inflight_generation", BigInteger),
+    Column("retake_after", Moment),
+    # An attempt on this generation ended without anybody knowing how: a rejection now is our loss.
+    Column("uncertain", Boolean, nullable=False, server_default=text("false")),
+    Column("last_success_attempt", String),
+    CheckConstraint(f"status IN {STATUSES}", name="status"),
+    CheckConstraint("renewal IN ('refresh_token', 'none')", name="renewal"),
+    CheckConstraint("(lease_holder IS NULL) = (lease_expires_at IS NULL)", name="whole_lease"),
+    CheckConstraint("inflight_generation IS NULL OR retake_after IS NOT NULL", name="intent_has_an_end"),
+    CheckConstraint("granted_generation <= generation", name="granted_before_now"),
+    Index(
+        "ix_token_states_due",
+        "provider",
+        "next_refresh_at",
+        sqlite_where=text("next_refresh_at IS NOT NULL"),
+        postgresql_where=text("next_refresh_at IS NOT NULL"),
+    ),
+)
+
+# Successors that lost a race. Never dropped: one of them may be the only good copy.
+orphaned_tokens = Table(
+    "orphaned_tokens",
+    metadata,
+    Column("attempt_id", String, primary_key=True),
+    Column("connection_id", String, nullable=False, index=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("connection_id", String, ForeignKey("connections.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("scopes", Text, nullable=False, server_default="[]"),
+    Column("return_url", String),
+    Column("replace_account", Boolean, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("succeeded_at", Moment),
+)
+
+pending_authorizations = Table(
+    "pending_authorizations",
+    metadata,
+    # The state itself is only in the browser; a stolen row cannot be replayed.
+    Column("state_digest", LargeBinary, primary_key=True),
+    Column("browser_digest", LargeBinary, nullable=False),
+    Column("ticket_id", String, ForeignKey("tickets.id", ondelete="CASCADE"), nullable=False),
+    Column("provider", String, nullable=False),
+    Column("client", String, ForeignKey("clients.id"), nullable=False),
+    Column("redirect_uri", String, nullable=False),
+    Column("expires_at", Moment, nullable=False, index=True),
+    Column("used_at", Moment),
+)
+
+callers = Table(
+    "callers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("key_digest", LargeBinary, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("tenant_id", String, ForeignKey("tenants.id"), nullable=False),
+    Column("providers", Text),
+    Column("names", Text),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    # One stream a process start, written by one task: seq has no gaps and is the commit order.
+    Column("stream", String, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Moment, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("tenant", String),
+    Column("provider", String),
+    Column("name", String),
+    Column("generation", BigInteger),
+    Column("request_id", String),
+    Column("detail", Text, nullable=False, server_default="{}"),
+)

@@ -1,0 +1,82 @@
+"""Every secret at rest is a row of one table, so that one loop can seal them all anew."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.keyring import Sealed
+from vault.store.schema import AnyRow, sealed_values
+
+_COLUMNS = ("generation", "format", "key_id", "salt", "iv", "commitment", "ciphertext")
+_KEY = ("owner_kind", "owner_id", "field")
+
+_FORGET = delete(sealed_values).where(
+    sealed_values.c.owner_kind == bindparam("kind"), sealed_values.c.owner_id == bindparam("id")
+)
+
+
+async def put(
+    tx: AsyncConnection, owner_kind: str, owner_id: str, generation: int, values: Mapping[str, Sealed]
+) -> None:
+    """Store *values* by field, each in the place of its former self."""
+    if not values:
+        return
+    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(sealed_values)
+    replaced = {name: statement.excluded[name] for name in _COLUMNS}
+    rows = [
+        {
+            "owner_kind": owner_kind,
+            "owner_id": owner_id,
+            "field": field,
+            "generation": generation,
+            **vars(value),
+        }
+        for field, value in values.items()
+    ]
+    await tx.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=replaced), rows)
+
+
+async def forget(tx: AsyncConnection, owner_kind: str, owner_id: str) -> None:
+    """Delete all values of one owner."""
+    await tx.execute(_FORGET, {"kind": owner_kind, "id": owner_id})
+
+
+def columns_of(alias: Any) -> list[Any]:
+    """Return the columns of *alias* that `read` wants, to be added to a select."""
+    return [alias.c[name].label(f"{alias.name}_{name}") for name in _COLUMNS]
+
+
+def beside(statement: Select[Any], owner_id: Any, owner_kind: str, field: str) -> tuple[Select[Any], Any]:
+    """Return *statement* with one sealed field of the owner joined on, and the alias it goes by."""
+    alias = sealed_values.alias(f"{owner_kind}_{field}")
+    joined = statement.outerjoin(
+        alias,
+        and_(alias.c.owner_id == owner_id, alias.c.owner_kind == owner_kind, alias.c.field == field),
+    )
+    return joined.add_columns(*columns_of(alias)), alias
+
+
+def read(row: AnyRow, owner_kind: str, field: str) -> tuple[Sealed, int] | None:
+    """Return the value that `beside` joined on to *row*, with its generation; None where there is none."""
+    prefix = f"{owner_kind}_{field}_"
+    found = row._mapping
+    if found[f"{prefix}format"] is None:
+        return None
+    parts = {name: found[prefix + name] for name in _COLUMNS if name != "generation"}
+    return Sealed(**parts), found[f"{prefix}generation"]
+
+
+async def load(tx: AsyncConnection, owner_kind: str, owner_id: str) -> dict[str, tuple[Sealed, int]]:
+    """Return all values of one owner by field, each with its generation."""
+    statement = select(sealed_values).where(
+        sealed_values.c.owner_kind == owner_kind, sealed_values.c.owner_id == owner_id
+    )
+    found = {}
+    for row in await tx.execute(statement):
+        parts = {name: row._mapping[name] for name in _COLUMNS if name != "generation"}
+        found[row.field] = (Sealed(**parts), row.generation)
+    return found

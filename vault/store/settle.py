@@ -1,0 +1,226 @@
+"""Settling: what became of a refresh, written in the statement that also gives the lease back.
+
+Two numbers keep races harmless. The *generation* says which tokens an attempt started from: a
+success is stored wherever that still holds, however late, because its holder may have the only good
+copy. The *fence* says whose turn it is: a failure counts only from whoever has the lease now.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import and_, bindparam, case, func, insert, select, type_coerce, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.connection import NewTokens
+from vault.keyring import Sealed
+from vault.store import sealed
+from vault.store.leases import CLIENT_PROBE_INTERVAL, Turn
+from vault.store.schema import Moment, clients, clock, orphaned_tokens, provider_states, token_states
+
+_state = token_states.c
+_now = clock()
+_mine = _state.lease_fence == bindparam("fence")
+_from_these_tokens = and_(
+    _state.connection_id == bindparam("connection"), _state.generation == bindparam("from_generation")
+)
+
+# Not fenced by the lease: a holder that overslept may hold the only good token.
+SETTLE_SUCCESS = (
+    update(token_states)
+    .where(_from_these_tokens)
+    .values(
+        generation=_state.generation + 1,
+        status="verified",
+        reason=None,
+        access_expires_at=bindparam("new_access_expires_at"),
+        issued_lifetime=bindparam("new_issued_lifetime"),
+        refresh_expires_at=func.coalesce(
+            bindparam("new_refresh_expires_at", type_=Moment), _state.refresh_expires_at
+        ),
+        refreshed_at=_now,
+        verified_at=_now,
+        next_refresh_at=bindparam("new_next_refresh_at"),
+        failures=0,
+        first_failed_at=None,
+        last_error_code=None,
+        retry_not_before=None,
+        retry_dictated=False,
+        inflight_generation=None,
+        retake_after=None,
+        uncertain=False,
+        last_success_attempt=bindparam("attempt"),
+        # A lease that is somebody else's by now is left alone.
+        lease_holder=case((_mine, None), else_=_state.lease_holder),
+        lease_expires_at=case((_mine, None), else_=_state.lease_expires_at),
+    )
+)
+
+# A late failure is nobody's business: it counts only from whoever has the lease, on the tokens it is about.
+SETTLE_FAILURE = (
+    update(token_states)
+    .where(_from_these_tokens, _mine)
+    .values(
+        status=bindparam("new_status"),
+        reason=bindparam("new_reason"),
+        failures=bindparam("new_failures"),
+        first_failed_at=func.coalesce(_state.first_failed_at, _now),
+        last_error_code=bindparam("new_error_code"),
+        retry_not_before=bindparam("new_retry_not_before"),
+        retry_dictated=bindparam("new_retry_dictated"),
+        next_refresh_at=bindparam("new_next_refresh_at"),
+        # The intent stays open exactly where a moment is given after which it may be retaken.
+        inflight_generation=case(
+            (bindparam("new_retake_after", type_=Moment).is_not(None), _state.inflight_generation), else_=None
+        ),
+        retake_after=bindparam("new_retake_after", type_=Moment),
+        lease_holder=None,
+        lease_expires_at=None,
+    )
+)
+
+RELEASE = (
+    update(token_states)
+    .where(_state.connection_id == bindparam("connection"), _mine)
+    .values(lease_holder=None, lease_expires_at=None)
+)
+
+# A new grant, or none: whoever is still out with the old one settles nothing over it.
+SUPERSEDE = (
+    update(token_states)
+    .where(_state.connection_id == bindparam("connection"))
+    .values(
+        generation=_state.generation + 1,
+        granted_generation=_state.generation + 1,
+        lease_fence=_state.lease_fence + 1,
+        lease_holder=None,
+        lease_expires_at=None,
+        inflight_generation=None,
+        retake_after=None,
+        uncertain=False,
+        attempt_id=None,
+        next_refresh_at=None,
+    )
+    .returning(_state.generation, type_coerce(_now, Moment).label("superseded_at"))
+)
+
+STANDING = select(_state.generation, _state.granted_generation, _state.last_success_attempt).where(
+    _state.connection_id == bindparam("connection")
+)
+
+REJECT_CLIENT = (
+    update(clients)
+    .where(clients.c.id == bindparam("this_client"), clients.c.state == "active")
+    .values(state="rejected", rejected_at=_now, retry_not_before=_now + CLIENT_PROBE_INTERVAL)
+)
+ACCEPT_CLIENT = (
+    update(clients)
+    .where(clients.c.id == bindparam("this_client"), clients.c.state == "rejected")
+    .values(state="active", rejected_at=None, retry_not_before=None)
+)
+
+HOLD_PROVIDER = (
+    update(provider_states)
+    .where(
+        provider_states.c.provider == bindparam("this_provider"),
+        # The longest of what it asked for counts.
+        func.coalesce(provider_states.c.retry_not_before, 0) < bindparam("until", type_=Moment),
+    )
+    .values(retry_not_before=bindparam("until", type_=Moment))
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A failure, as columns. *retake_after* keeps the intent open until then; None closes it."""
+
+    status: str
+    reason: str
+    failures: int
+    error_code: str
+    retry_not_before: datetime | None = None
+    retry_dictated: bool = False
+    next_refresh_at: datetime | None = None
+    retake_after: datetime | None = None
+
+
+Stored = Literal["stored", "orphaned", "superseded"]
+
+
+async def success(
+    tx: AsyncConnection,
+    turn: Turn,
+    tokens: NewTokens,
+    values: Mapping[str, Sealed],
+    orphan: Mapping[str, Sealed],
+) -> Stored:
+    """Store *values* as the next generation, however late.
+
+    Where the tokens moved on without us, *orphan* (the same, sealed for that place) is set aside:
+    the successor may be the only good one. Where the grant itself was replaced or deleted, nothing
+    is stored and the caller has to revoke it. Telling twice is telling once.
+    """
+    parameters = {**_key(turn), "attempt": turn.attempt, **{f"new_{k}": v for k, v in vars(tokens).items()}}
+    if (await tx.execute(SETTLE_SUCCESS, parameters)).rowcount == 1:
+        await sealed.put(tx, "connection", turn.connection, turn.generation + 1, values)
+        return "stored"
+    standing = (await tx.execute(STANDING, {"connection": turn.connection})).one_or_none()
+    if standing is None or standing.granted_generation > turn.generation:
+        return "superseded"
+    if standing.last_success_attempt == turn.attempt:
+        return "stored"
+    await _set_aside(tx, turn, orphan)
+    return "orphaned"
+
+
+async def failure(tx: AsyncConnection, turn: Turn, failed: Failed) -> bool:
+    """Write *failed* and give the lease back. Returns whether it was still our turn to say so."""
+    parameters = {**_key(turn), **{f"new_{k}": v for k, v in vars(failed).items()}}
+    counted = (await tx.execute(SETTLE_FAILURE, parameters)).rowcount == 1
+    if not counted:
+        await release(tx, turn)
+    return counted
+
+
+async def release(tx: AsyncConnection, turn: Turn) -> None:
+    """Give a lease back, where it is still ours, without a word on the tokens."""
+    await tx.execute(RELEASE, {"connection": turn.connection, "fence": turn.fence})
+
+
+async def supersede(tx: AsyncConnection, connection: str) -> tuple[int, datetime]:
+    """Begin a new grant, or the end: return its generation and the database's time."""
+    row = (await tx.execute(SUPERSEDE, {"connection": connection})).one()
+    return row.generation, row.superseded_at
+
+
+async def hold_provider(tx: AsyncConnection, provider: str, until: datetime) -> None:
+    """Ask *provider* nothing before *until*, on any replica."""
+    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+    known = dialect.insert(provider_states).on_conflict_do_nothing()
+    await tx.execute(known, {"provider": provider})
+    await tx.execute(HOLD_PROVIDER, {"this_provider": provider, "until": until})
+
+
+async def reject_client(tx: AsyncConnection, client: str) -> bool:
+    """Pause *client*. Returns whether that is news: of all that fail together, one raises the alarm."""
+    return bool((await tx.execute(REJECT_CLIENT, {"this_client": client})).rowcount)
+
+
+async def accept_client(tx: AsyncConnection, client: str) -> bool:
+    """Take *client* as right again. Returns whether that is news."""
+    return bool((await tx.execute(ACCEPT_CLIENT, {"this_client": client})).rowcount)
+
+
+async def _set_aside(tx: AsyncConnection, turn: Turn, values: Mapping[str, Sealed]) -> None:
+    known = select(orphaned_tokens.c.attempt_id).where(orphaned_tokens.c.attempt_id == turn.attempt)
+    if await tx.scalar(known) is not None:
+        return
+    row = {"attempt_id": turn.attempt, "connection_id": turn.connection, "generation": turn.generation + 1}
+    await tx.execute(insert(orphaned_tokens).values(seen_at=_now, **row))
+    await sealed.put(tx, "orphan", turn.attempt, turn.generation + 1, values)
+
+
+def _key(turn: Turn) -> dict[str, Any]:
+    return {"connection": turn.connection, "from_generation": turn.generation, "fence": turn.fence}

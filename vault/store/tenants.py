@@ -1,0 +1,61 @@
+"""The tree of tenants. `platform` is its root and always there."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.store.schema import tenants
+
+ROOT = "platform"
+_t = tenants.c
+
+_above = select(_t.id, _t.parent_id).where(_t.id == bindparam("tenant")).cte("above", recursive=True)
+_above = _above.union_all(select(_t.id, _t.parent_id).where(_t.id == _above.c.parent_id))
+_ANCESTORS = select(_above.c.id)
+
+# Everybody who changes the shape of the tree takes the root first, so that two moves cannot make a cycle.
+_HOLD_TREE = select(_t.id).where(_t.id == ROOT).with_for_update()
+
+
+def below(tenant: str) -> Select[Any]:
+    """Return a select of the ids of *tenant* and all under it."""
+    start = select(_t.id).where(_t.id == tenant).cte("below", recursive=True)
+    return select(start.union_all(select(_t.id).where(_t.parent_id == start.c.id)).c.id)
+
+
+async def ancestors(tx: AsyncConnection, tenant: str) -> list[str]:
+    """Return *tenant* and its ancestors; nothing where it does not exist."""
+    return list((await tx.execute(_ANCESTORS, {"tenant": tenant})).scalars())
+
+
+async def find(tx: AsyncConnection, tenant: str) -> dict[str, Any] | None:
+    """Return the columns of *tenant*, None where it does not exist."""
+    row = (await tx.execute(select(tenants).where(_t.id == tenant))).one_or_none()
+    if row is None:
+        return None
+    return {**row._mapping, "return_urls": json.loads(row.return_urls)}
+
+
+async def hold_tree(tx: AsyncConnection) -> None:
+    """Let nobody else change the tree in this transaction."""
+    await tx.execute(_HOLD_TREE)
+
+
+async def put(
+    tx: AsyncConnection, tenant: str, parent: str | None, name: str, return_urls: list[str], now: datetime
+) -> bool:
+    """Store *tenant*. Returns whether it is new."""
+    values = {"parent_id": parent, "name": name, "return_urls": json.dumps(return_urls)}
+    changed = await tx.execute(update(tenants).where(_t.id == tenant).values(values))
+    if changed.rowcount:
+        return False
+    await tx.execute(insert(tenants).values(id=tenant, created_at=now, **values))
+    return True
+
+
+async def remove(tx: AsyncConnection, tenant: str) -> None:
+    """Delete *tenant*; whatever still hangs on it violates a constraint."""
+    await tx.execute(delete(tenants).where(_t.id == tenant))

@@ -1,0 +1,103 @@
+"""Tickets for a person to connect with, and the authorizations that are under way with them."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.store.schema import AnyRow, clock, pending_authorizations, sealed_values, tickets
+
+_t, _p = tickets.c, pending_authorizations.c
+_OPEN = (_t.succeeded_at.is_(None), _t.expires_at > clock())
+_BY_ID = select(tickets).where(_t.id == bindparam("ticket"), *_OPEN)
+_OF_CONNECTION = (
+    select(_t.id, _t.expires_at)
+    .where(
+        _t.connection_id == bindparam("connection"),
+        *_OPEN,
+        _t.expires_at > bindparam("least", type_=_t.expires_at.type),
+    )
+    .order_by(_t.expires_at.desc())
+    .limit(1)
+)
+# Single use, in time, and only from the browser that began it: all in the statement that uses it up.
+_REDEEM = (
+    update(pending_authorizations)
+    .where(
+        _p.state_digest == bindparam("state"),
+        _p.browser_digest == bindparam("browser"),
+        _p.provider == bindparam("of_provider"),
+        _p.used_at.is_(None),
+        _p.expires_at > clock(),
+    )
+    .values(used_at=clock())
+    .returning(_p.ticket_id, _p.client, _p.redirect_uri)
+)
+
+
+async def find_open(tx: AsyncConnection, ticket: str) -> AnyRow | None:
+    """Return a ticket that can still be used."""
+    return (await tx.execute(_BY_ID, {"ticket": ticket})).one_or_none()
+
+
+async def open_for(tx: AsyncConnection, connection: str, least: datetime) -> AnyRow | None:
+    """Return an open ticket for *connection* that lasts beyond *least*."""
+    return (await tx.execute(_OF_CONNECTION, {"connection": connection, "least": least})).one_or_none()
+
+
+async def add(
+    tx: AsyncConnection,
+    ticket: str,
+    connection: str,
+    *,
+    scopes: Sequence[str],
+    return_url: str | None,
+    replace_account: bool,
+    expires_at: datetime,
+) -> None:
+    await tx.execute(
+        insert(tickets),
+        {
+            "id": ticket,
+            "connection_id": connection,
+            "scopes": json.dumps(list(scopes)),
+            "return_url": return_url,
+            "replace_account": replace_account,
+            "expires_at": expires_at,
+        },
+    )
+
+
+async def succeed(tx: AsyncConnection, ticket: str) -> bool:
+    """Use *ticket* up. Returns whether it was still open."""
+    used = await tx.execute(
+        update(tickets).where(_t.id == ticket, _t.succeeded_at.is_(None)).values(succeeded_at=clock())
+    )
+    return bool(used.rowcount)
+
+
+async def begin(tx: AsyncConnection, row: dict[str, Any]) -> None:
+    """Store an authorization that a browser is about to be sent into."""
+    await tx.execute(insert(pending_authorizations), row)
+
+
+async def redeem(tx: AsyncConnection, state: bytes, browser: bytes, provider: str) -> AnyRow | None:
+    """Use an authorization up and return it; None where it is used, late, foreign or unknown."""
+    found = await tx.execute(_REDEEM, {"state": state, "browser": browser, "of_provider": provider})
+    return found.one_or_none()
+
+
+async def prune(tx: AsyncConnection, age: timedelta) -> None:
+    """Forget authorizations that ended *age* ago, and tickets with nothing left to say."""
+    limit = clock() - age // timedelta(milliseconds=1)
+    gone = [
+        row.state_digest.hex() for row in await tx.execute(select(_p.state_digest).where(_p.expires_at < limit))
+    ]
+    if gone:
+        owned = (sealed_values.c.owner_kind == "authorization", sealed_values.c.owner_id.in_(gone))
+        await tx.execute(delete(sealed_values).where(*owned))
+        await tx.execute(delete(pending_authorizations).where(_p.expires_at < limit))
+    await tx.execute(delete(tickets).where(_t.expires_at < limit))

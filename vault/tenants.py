@@ -1,0 +1,96 @@
+"""The tree of tenants: whom connections belong to."""
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.access import Caller
+from vault.audit import Event
+from vault.errors import Conflict, Invalid, NotFound
+from vault.store import tenants as store
+from vault.store.database import Database
+from vault.store.writer import Transaction, Writer
+
+
+class Tenants:
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+
+    async def put(self, caller: Caller, tenant: str, *, parent: str, name: str, return_urls: list[str]) -> bool:
+        """Store *tenant*. Returns whether it is new.
+
+        Raises NotFound for a place that *caller* does not reach, Conflict for a cycle or a root
+        with a parent, Invalid for a return address that no browser could be sent to.
+        """
+        for url in return_urls:
+            _check_return_url(url)
+
+        async def unit(tx: Transaction) -> bool:
+            await store.hold_tree(tx.connection)
+            await self._check_place(tx.connection, caller, tenant, parent)
+            tx.record(Event(caller.actor, "tenant.changed", tenant=tenant, detail={"parent": parent}))
+            above = None if tenant == store.ROOT else parent
+            return await store.put(tx.connection, tenant, above, name, return_urls, datetime.now(UTC))
+
+        return await self._writer.submit(unit, alone=True)
+
+    async def get(self, tenant: str) -> dict[str, Any]:
+        """Return the columns of *tenant*. Raises NotFound."""
+        async with self._database.read() as tx:
+            found = await store.find(tx, tenant)
+        if found is None:
+            raise NotFound
+        return found
+
+    async def delete(self, caller: Caller, tenant: str) -> None:
+        """Delete a tenant on which nothing hangs. Raises Conflict."""
+        if tenant == store.ROOT:
+            raise Conflict("The root of the tenants stays.", code="tenant_is_root")
+
+        async def unit(tx: Transaction) -> None:
+            await store.remove(tx.connection, tenant)
+            tx.record(Event(caller.actor, "tenant.deleted", tenant=tenant))
+
+        try:
+            await self._writer.submit(unit, alone=True)
+        except IntegrityError:
+            raise Conflict(
+                "Tenants, connections, clients or callers still belong to it.", code="tenant_not_empty"
+            ) from None
+
+    async def _check_place(self, tx: AsyncConnection, caller: Caller, tenant: str, parent: str) -> None:
+        if tenant == store.ROOT:
+            if caller.tenant != store.ROOT:
+                raise NotFound
+            return
+        above_parent = await store.ancestors(tx, parent)
+        if caller.tenant not in above_parent:
+            raise NotFound("There is no such parent.")
+        if tenant in above_parent:
+            raise Conflict("A tenant cannot stand under itself.", code="tenant_cycle")
+        above = await store.ancestors(tx, tenant)
+        if above and (caller.tenant not in above or caller.tenant == tenant != parent):
+            raise NotFound
+
+
+def _check_return_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        loopback = parts.hostname in {"127.0.0.1", "::1", "localhost"}
+        usable = parts.scheme == "https" or (parts.scheme == "http" and loopback)
+    except ValueError:
+        usable = False
+    if (
+        not usable
+        or not url.isascii()
+        or parts.fragment
+        or parts.username
+        or any(c <= " " or c == "\\" for c in url)
+    ):
+        raise Invalid(
+            "A return address must be https, or http on loopback, without a fragment.", code="invalid_url"
+        )

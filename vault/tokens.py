@@ -1,0 +1,203 @@
+"""Handing out a token that works: the point of it all.
+
+A fresh token is answered at once. An old one is refreshed first, and while that cannot be done the
+token that still lives is served, whatever state the provider is in.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from integrations.contract import Secret
+from vault.access import Access, Caller
+from vault.audit import Event
+from vault.authorize import Tickets
+from vault.connection import Connection
+from vault.errors import CannotOpen, Conflict, NotFound, Unavailable, VaultError
+from vault.keyring import Keyring, Sealed
+from vault.refresh import Refresher
+from vault.sealing import Place, open_one
+from vault.store import connections, leases
+from vault.store.database import Database
+from vault.store.writer import Transaction, Writer
+
+FIRST_POLL, SLOWEST_POLL = 0.05, 0.5  # seconds between looks at a refresh on another replica
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandedOut:
+    """An access token on its way to a caller, whose audit row is written."""
+
+    connection: Connection
+    access_token: Secret
+    expires_at: datetime
+    expires_in: int  # seconds
+
+
+@dataclass
+class _Patience:
+    """How long this caller still waits, and how often to look meanwhile."""
+
+    ends_at: float
+    poll: float = FIRST_POLL
+
+    def left(self) -> float:
+        return max(self.ends_at - time.monotonic(), 0.0)
+
+    async def pause(self) -> None:
+        await asyncio.sleep(min(self.poll, self.left()))
+        self.poll = min(self.poll * 2, SLOWEST_POLL)
+
+
+class Tokens:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        writer: Writer,
+        keyring: Keyring,
+        access: Access,
+        refresher: Refresher,
+        tickets: Tickets,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._keyring = keyring
+        self._access = access
+        self._refresher = refresher
+        self._tickets = tickets
+
+    async def fetch(
+        self, caller: Caller, path: tuple[str, str, str], *, min_ttl: timedelta, wait: float
+    ) -> HandedOut:
+        """Return a token of the connection at *path* that lives *min_ttl* longer, or the best there is.
+
+        Waits up to *wait* seconds for a refresh. Raises NotFound, Conflict where a person has to
+        act, Unavailable where waiting may help.
+        """
+        await self._access.require_reach(caller, *path)
+        patience = _Patience(time.monotonic() + wait)
+        connection, token = await self._read(path)
+        asked_of = connection.state.generation
+        while not connection.state.fresh(min_ttl, connection.read_at):
+            renewed = connection.state.generation > asked_of
+            if renewed or not await self._renew(connection, caller.actor, patience):
+                break
+            connection, token = await self._read(path)
+        if connection.state.living(connection.read_at) and token is not None:
+            return await self._hand_out(caller, connection, token)
+        raise await self._refusal(connection)
+
+    async def _read(self, path: tuple[str, str, str]) -> tuple[Connection, tuple[Sealed, int] | None]:
+        async with self._database.read() as tx:
+            found = await connections.find_with_token(tx, *path)
+        if found is None:
+            raise NotFound
+        if not found[0].enabled:
+            raise Conflict("This connection is switched off.", code="disabled")
+        return found
+
+    async def _renew(self, connection: Connection, actor: str, patience: _Patience) -> bool:
+        """Let a refresh happen, here or elsewhere. Returns whether another look is worth it."""
+        if not _renewable(connection) or patience.left() == 0:
+            return False
+        waits_for = connection.state.claimable_at(connection.read_at) - connection.read_at
+        if waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id):
+            return await self._joined(connection, actor, patience)
+        somebody_has_it = connection.state.lease_expires_at is not None
+        if not somebody_has_it and waits_for.total_seconds() > patience.left():
+            return False
+        await patience.pause()
+        return True
+
+    async def _joined(self, connection: Connection, actor: str, patience: _Patience) -> bool:
+        try:
+            async with asyncio.timeout(patience.left()):
+                moved = await self._refresher.refresh(connection, actor)
+        except TimeoutError:
+            return False
+        if not moved:
+            await patience.pause()
+        return True
+
+    async def _hand_out(self, caller: Caller, connection: Connection, stored: tuple[Sealed, int]) -> HandedOut:
+        place = Place(connection.tenant, connection.provider, "connection", connection.id)
+        try:
+            token = open_one(self._keyring, place, "access_token", stored)
+        except CannotOpen:
+            raise await self._undecryptable(connection) from None
+        event = Event(
+            caller.actor,
+            "token.handed_out",
+            "ok",
+            connection.tenant,
+            connection.provider,
+            connection.name,
+            stored[1],
+        )
+        await self._writer.submit(lambda tx: _record(tx, event))
+        remaining = connection.state.remaining(connection.read_at)
+        return HandedOut(
+            connection=connection,
+            access_token=token,
+            expires_at=connection.read_at + remaining,
+            expires_in=int(remaining.total_seconds()),
+        )
+
+    async def _undecryptable(self, connection: Connection) -> VaultError:
+        async def unit(tx: Transaction) -> None:
+            await connections.mark_undecryptable(tx.connection, connection.id, connection.state.generation)
+
+        await self._writer.submit(unit)
+        return Conflict("A stored value does not open.", code="operator_required")
+
+    async def _refusal(self, connection: Connection) -> VaultError:
+        """Return why nothing was handed out, with what would help."""
+        state = connection.state
+        if state.status == "unconfigured":
+            return Conflict("Nobody has connected this yet.", code="not_connected", reason=state.reason)
+        if state.reason == "undecryptable":
+            return Conflict("A stored value does not open.", code="operator_required")
+        if state.status == "failed":
+            connect_url = await self._tickets.reconnect_url(connection)
+            return Conflict(
+                "A person has to connect this again.",
+                code="reconnect_required",
+                reason=state.reason,
+                connect_url=connect_url,
+            )
+        await self._writer.submit(lambda tx: _note_asked(tx, connection.id))
+        return _come_back(connection)
+
+
+def _renewable(connection: Connection) -> bool:
+    state = connection.state
+    return (
+        state.renewal == "refresh_token"
+        and state.status not in {"unconfigured", "failed"}
+        and connection.held_back_until() is None
+    )
+
+
+def _come_back(connection: Connection) -> Unavailable:
+    """Return the refusal of a connection that may mend by itself, and when to ask again."""
+    state, now = connection.state, connection.read_at
+    held = connection.held_back_until()
+    if connection.client_rejected:
+        code, detail = "client_misconfigured", "The provider refuses our client registration."
+    elif held is None and state.lease_expires_at is not None and state.lease_expires_at > now:
+        code, detail = "refresh_in_progress", "A refresh is under way."
+        return Unavailable(detail, code=code, retry_after=1)
+    else:
+        code, detail = "provider_unavailable", "The provider gives no token now."
+    again = max(held or now, state.claimable_at(now), now + timedelta(seconds=1))
+    return Unavailable(detail, code=code, retry_after=(again - now).total_seconds(), reason=state.reason)
+
+
+async def _record(tx: Transaction, event: Event) -> None:
+    tx.record(event)
+
+
+async def _note_asked(tx: Transaction, connection: str) -> None:
+    await tx.execute(leases.ASKED, {"connection": connection})
