@@ -29,15 +29,14 @@ FORM, CODE, ACCESS, REFRESH = 600, 60, 300, 31_536_000  # seconds that each of t
 
 _LONGEST_BODY = 65_536
 _EXPIRES = re.compile(r"(?<!\S)expires:([1-9][0-9]{0,4})(?!\S)")  # the scope that asks for another ACCESS
-_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _KEPT = ("client_id", "redirect_uri", "state", "scope", "nonce", "code_challenge")
 
-_STYLE = "body{font:16px/1.5 system-ui;max-width:26rem;margin:4rem auto;padding:0 1rem}input,button{font:inherit}"
+_STYLE = "body{font:16px/1.5 system-ui;max-width:26rem;margin:4rem auto}input,button{font:inherit}"
+# No form-action: Chromium holds the whole chain of redirects to it, which may end at a tenant's return_url.
 _POLICY = (
     f"default-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
     f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
 )
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -84,7 +83,8 @@ class _Sandbox:
     def __init__(self, public_url: str, key: bytes, now: Callable[[], float]) -> None:
         self._base, self._issuer = urlsplit(public_url).path, f"{public_url}/sandbox"
         # One plain segment: a code goes to a callback of the vault, and nowhere that `..` leads to.
-        self._callback = re.compile(re.escape(f"{public_url}/oauth/callback/") + r"[A-Za-z0-9][\w.~@-]*", re.ASCII)
+        callback = re.escape(f"{public_url}/oauth/callback/")
+        self._callback = re.compile(callback + r"[A-Za-z0-9][A-Za-z0-9._~@-]*")
         self._key, self._now = key, now
         self._routes: dict[tuple[str, str], Callable[[Fields, str], Response]] = {
             ("GET", "/authorize"): self._ask,
@@ -105,7 +105,6 @@ class _Sandbox:
         fields = dict(parse_qsl(sent.decode("latin-1"), keep_blank_values=True))
         authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         answer = route(fields, authorization) if route else _error("not_found", 404)
-        answer.headers.update(_HEADERS)
         headers = [(name.lower(), value) for name, value in answer.headers.raw]
         await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": answer.content})
@@ -114,10 +113,11 @@ class _Sandbox:
 
     def _ask(self, asked: Fields, _authorization: str) -> Response:
         if not asked.get("client_id") or not self._callback.fullmatch(asked.get("redirect_uri", "")):
-            return _page("<p>The sandbox does not know this client, or where it wants to be answered.</p>", 400)
-        error = _problem(asked)
-        if error:
-            return self._back(asked, error=error)
+            return _page("<p>The client_id or the redirect_uri of this request is no good here.</p>", 400)
+        if asked.get("response_type") != "code":
+            return self._back(asked, error="unsupported_response_type")
+        if asked.get("code_challenge_method") != "S256" or not asked.get("code_challenge"):
+            return self._back(asked, error="invalid_request")
         kept = {name: asked.get(name, "") for name in _KEPT}
         return _page(_form(kept, self._signed("form", kept, FORM)))
 
@@ -164,7 +164,8 @@ class _Sandbox:
 
     def _token_set(self, grant: Claims) -> dict[str, Any]:
         lasting = {name: grant[name] for name in ("client_id", "sub", "scope")}
-        lives = _lifetime(grant["scope"])
+        asked = _EXPIRES.search(grant["scope"])
+        lives = int(asked[1]) if asked else ACCESS
         tokens = {
             "access_token": self._signed("at", lasting, lives),
             "token_type": "Bearer",
@@ -187,7 +188,7 @@ class _Sandbox:
     def _revoke(self, sent: Fields, authorization: str) -> Response:
         if self._client(sent, authorization) is None:
             return _error("invalid_client", 401, 'Basic realm="sandbox"')
-        return Response(200, json={"note": "The sandbox remembers nothing: the token works until it expires."})
+        return Response(200, json={"note": "Nothing is remembered here: the token works until it expires."})
 
     def _account(self, _sent: Fields, authorization: str) -> Response:
         scheme, _, token = authorization.partition(" ")
@@ -212,19 +213,6 @@ class _Sandbox:
         return claims if self._now() < claims["exp"] else None
 
 
-def _problem(asked: Fields) -> str | None:
-    if asked.get("response_type") != "code":
-        return "unsupported_response_type"
-    if asked.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(asked.get("code_challenge", "")):
-        return "invalid_request"
-    return None
-
-
-def _lifetime(scope: str) -> int:
-    asked = _EXPIRES.search(scope)
-    return int(asked[1]) if asked else ACCESS
-
-
 def _basic(authorization: str) -> tuple[str, str]:
     try:
         pair = base64.b64decode(authorization.partition(" ")[2]).decode()
@@ -235,7 +223,7 @@ def _basic(authorization: str) -> tuple[str, str]:
 
 
 def _form(asked: Fields, request: str) -> str:
-    return f"""<p><strong>{escape(asked["client_id"])}</strong> asks for access to an account that is made up here.</p>
+    return f"""<p><strong>{escape(asked["client_id"])}</strong> asks for access to a made-up account.</p>
 <p>Scopes: {escape(asked["scope"]) or "none"}</p>
 <form method="post">
 <input type="hidden" name="request" value="{escape(request)}">

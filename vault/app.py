@@ -47,7 +47,7 @@ async def serving(settings: Settings) -> AsyncIterator[Vault]:
         vault = build(settings, database, keyring)
         try:
             if database.on_sqlite:
-                # We hold the lock, so whoever held these leases is dead.
+                # We hold the lock, so whoever held these leases, or sent these intents, is dead.
                 await vault.writer.submit(_void_leases)
             if settings.sandbox:
                 await _register_sandbox(vault)
@@ -134,7 +134,7 @@ def _built_in(settings: Settings) -> dict[str, Provider]:
 
 
 async def _void_leases(tx: Transaction) -> None:
-    await tx.execute(leases.VOID_ALL_LEASES)
+    await tx.execute(leases.VOID_ALL)
 
 
 async def _register_sandbox(vault: Vault) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import json
 import logging
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from integrations.contract import (
 from integrations.verdicts import OAUTH_ERRORS
 from vault.audit import Event
 from vault.clients import opened
+from vault.clock import uptime
 from vault.connection import Connection, Jitter
 from vault.errors import CannotOpen, Conflict, Gone, Invalid, NotFound
 from vault.grants import Received, store_grant
@@ -205,7 +205,7 @@ class Authorize:
         Raises Gone where the state is unknown, used, late, or of another browser: then nothing
         has been asked of the provider. The exchange goes on when the person closes the page.
         """
-        state, started = parameters.get("state", ""), time.monotonic()
+        state, started = parameters.get("state", ""), uptime()
         digest = self._keyring.mac("state", state)
         bound = self._keyring.mac("browser", browser or "")
 
@@ -333,7 +333,7 @@ class Authorize:
         asked = self._asked(client, connection, state, verifier, ticket)
         tokens = await self._exchange(provider, asked, Secret(parameters["code"]), started)
         account = provider.account(tokens, client=client, nonce=asked.nonce if "openid" in asked.scopes else None)
-        received = Received(tokens, account, pending.client, tuple(asked.scopes), time.monotonic() - started)
+        received = Received(tokens, account, pending.client, tuple(asked.scopes), uptime() - started)
         stored = await self._store(connection, ticket, provider, received)
         if stored != "connected":
             await self._give_back(provider, asked, tokens)
@@ -368,7 +368,7 @@ class Authorize:
         if request is None:
             return
         try:
-            await self._outbound.send(request, deadline=time.monotonic() + self._timeout)
+            await self._outbound.send(request, deadline=uptime() + self._timeout)
         except ProviderError as error:
             log.warning("a refused grant could not be revoked", extra={"code": error.code})
 

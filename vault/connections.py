@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from vault.access import Caller, subtree
 from vault.audit import Event
 from vault.authorize import KIND
 from vault.clients import opened
+from vault.clock import uptime
 from vault.connection import Connection, Jitter
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound
 from vault.grants import Received, store_grant
@@ -151,7 +151,7 @@ class Connections:
         if request is None:
             return "unknown"
         try:
-            answer = await self._outbound.send(request, deadline=time.monotonic() + self._timeout)
+            answer = await self._outbound.send(request, deadline=uptime() + self._timeout)
         except ProviderError:
             return "unknown"
         if 200 <= answer.status < 300:
@@ -233,7 +233,7 @@ class Connections:
         if request is None:
             return "not_supported"
         try:
-            answer = await self._outbound.send(request, deadline=time.monotonic() + self._timeout)
+            answer = await self._outbound.send(request, deadline=uptime() + self._timeout)
         except ProviderError:
             return "failed"
         # RFC 7009 2.2: 200 also where the token was already dead.

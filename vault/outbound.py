@@ -13,7 +13,7 @@ tenth at 64 at once. What must hold for a refresh, whose request may be sent onc
 import asyncio
 import socket
 import ssl
-import time
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -26,10 +26,13 @@ from httpx_aiohttp import AiohttpTransport
 
 from integrations.contract import Answer, OutcomeUnknown, ProviderError, Transient
 from vault.addresses import AddressRefused, is_public
+from vault.clock import uptime
 from vault.store.database import in_transaction
 
 LONGEST_ANSWER = 256 * 1024  # bytes, after decoding
 LONGEST_IDLE = 2.0  # seconds
+OVERSLEPT = 0.25  # seconds past a deadline that say this process stood still
+READING = 2.0  # seconds to read what had arrived meanwhile
 _REFUSALS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 
 
@@ -42,7 +45,7 @@ class _Sending:
 
     def leave(self) -> None:
         """Mark that the next byte goes out. Raises TooLate where it must not."""
-        if self.left or time.monotonic() >= self.send_before:
+        if self.left or uptime() >= self.send_before:
             raise TooLate
         self.left = True
 
@@ -89,13 +92,13 @@ class Outbound:
     def __init__(self, *, allow_local: bool, in_process: dict[str, Any] | None = None) -> None:
         self._allow_local = allow_local
         context = ssl.create_default_context()
-        self._client = httpx.AsyncClient(  # noqa: S113 - `send` has one deadline for all of a call
+        self._client = httpx.AsyncClient(
             transport=AiohttpTransport(verify=context, client=lambda: self._session(context)),
             mounts={origin: _InProcess(app=app) for origin, app in (in_process or {}).items()},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
             trust_env=False,
-            timeout=None,
+            timeout=None,  # noqa: S113 - `send` has one deadline for all of a call
         )
 
     async def send(self, request: httpx.Request, *, deadline: float) -> Answer:
@@ -108,8 +111,7 @@ class Outbound:
         sending = _Sending(deadline)
         token = _sending.set(sending)
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._whole(request)
+            return await _by(deadline, self._whole(request))
         except TimeoutError:
             raise sending.failure("timeout") from None
         except _TooLong:
@@ -150,6 +152,26 @@ class Outbound:
         if not self._allow_local and not is_public(str(where[0])):
             raise AddressRefused("refused")
         return socket.socket(family=family, type=kind, proto=protocol)
+
+
+async def _by(deadline: float, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Return what *work* gives before *deadline*. Raises TimeoutError.
+
+    A process that stood still wakes up with its timer due and the answer in its socket, and that
+    answer may be the only good token: then the answer gets a moment to be read.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=max(deadline - uptime(), 0))
+        if not task.done() and uptime() > deadline + OVERSLEPT:
+            await asyncio.wait({task}, timeout=READING)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    if task.cancelled():
+        raise TimeoutError
+    return task.result()
 
 
 class _TooLong(Exception):

@@ -1,6 +1,5 @@
 """Every provider the vault can speak to: built in, or defined at run time by an operator."""
 
-import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -16,6 +15,7 @@ from integrations.definition import ENDPOINTS, Definition
 from integrations.oauth import OAuthProvider
 from vault.addresses import check_url
 from vault.audit import Event
+from vault.clock import uptime
 from vault.errors import Conflict, Invalid, NotFound, Unavailable
 from vault.outbound import Outbound
 from vault.store import connections
@@ -113,7 +113,7 @@ class Providers:
 
     async def _discover(self, issuer: str) -> dict[str, Any]:
         check_url(issuer, allow_local=self._allow_local, field="issuer")
-        deadline = time.monotonic() + DISCOVERY_TIMEOUT
+        deadline = uptime() + DISCOVERY_TIMEOUT
         problem: ProviderError = Unreadable("no_metadata")
         for url in discovery.metadata_urls(issuer):
             try:

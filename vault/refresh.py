@@ -11,7 +11,6 @@ lease. What each step survives is in `store/leases.py` and `store/settle.py`.
 import asyncio
 import contextlib
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from integrations.contract import (
     TokenSet,
 )
 from vault.audit import Event
+from vault.clock import uptime
 from vault.connection import Connection, Jitter, new_tokens
 from vault.errors import CannotOpen, StorageUnavailable
 from vault.failure import aftermath, pause_of_provider
@@ -122,7 +122,7 @@ class Refresher:
         """Claim up to *most* due connections of *provider*, each with when its deadline counts from."""
         if self._draining or most == 0:
             return []
-        started = time.monotonic()
+        started = uptime()
         terms = await self._terms(provider)
         turns = await self._writer.submit(lambda tx: leases.claim_due(tx.connection, terms, provider, most))
         return [(turn, started) for turn in turns]
@@ -158,7 +158,7 @@ class Refresher:
     async def _alone(self, connection: Connection, actor: str) -> bool:
         """Wait for a place, claim, and exchange. The place comes first: a lease never waits in a queue."""
         async with self._slots[connection.provider]:
-            started = time.monotonic()
+            started = uptime()
             terms, attempt = await self._terms(connection.provider), leases.new_attempt()
             seen = connection.state.generation
             turn = await self._writer.submit(
@@ -221,7 +221,9 @@ class Refresher:
         }
         next_generation = turn.generation + 1
         values = seal_all(self._keyring, grant.place("connection", turn.connection), next_generation, kept)
-        orphan = seal_all(self._keyring, grant.place("orphan", turn.attempt), next_generation, kept)
+        rotated = tokens.refresh_token is not None and tokens.refresh_token != grant.refresh_token
+        place = grant.place("orphan", turn.attempt)
+        orphan = seal_all(self._keyring, place, next_generation, kept) if rotated else None
 
         async def unit(tx: Transaction) -> settle.Stored:
             stored = await settle.success(tx.connection, turn, columns, values, orphan)
@@ -242,7 +244,7 @@ class Refresher:
     async def _settle_failure(
         self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str
     ) -> None:
-        now = turn.claimed_at + timedelta(seconds=time.monotonic() - started)
+        now = turn.claimed_at + timedelta(seconds=uptime() - started)
 
         async def unit(tx: Transaction) -> None:
             about = await connections.get(tx.connection, turn.connection)
@@ -308,7 +310,7 @@ class Refresher:
         if request is None:
             return
         with contextlib.suppress(ProviderError):
-            await self._outbound.send(request, deadline=time.monotonic() + self._timeout)
+            await self._outbound.send(request, deadline=uptime() + self._timeout)
 
     async def _until_written(self, unit: Callable[[Transaction], Any]) -> Any:
         delay = 0.1
@@ -328,13 +330,15 @@ class Refresher:
     def _patience(self, provider: Provider) -> timedelta:
         """Return how long past a lapsed lease an open intent is respected.
 
-        A provider that does not rotate, or lets a consumed token live longer than our lease, can be
-        asked again at once. Elsewhere the holder may only have been slow: it gets a lease's time
-        more to store what it has, because a second use of its token would end the grant.
+        A provider that does not rotate can be asked again at once; so can one that takes a consumed
+        token for long enough that even two slow holders in a row are over by then. Elsewhere the
+        holder may only have been slow: it gets a lease's time more to store what it has, because a
+        second use of its token would end the grant.
         """
         if provider.rotation == "never":
             return timedelta(0)
-        if provider.rotation == "grace" and timedelta(seconds=provider.rotation_grace) > self._lease:
+        long_enough = 2 * self._lease + timedelta(seconds=self._timeout)
+        if provider.rotation == "grace" and timedelta(seconds=provider.rotation_grace) >= long_enough:
             return timedelta(0)
         return self._lease
 

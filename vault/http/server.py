@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Litestar, asgi
+from litestar import Litestar, Router, asgi
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -72,7 +72,7 @@ def _openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Token Vault",
         version="1",
-        path="/schema",
+        openapi_router=Router(path="/schema", route_handlers=[], opt={"public": True}),
         render_plugins=[JsonRenderPlugin()],
         components=Components(
             security_schemes={"api_key": SecurityScheme(type="http", scheme="bearer", bearer_format="tv_…")}

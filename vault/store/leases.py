@@ -173,8 +173,16 @@ ASKED = (
     )
 )
 
-VOID_ALL_LEASES = (
-    update(token_states).where(_state.lease_holder.is_not(None)).values(lease_holder=None, lease_expires_at=None)
+# For whoever knows that every other process is dead: no holder is out there that could still settle.
+VOID_ALL = (
+    update(token_states)
+    .where(or_(_state.lease_holder.is_not(None), _state.inflight_generation.is_not(None)))
+    .values(
+        lease_holder=None,
+        lease_expires_at=None,
+        retake_after=case((_state.inflight_generation.is_not(None), _now), else_=None),
+        retry_not_before=case((_state.reason == "outcome_unknown", None), else_=_state.retry_not_before),
+    )
 )
 
 

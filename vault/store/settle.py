@@ -33,8 +33,8 @@ SETTLE_SUCCESS = (
     .where(_from_these_tokens)
     .values(
         generation=_state.generation + 1,
-        status="verified",
-        reason=None,
+        status=case((_mine, "verified"), else_="degraded"),
+        reason=case((_mine, None), else_="outcome_unknown"),
         access_expires_at=bindparam("new_access_expires_at"),
         issued_lifetime=bindparam("new_issued_lifetime"),
         refresh_expires_at=func.coalesce(
@@ -50,7 +50,8 @@ SETTLE_SUCCESS = (
         retry_dictated=False,
         inflight_generation=None,
         retake_after=None,
-        uncertain=False,
+        # Somebody who took over may have sent the same token since: a rejection to come is our loss.
+        uncertain=and_(_state.uncertain, ~_mine),
         last_success_attempt=bindparam("attempt"),
         # A lease that is somebody else's by now is left alone.
         lease_holder=case((_mine, None), else_=_state.lease_holder),
@@ -146,7 +147,7 @@ class Failed:
     retake_after: datetime | None = None
 
 
-Stored = Literal["stored", "orphaned", "superseded"]
+Stored = Literal["stored", "orphaned", "outdated", "superseded"]
 
 
 async def success(
@@ -154,13 +155,14 @@ async def success(
     turn: Turn,
     tokens: NewTokens,
     values: Mapping[str, Sealed],
-    orphan: Mapping[str, Sealed],
+    orphan: Mapping[str, Sealed] | None,
 ) -> Stored:
     """Store *values* as the next generation, however late.
 
     Where the tokens moved on without us, *orphan* (the same, sealed for that place) is set aside:
-    the successor may be the only good one. Where the grant itself was replaced or deleted, nothing
-    is stored and the caller has to revoke it. Telling twice is telling once.
+    the successor may be the only good one; without an *orphan*, the answer brought no successor.
+    Where the grant itself was replaced or deleted, nothing is stored and the caller has to revoke
+    it. Telling twice is telling once.
     """
     parameters = {**_key(turn), "attempt": turn.attempt, **{f"new_{k}": v for k, v in vars(tokens).items()}}
     if (await tx.execute(SETTLE_SUCCESS, parameters)).rowcount == 1:
@@ -171,6 +173,8 @@ async def success(
         return "superseded"
     if standing.last_success_attempt == turn.attempt:
         return "stored"
+    if orphan is None:
+        return "outdated"
     await _set_aside(tx, turn, orphan)
     return "orphaned"
 
