@@ -34,10 +34,13 @@ check: .venv/.dev  ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/.dev  ## what sends the refreshes, measured side by side
+	$(BIN)/python -m benchmarks.transports
+
 lock:  ## renew the lock files (needs uv)
 	uv pip compile pyproject.toml --group build $(LOCK_FLAGS) -o requirements.lock
 	uv pip compile pyproject.toml --group build --group dev $(LOCK_FLAGS) -o requirements-dev.lock
 
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: help setup run test check lock
+.PHONY: help setup run test check bench lock

@@ -19,7 +19,8 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from httpx import Response
 
-from integrations.contract import Secret
+from integrations.answers import read_tokens
+from integrations.contract import Answer, Secret, TokenSet
 from integrations.definition import Definition
 from integrations.oauth import OAuthProvider
 
@@ -31,7 +32,7 @@ _LONGEST_BODY = 65_536
 _EXPIRES = re.compile(r"(?<!\S)expires:([1-9][0-9]{0,4})(?!\S)")  # the scope that asks for another ACCESS
 _KEPT = ("client_id", "redirect_uri", "state", "scope", "nonce", "code_challenge")
 
-_STYLE = "body{font:16px/1.5 system-ui;max-width:26rem;margin:4rem auto}input,button{font:inherit}"
+_STYLE = "body{font:1em system-ui;max-width:26rem;margin:auto;padding:4rem 1rem}input,button{font:inherit}"
 # No form-action: Chromium holds the whole chain of redirects to it, which may end at a tenant's return_url.
 _POLICY = (
     f"default-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
@@ -75,6 +76,14 @@ def application(
 ) -> Callable[[Message, Receive, Send], Awaitable[None]]:
     """Return the ASGI application of `{public_url}/sandbox/…`: mounted there, or asked by whole paths."""
     return _Sandbox(public_url, key, now).serve
+
+
+def tokens(public_url: str, key: bytes) -> TokenSet:
+    """Return what ACCOUNT would have got by approving just now: a connection without a person."""
+    scope = " ".join(provider(public_url).default_scopes)
+    grant = {"client_id": CLIENT_ID, "sub": ACCOUNT, "scope": scope}
+    answer = _Sandbox(public_url, key, time.time).token_set(grant)
+    return read_tokens(Answer(200, body=json.dumps(answer).encode()))
 
 
 class _Sandbox:
@@ -149,7 +158,7 @@ class _Sandbox:
             return _error("unsupported_grant_type")
         if grant is None or grant["client_id"] != client_id:
             return _error("invalid_grant")
-        return Response(200, json=self._token_set(grant))
+        return Response(200, json=self.token_set(grant))
 
     def _client(self, sent: Fields, authorization: str) -> str | None:
         pair = _basic(authorization) if authorization else (sent.get("client_id"), sent.get("client_secret"))
@@ -162,7 +171,7 @@ class _Sandbox:
         challenge = _base64url(hashlib.sha256(sent.get("code_verifier", "").encode()).digest())
         return code if challenge == code["code_challenge"] else None
 
-    def _token_set(self, grant: Claims) -> dict[str, Any]:
+    def token_set(self, grant: Claims) -> dict[str, Any]:
         lasting = {name: grant[name] for name in ("client_id", "sub", "scope")}
         asked = _EXPIRES.search(grant["scope"])
         lives = int(asked[1]) if asked else ACCESS

@@ -75,6 +75,36 @@ def quickstart(host: str, port: int) -> None:
     _run(lambda settings: run(settings, host, port, greet))
 
 
+@main.command()
+@click.argument("connection", metavar="TENANT/PROVIDER/NAME")
+@click.option("--min-ttl", default=60, show_default=True, help="Seconds that the token has to live.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole answer.")
+def get(connection: str, min_ttl: int, as_json: bool) -> None:
+    """Print a token that works. Asks the vault at TOKENVAULT_URL with the key in TOKENVAULT_KEY."""
+    from vault.fetching import fetch
+
+    answer = fetch(connection, min_ttl)
+    click.echo(json.dumps(answer) if as_json else answer["access_token"])
+
+
+@main.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("connection", metavar="TENANT/PROVIDER/NAME")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--variable", default="ACCESS_TOKEN", show_default=True, help="Where the command finds the token.")
+@click.option("--min-ttl", default=60, show_default=True, help="Seconds that the token has to live.")
+def execute(connection: str, command: tuple[str, ...], variable: str, min_ttl: int) -> None:
+    """Run COMMAND with a token that works in its environment, and without our API key."""
+    from vault.fetching import KEY, fetch
+
+    environment = {**os.environ, variable: fetch(connection, min_ttl)["access_token"]}
+    for name in (KEY, f"{KEY}_FILE"):
+        environment.pop(name, None)
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606 - running it is what was asked for
+    except OSError as error:
+        _stop(127, f"{command[0]} cannot be run: {error.strerror}.")
+
+
 @main.group()
 def callers() -> None:
     """Programs that may call the API."""

@@ -22,6 +22,7 @@ OPERATOR = Caller(
     providers=None,
     names=None,
     expires_at=None,
+    actor="operator",
 )
 
 

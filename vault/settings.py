@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from integrations.contract import Secret
 
+_OF_COMMANDS = {"TOKENVAULT_URL", "TOKENVAULT_KEY", "TOKENVAULT_KEY_FILE"}  # what `get` and `exec` read
 SHORTEST_SECRET = 32  # characters
 LEASE_MARGIN = 10  # seconds between the end of a provider call and the end of its lease
 
@@ -75,7 +76,7 @@ class _Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._known: set[str] = set()
+        self._known = set(_OF_COMMANDS)
         self.problems: list[str] = []
 
     def text(self, name: str, default: str) -> str:

@@ -51,11 +51,15 @@ class Row:
 
 
 def claim(row: Row, *, now: int, attempt: str, seen: int, lease: int, patience: int) -> Row | None:
-    """Take the lease and write the intent, or answer None: somebody else has it, wait."""
+    """Take the lease and write the intent, or answer None: somebody else has it, wait.
+
+    The same attempt again, after a commit whose answer was lost, finds itself; nothing was sent in between.
+    """
+    mine = row.attempt_id == attempt
     leased = row.lease_expires_at is not None and row.lease_expires_at > now
     unclosed = row.inflight_generation == row.generation
     waiting = unclosed and row.retake_after is not None and row.retake_after > now
-    if row.generation != seen or row.reason is not None or leased or waiting:
+    if row.generation != seen or row.reason is not None or ((leased or waiting) and not mine):
         return None
     return replace(
         row,
@@ -65,7 +69,7 @@ def claim(row: Row, *, now: int, attempt: str, seen: int, lease: int, patience: 
         attempt_id=attempt,
         inflight_generation=row.generation,
         retake_after=now + lease + patience,
-        uncertain=row.uncertain or unclosed,
+        uncertain=row.uncertain or (unclosed and not mine),
     )
 
 
@@ -89,17 +93,25 @@ def settle_success(row: Row, *, attempt: str, generation: int, fence: int, seria
     )
 
 
-def settle_failure(row: Row, *, generation: int, fence: int, failure: Failure) -> Row | None:
+def release(row: Row, *, fence: int) -> Row:
+    """Give the lease back where it is still this attempt's, without a word on the tokens."""
+    return replace(row, lease_holder=None, lease_expires_at=None) if row.lease_fence == fence else row
+
+
+def settle_failure(
+    row: Row, *, generation: int, fence: int, failure: Failure, retake_at: int | None = None
+) -> Row | None:
     """Write a failure down if it is still this attempt's turn; None: nobody's business any more.
 
     `rejected`: the provider said the grant is dead. `not_sent`: any definite failure that leaves the grant
-    as it was. `unknown`: sent, and no usable answer; the intent stays open until `retake_after`.
+    as it was. `unknown`: sent, and no usable answer; the intent stays open until `retake_after`, or, where
+    a retake does no harm, only until *retake_at*.
     """
     if row.generation != generation or row.lease_fence != fence:
         return None
-    freed = replace(row, lease_holder=None, lease_expires_at=None)
+    freed = replace(release(row, fence=fence), reason=None)  # whatever somebody else said: this is the holder's word
     if failure == "unknown":
-        return freed
+        return freed if retake_at is None else replace(freed, retake_after=retake_at)
     closed = replace(freed, inflight_generation=None, retake_after=None)
     if failure == "not_sent":
         return closed
@@ -135,7 +147,7 @@ class Faults(NamedTuple):
     network: int = 0  # a request or an answer gets lost
     delay: int = 0  # a request reaches the provider after its sender gave up, within two leases
     late: int = 0  # a request reaches the provider at any later time
-    reply: int = 0  # a settle is committed, its confirmation is lost
+    reply: int = 0  # a claim or a settle is committed, its confirmation is lost
     refusal: int = 0  # the provider answers 429 or the like: definite, and the grant is as it was
 
 
@@ -329,7 +341,7 @@ def _work(state: State, i: int, design: Design, world: World) -> Iterator[Move]:
                 seen = Worker("seen", state.row.generation, state.row.serial, due=world.deadline - 1)
                 yield f"{name} reads g{seen.generation}", _put(state, i, seen)
         case "seen":
-            yield _claim(state, i, design, world)
+            yield from _claim(state, i, design, world)
         case "untimed":
             timed = worker._replace(step="claimed", t0=0, due=world.deadline - 1)
             yield f"{name} reads its clock", _put(state, i, timed)
@@ -340,12 +352,12 @@ def _work(state: State, i: int, design: Design, world: World) -> Iterator[Move]:
         case "answered":
             yield from _settle(state, i, design)
         case "stopped" | "unknown" | "refused":
-            yield _give_back(state, i)
+            yield _give_back(state, i, design, world)
 
 
-def _claim(state: State, i: int, design: Design, world: World) -> Move:
+def _claim(state: State, i: int, design: Design, world: World) -> Iterator[Move]:
     worker, name, row = state.workers[i], NAMES[i], state.row
-    attempt = f"a{row.lease_fence + 1}"
+    attempt = worker.attempt or f"a{row.lease_fence + 1}"
     asked = row if design.claim_refuses_failed else replace(row, reason=None)
     length = world.lease if design.guard == "lease" else NEVER
     claimed = claim(
@@ -357,11 +369,13 @@ def _claim(state: State, i: int, design: Design, world: World) -> Move:
         patience=patience_of(design, world),
     )
     if claimed is None and design.waiter_waits:
-        return f"{name} finds it taken, waits", _put(state, i, Worker())
+        yield f"{name} finds it taken, waits", _put(state, i, Worker())
+        return
     if claimed is None:
         nobodys = -2 if any(w.fence == -1 for w in state.workers) else -1
         careless = worker._replace(step="claimed", attempt=f"a{nobodys}", fence=nobodys, limit=2 * world.lease)
-        return f"{name} finds it taken, goes on anyway", _put(state, i, careless)
+        yield f"{name} finds it taken, goes on anyway", _put(state, i, careless)
+        return
     claimed = replace(claimed, reason=row.reason)
     if design.guard == "row_lock":  # nothing is written down before the call
         claimed = replace(claimed, inflight_generation=None, retake_after=None, uncertain=row.uncertain)
@@ -371,7 +385,11 @@ def _claim(state: State, i: int, design: Design, world: World) -> Move:
         fence=claimed.lease_fence,
         limit=2 * world.lease,
     )
-    return f"{name} claims {attempt}", _put(state, i, holder)._replace(row=claimed)
+    yield f"{name} claims {attempt}", _put(state, i, holder)._replace(row=claimed)
+    if state.left.reply:
+        asks_again = _put(state, i, worker._replace(attempt=attempt))._replace(row=claimed)
+        left = state.left._replace(reply=state.left.reply - 1)
+        yield f"{name} claims {attempt}, confirmation lost", asks_again._replace(left=left)
 
 
 def _send(state: State, i: int, design: Design, world: World) -> Move:
@@ -442,16 +460,24 @@ def _settle_rejection(state: State, i: int) -> Move:
     worker, name = state.workers[i], NAMES[i]
     row = settle_failure(state.row, generation=worker.generation, fence=worker.fence, failure="rejected")
     if row is None:
-        return f"{name} drops its late failure", _put(state, i, Worker())
+        freed = release(state.row, fence=worker.fence)
+        return f"{name} drops its late failure", _put(state, i, Worker())._replace(row=freed)
     return f"{name} settles failed, {row.reason}", _put(state, i, Worker())._replace(row=row)
 
 
-def _give_back(state: State, i: int) -> Move:
+def _give_back(state: State, i: int, design: Design, world: World) -> Move:
     worker, name = state.workers[i], NAMES[i]
     failure: Failure = "unknown" if worker.step == "unknown" else "not_sent"
-    row = settle_failure(state.row, generation=worker.generation, fence=worker.fence, failure=failure)
+    row = settle_failure(
+        state.row,
+        generation=worker.generation,
+        fence=worker.fence,
+        failure=failure,
+        retake_at=0 if patience_of(design, world) == 0 else None,
+    )
     told = "outcome unknown" if failure == "unknown" else "nothing happened"
-    return f"{name} gives the lease back, {told}", _put(state, i, Worker())._replace(row=row or state.row)
+    after = row or release(state.row, fence=worker.fence)
+    return f"{name} gives the lease back, {told}", _put(state, i, Worker())._replace(row=after)
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------

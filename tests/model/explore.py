@@ -102,6 +102,11 @@ def explore(design: Design, world: World) -> Report:
             gc.enable()
 
 
+def reachable(design: Design, world: World) -> Iterator[State]:
+    """Give every state that the search visits, for who wants to hold something else against them."""
+    return iter(_search(design, world))
+
+
 def _judge(came_from: Ways) -> Report:
     found: Counter[str] = Counter()
     examples: dict[str, State] = {}

@@ -246,6 +246,25 @@ def test_columns_of_other_lengths(column: str, count: int) -> None:
     assert refuses(ring_of(A).open, Sealed(**{**columns, column: b""}), HERE)
 
 
+@pytest.mark.parametrize(
+    "salt",
+    [
+        pytest.param(b"s" * 31, id="a shorter salt"),
+        pytest.param(b"s" * 33, id="a longer salt"),
+        pytest.param(b"", id="no salt"),
+        pytest.param(b"s" * 31 + b"\0", id="the right length"),
+    ],
+)
+def test_salts_of_other_lengths(salt: bytes) -> None:
+    """A salt that is not 32 bytes opens nothing, not even where HMAC takes it for the one that did."""
+    bound, iv = HERE.encode(1, A, INSTANCE), bytes(12)
+    key, commitment = second_opinion.value_keys(ROOTS[A], salt, second_opinion.lp(LABEL) + bound)
+    box = second_opinion.gcm_encrypt(key, iv, b"text", bound)
+
+    assert refuses(ring_of(A).open, Sealed(1, A, salt, iv, commitment, box), HERE) == (len(salt) != 32)
+    assert refuses(ring_of(A).open, Sealed(1, A, salt.rstrip(b"\0"), iv, commitment, box), HERE)
+
+
 # What was moved
 
 
@@ -373,9 +392,7 @@ def test_new_key_ids() -> None:
 # Root keys, wrapped
 
 
-def unwrap(
-    wrapped: bytes, *, wrapping: bytes = WRAPPING, instance: str = "i", purpose: str = "values"
-) -> bytes:
+def unwrap(wrapped: bytes, *, wrapping: bytes = WRAPPING, instance: str = "i", purpose: str = "values") -> bytes:
     return keyring.unwrap(wrapping, wrapped, instance=instance, key_id=A, purpose=purpose)
 
 
@@ -484,9 +501,7 @@ def test_stored_parameters(stored: dict[str, int]) -> None:
     [
         pytest.param(
             {"n": 2**20, "r": 64, "p": 8},
-            marks=pytest.mark.xfail(
-                run=False, reason="KNOWN: each limit holds, and together 8 GiB and minutes"
-            ),
+            marks=pytest.mark.xfail(run=False, reason="KNOWN: each limit holds, and together 8 GiB and minutes"),
         ),
         pytest.param({**FLOOR, "n": 2**17 + 2}, marks=known(ValueError, "n that is no power of two")),
         pytest.param({**FLOOR, "n": float(2**17)}, marks=known(TypeError, "a number of another type")),

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from html import unescape
@@ -411,3 +412,13 @@ async def test_a_body_without_end(clock: Clock) -> None:
     async with asyncio.timeout(5):
         await app(scope, receive, keep)
     assert said[0]["status"] == 401
+
+
+async def test_tokens_without_a_person(http: httpx.AsyncClient, clock: Clock) -> None:
+    """The quickstart's token set is one that the sandbox itself would have given."""
+    tokens = sandbox.tokens(PUBLIC, KEY)
+    assert PROVIDER.account(tokens, client=CLIENT, nonce=None) == Account("sandbox-user", "sandbox-user")
+    assert tokens.refresh_token is not None
+    clock.time = time.time()
+    assert (await probe(http, tokens.access_token)).status == 200
+    assert (await refresh(http, tokens.refresh_token)).scopes == tokens.scopes == ("openid", "profile")

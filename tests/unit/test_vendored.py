@@ -1,4 +1,4 @@
-"""What others wrote and we carry along is what they released, and does not lead back to where it came from."""
+"""What others wrote and we carry along is what they released, and names no place to fetch more from."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ from vault import http
 
 FOLDERS = sorted(version.parent for version in (Path(http.__file__).parent / "static").glob("*/VERSION"))
 REGISTRY = re.compile(
-    rb"npmjs|yarnpkg|jsdelivr|unpkg|cdnjs|pypi\.|pythonhosted|artifactory|nexus|verdaccio|_authToken|registry\.",
+    rb"npmjs|yarnpkg|jsdelivr|unpkg|cdnjs|pypi\.|pythonhosted|artifactory|sonatype|verdaccio|_authToken|registry\.",
     re.IGNORECASE,
 )
 
@@ -26,7 +26,7 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_files_are_the_released_ones(folder: Path) -> None:
-    """Each file has the hash in VERSION, whose first line is `package version`, and there is no other file."""
+    """Each file has its hash in VERSION, under a line `package version`, and there is no other file."""
     package, *lines = (folder / "VERSION").read_text().splitlines()
     assert re.fullmatch(r"[a-z@/-]+ \d+\.\d+\.\d+", package)
     stated = {name: digest for digest, name in (line.split("  ") for line in lines)}

@@ -77,14 +77,10 @@ def vectors() -> Iterator[Vector]:
 
 def salt_and_iv(name: str) -> tuple[bytes, bytes]:
     """Return a salt and an iv that are this name's own."""
-    return hashlib.sha256(f"salt {name}".encode()).digest(), hashlib.sha256(f"iv {name}".encode()).digest()[
-        :12
-    ]
+    return hashlib.sha256(f"salt {name}".encode()).digest(), hashlib.sha256(f"iv {name}".encode()).digest()[:12]
 
 
-def sealed(
-    name: str, text: str = TEXT, key_id: int = A, instance: str = INSTANCE, place: Place = PLACE
-) -> Vector:
+def sealed(name: str, text: str = TEXT, key_id: int = A, instance: str = INSTANCE, place: Place = PLACE) -> Vector:
     """Return a vector that opens."""
     wire = second_opinion.seal(ROOTS[key_id], key_id, instance, place, text, *salt_and_iv(name))
     roots = (A, B) if key_id in (A, B) else (key_id,)
@@ -138,9 +134,7 @@ def _wrong_contexts() -> Iterator[Vector]:
         "field": "access_token",
     }
     for field, other in others.items():
-        yield refused(
-            origin, f"moved to another {field}", "wrong context", place=replace(PLACE, **{field: other})
-        )
+        yield refused(origin, f"moved to another {field}", "wrong context", place=replace(PLACE, **{field: other}))
         place = replace(PLACE, **{**asdict(PLACE), field: ""})
         yield refused(origin, f"{field} left empty", "wrong context", place=place)
     for generation in (16, 18, 0, 17 + 2**32):
@@ -148,9 +142,7 @@ def _wrong_contexts() -> Iterator[Vector]:
         yield refused(origin, f"put back as generation {generation}", "wrong context", place=place)
     yield refused(origin, "moved to another installation", "wrong context", instance=INSTANCE[:-1] + "2")
     yield refused(origin, "tenant in capitals", "wrong context", place=replace(PLACE, tenant="ACME"))
-    yield refused(
-        origin, "tenant with a NUL after it", "wrong context", place=replace(PLACE, tenant="acme\0")
-    )
+    yield refused(origin, "tenant with a NUL after it", "wrong context", place=replace(PLACE, tenant="acme\0"))
     swapped = replace(PLACE, tenant=PLACE.provider, provider=PLACE.tenant)
     yield refused(origin, "tenant and provider exchanged", "wrong context", place=swapped)
     composed = sealed("composed name", place=replace(PLACE, tenant="caf\u00e9"))
@@ -214,16 +206,12 @@ def _altered() -> Iterator[Vector]:
             yield refused(origin, f"{part} of another value", "altered", wire=wire)
     yield refused(origin, "tag of another value", "altered", wire=origin.wire[:-16] + other.wire[-16:])
     yield refused(origin, "tag of noughts", "altered", wire=origin.wire[:-16] + bytes(16))
-    yield refused(
-        origin, "commitment of noughts", "altered", wire=origin.wire[:49] + bytes(32) + origin.wire[81:]
-    )
+    yield refused(origin, "commitment of noughts", "altered", wire=origin.wire[:49] + bytes(32) + origin.wire[81:])
     salt, _ = salt_and_iv("token")
     _, commitment = value_keys(ROOTS[B], salt, lp(LABEL) + context_of(1, B, INSTANCE, PLACE))
     wire = origin.wire[:49] + commitment + origin.wire[81:]
     yield refused(origin, "commitment of another key", "altered", wire=wire)
-    yield refused(
-        origin, "relabelled as another key of the ring", "altered", wire=header(1, B) + origin.wire[5:]
-    )
+    yield refused(origin, "relabelled as another key of the ring", "altered", wire=header(1, B) + origin.wire[5:])
     yield refused(origin, "A's key under B's id", "altered", wire=forge("token", root=A, bound_id=B))
     wire = forge("token", text=b"\xff\xfe" + TEXT.encode()[2:])
     yield refused(origin, "sealed bytes that are not UTF-8", "altered", wire=wire)
@@ -294,9 +282,7 @@ def _collision() -> Iterator[Vector]:
         yield of[name]
     for name, other in ("AB", "BA"):
         wire = header(1, {"A": A, "B": B}[other]) + of[name].wire[5:]
-        yield refused(
-            of[name], f"two-key ciphertext of {name}, relabelled as {other}'s", "altered", wire=wire
-        )
+        yield refused(of[name], f"two-key ciphertext of {name}, relabelled as {other}'s", "altered", wire=wire)
 
 
 def _colliding_ciphertext(keys: list[tuple[bytes, bytes]]) -> bytes:

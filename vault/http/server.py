@@ -2,13 +2,10 @@
 
 from typing import Any
 
-from litestar import Litestar, Router, asgi
+from litestar import Litestar, asgi
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 from vault.errors import VaultError
 from vault.http import problems
@@ -17,6 +14,7 @@ from vault.http.callers import CallersController
 from vault.http.connections import ConnectionsController
 from vault.http.edge import Edge
 from vault.http.health import healthz, readyz
+from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
 from vault.http.tenants import ClientsController, TenantsController
 from vault.pages.connect import ConnectController
@@ -41,9 +39,11 @@ def litestar(vault: Vault) -> Litestar:
         ConnectController,
         healthz,
         readyz,
+        assets(),
     ]
     if vault.sandbox is not None:
-        handlers.append(_mounted(vault.sandbox))
+        mount = asgi("/sandbox", is_mount=True, copy_scope=False, opt={"public": True})
+        handlers.append(mount(vault.sandbox))
     return Litestar(
         handlers,
         dependencies={"vault": Provide(lambda: vault, sync_to_thread=False)},
@@ -54,28 +54,7 @@ def litestar(vault: Vault) -> Litestar:
             Exception: problems.render_unexpected,
         },
         request_max_body_size=LARGEST_BODY,
-        openapi_config=_openapi(),
+        openapi_config=openapi(),
         logging_config=None,
         debug=False,
-    )
-
-
-def _mounted(application: ASGIApp) -> Any:
-    @asgi("/sandbox", is_mount=True, opt={"public": True})
-    async def sandbox(scope: Scope, receive: Receive, send: Send) -> None:
-        await application(scope, receive, send)
-
-    return sandbox
-
-
-def _openapi() -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="Token Vault",
-        version="1",
-        openapi_router=Router(path="/schema", route_handlers=[], opt={"public": True}),
-        render_plugins=[JsonRenderPlugin()],
-        components=Components(
-            security_schemes={"api_key": SecurityScheme(type="http", scheme="bearer", bearer_format="tv_…")}
-        ),
-        security=[{"api_key": []}],
     )

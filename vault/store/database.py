@@ -11,6 +11,7 @@ from typing import IO, Any
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -55,8 +56,9 @@ class Database:
         if self.on_sqlite:
             self._writing, self._reading = _sqlite_engine(self.url, immediate=True), _sqlite_engine(self.url)
         else:
-            self._writing = _postgres_engine(self.url)
-            self._reading = self._writing.execution_options(isolation_level="AUTOCOMMIT")
+            # Pools of their own: however many read, the writer never waits for a connection.
+            self._writing = _postgres_engine(self.url, size=2)
+            self._reading = _postgres_engine(self.url, size=10).execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -92,8 +94,7 @@ class Database:
 
     async def close(self) -> None:
         await self._writing.dispose()
-        if self.on_sqlite:
-            await self._reading.dispose()
+        await self._reading.dispose()
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def storage_errors() -> Iterator[None]:
             contended = getattr(error.orig, "sqlstate", None) in _CONTENTION
             raise StorageUnavailable(contended=contended) from error
         raise
-    except OSError as error:
+    except (OSError, PoolExhausted) as error:
         raise StorageUnavailable from error
 
 
@@ -150,12 +151,12 @@ def _sqlite_engine(url: URL, *, immediate: bool = False) -> AsyncEngine:
     return engine
 
 
-def _postgres_engine(url: URL) -> AsyncEngine:
+def _postgres_engine(url: URL, *, size: int) -> AsyncEngine:
     return create_async_engine(
         url,
         hide_parameters=True,
-        pool_size=10,
-        max_overflow=10,
+        pool_size=size,
+        max_overflow=size,
         pool_timeout=5,
         pool_pre_ping=True,
         connect_args={"options": _POSTGRES_OPTIONS, "connect_timeout": 5, "application_name": "tokenvault"},

@@ -72,6 +72,8 @@ class Writer:
         Raises what the unit raises, and StorageUnavailable where nothing could be committed or
         nobody can say whether it was: a unit must bear being submitted again.
         """
+        if self._closing:
+            raise StorageUnavailable
         submitted = _Submitted(unit, alone, asyncio.get_running_loop().create_future())
         self._waiting.append(submitted)
         self._arrived.set()

@@ -1,0 +1,150 @@
+"""The rules that hold for the whole of the code: who may import whom, and what must not be written."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {
+    "integrations": set[str](),
+    "vault": {"integrations"},
+    "jobs": {"vault", "integrations"},
+    "migrations": {"vault"},
+}
+# An entry point starts what is above everything else, and so may import it.
+ENTRY_POINTS = {"vault/__main__.py"}
+# Inside vault, from the bottom up: a module may import what stands before it, and its own layer.
+LAYERS = (
+    {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "logs"},
+    {"keyring", "sealing", "store", "outbound"},
+    {"failure", "unlock", "providers", "housekeeping", "clients", "grants", "access"},
+    {"refresh", "tenants", "callers", "authorize", "tickets", "connections", "tokens", "sweep"},
+    {"services"},
+    {"http", "pages", "listing", "quickstart", "fetching"},
+    {"app"},
+    {"__main__"},
+)
+PURE = ("errors", "clock", "names", "addresses", "settings", "audit", "connection")
+FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
+
+
+def modules(package: str) -> Iterator[Path]:
+    return (ROOT / package).rglob("*.py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Give the dotted name of everything that *path* imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_packages_import_only_downwards() -> None:
+    """No package imports one above it, but for the entry point that starts them."""
+    offenders = [
+        f"{named(path)}: {name}"
+        for package, allowed in PACKAGES.items()
+        for path in modules(package)
+        if named(path) not in ENTRY_POINTS
+        for name in imported(path)
+        if (top := name.partition(".")[0]) in PACKAGES and top not in allowed | {package}
+    ]
+
+    assert offenders == []
+
+
+def test_inside_the_vault_imports_go_down() -> None:
+    """A module of the vault imports nothing of a layer above its own."""
+    level = {name: number for number, names in enumerate(LAYERS) for name in names}
+    offenders = []
+    for path in modules("vault"):
+        own = path.relative_to(ROOT / "vault").parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "vault" and len(parts) > 1 and level[parts[1]] > level[own]:
+                offenders.append(f"{named(path)}: {name}")
+
+    assert offenders == []
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_what_is_pure_knows_no_framework(module: str) -> None:
+    """Judgements and words need neither database nor HTTP."""
+    found = {name.partition(".")[0] for name in imported(ROOT / "vault" / f"{module}.py")}
+
+    assert found & FRAMEWORKS == set()
+
+
+def test_controllers_know_neither_store_nor_keyring() -> None:
+    """HTTP and pages translate; they never touch a row or a key. Readiness is what asks about both."""
+    offenders = [
+        f"{named(path)}: {name}"
+        for package in ("vault/http", "vault/pages")
+        for path in modules(package)
+        if path.name != "health.py"
+        for name in imported(path)
+        if name.startswith(("vault.store", "vault.keyring", "sqlalchemy"))
+    ]
+
+    assert offenders == []
+
+
+def test_migrations_import_nothing_of_ours() -> None:
+    """A revision is the same for ever, whatever becomes of the code."""
+    offenders = [
+        f"{named(path)}: {name}"
+        for path in modules("migrations/versions")
+        for name in imported(path)
+        if name.partition(".")[0] in PACKAGES
+    ]
+
+    assert offenders == []
+
+
+def test_secrets_are_revealed_in_few_places() -> None:
+    """Each place that takes a secret out of its wrapping is known here."""
+    revealing = {
+        named(path)
+        for package in PACKAGES
+        for path in modules(package)
+        if ".reveal()" in path.read_text()
+    }
+
+    assert revealing == {
+        "integrations/identity.py",  # an ID token's claims
+        "integrations/oauth.py",  # into requests
+        "integrations/sandbox.py",  # the sandbox is a provider
+        "vault/access.py",  # an API key's hash
+        "vault/http/callers.py",  # a new key, shown once
+        "vault/http/views.py",  # the token that was asked for
+        "vault/keyring.py",  # sealing, and the wrapping key
+        "vault/__main__.py",  # a new key, shown once
+        "vault/quickstart.py",  # the key of the quickstart
+        "vault/settings.py",  # the length of the secret
+    }
+
+
+def test_nothing_random_is_guessable() -> None:
+    """Random numbers come from the operating system, never from `random`."""
+    users = [
+        named(path) for package in PACKAGES for path in modules(package) if "random" in set(imported(path))
+    ]
+
+    assert users == []
+
+
+def test_lock_files_name_no_registry() -> None:
+    """What is pinned says nothing of where it was fetched from."""
+    for lock in ROOT.glob("requirements*.lock"):
+        assert "://" not in lock.read_text()

@@ -1,0 +1,49 @@
+"""`tokenvault get` and `exec`: asking a running vault for a token. Imports nothing of the server."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import click
+
+URL, KEY = "TOKENVAULT_URL", "TOKENVAULT_KEY"
+LONGEST_WAIT = 25  # seconds
+
+
+def fetch(connection: str, min_ttl: int) -> dict[str, Any]:
+    """Return the token answer for *connection*, TENANT/PROVIDER/NAME. Raises ClickException with the problem."""
+    address = os.environ.get(URL) or os.environ.get("PUBLIC_URL") or "http://127.0.0.1:8000"
+    if not address.startswith(("http://", "https://")) or connection.count("/") != 2:
+        raise click.ClickException(f"Give TENANT/PROVIDER/NAME, and {URL} as an http(s) address.")
+    url = f"{address.rstrip('/')}/v1/connections/{connection}/token?min_ttl={min_ttl}&wait={LONGEST_WAIT}"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {_key()}"})  # noqa: S310 - checked above
+    try:
+        with urllib.request.urlopen(request, timeout=LONGEST_WAIT + 10) as answer:  # noqa: S310 - checked above
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        raise click.ClickException(_problem(error)) from None
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"No vault answers at {address} ({type(error).__name__}).") from None
+
+
+def _key() -> str:
+    path = os.environ.get(f"{KEY}_FILE")
+    key = Path(path).read_text(encoding="utf-8").strip() if path else os.environ.get(KEY, "")
+    if not key:
+        raise click.ClickException(f"Set {KEY}, or {KEY}_FILE, to an API key with tokens:read.")
+    return key
+
+
+def _problem(error: urllib.error.HTTPError) -> str:
+    try:
+        body = json.load(error)
+    except ValueError:
+        body = {}
+    told = [str(body.get("detail") or error.reason), f"[{body.get('code', error.code)}]"]
+    if "connect_url" in body:
+        told.append(f"\nConnect again: {body['connect_url']}")
+    return " ".join(told)
