@@ -8,7 +8,7 @@ is either what RFC 6749 section 5.1 says, or absent.
 import json
 from typing import Any
 
-from integrations.contract import Answer, Secret, TokenSet
+from integrations.contract import Answer, Secret, TokenSet, encodable
 from integrations.verdicts import OAUTH_ERRORS, Verdicts, judge
 
 LONGEST_LIFETIME = 31_536_000  # seconds: a year; more is a unit mistake or a joke
@@ -36,7 +36,7 @@ def read_tokens(answer: Answer, verdicts: Verdicts = OAUTH_ERRORS) -> TokenSet:
 def json_object(body: bytes) -> dict[str, Any]:
     """Return *body* as a JSON object; an empty one where it is anything else."""
     try:
-        value = json.loads(body.decode("utf-8-sig"))
+        value = json.loads(body.decode("utf-8-sig"), parse_int=_integer)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -56,8 +56,13 @@ def lifetime(value: object) -> int | None:
 
 
 def text(value: object) -> str | None:
-    """Return *value* where it is a string with something in it."""
-    return value if isinstance(value, str) and value else None
+    """Return *value* where it is a string with something in it that UTF-8 can hold."""
+    return value if isinstance(value, str) and value and encodable(value) else None
+
+
+def _integer(digits: str) -> int | float:
+    """Return a JSON integer. Python refuses thousands of digits, and the token beside them would be lost."""
+    return int(digits) if len(digits) < 100 else float(digits)
 
 
 def _secret(value: object) -> Secret | None:

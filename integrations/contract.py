@@ -18,6 +18,9 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
+        if not encodable(value):
+            # Raised here and now, because UnicodeEncodeError would carry the whole value with it.
+            raise ValueError("a secret has to be text that UTF-8 can hold")
         self._value = value
 
     def reveal(self) -> str:
@@ -43,6 +46,11 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled")
+
+
+def encodable(value: str) -> bool:
+    """Say whether *value* is free of lone surrogates, which JSON can smuggle in and no encoding takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 import base64
 import binascii
+import math
+import re
 import time
 from typing import Any
 
 from integrations.answers import json_object, text
 from integrations.contract import Account, Secret, Unreadable
 
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, halves of characters
 CLOCK_SKEW = 300  # seconds that the provider's clock may be ahead or behind
 
 
@@ -25,12 +28,13 @@ def account_of(id_token: Secret, *, issuer: str | None, client_id: str, nonce: s
     if nonce is not None and claims.get("nonce") != nonce:
         raise Unreadable("id_token_nonce")
     expires = claims.get("exp")
-    if not isinstance(expires, int | float) or expires < time.time() - CLOCK_SKEW:
+    # Written so that NaN, which Python's JSON takes for a number, is no time at all.
+    if not isinstance(expires, int | float) or not time.time() - CLOCK_SKEW <= expires < math.inf:
         raise Unreadable("id_token_expired")
-    subject = text(claims.get("sub"))
+    subject = _line(claims.get("sub"))
     if subject is None:
         raise Unreadable("id_token_subject")
-    return Account(subject, text(claims.get("email")) or text(claims.get("name")))
+    return Account(subject, _line(claims.get("email")) or _line(claims.get("name")))
 
 
 def _claims(id_token: Secret) -> dict[str, Any]:
@@ -41,6 +45,12 @@ def _claims(id_token: Secret) -> dict[str, Any]:
         return json_object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (binascii.Error, ValueError):
         raise Unreadable("id_token_malformed") from None
+
+
+def _line(value: object) -> str | None:
+    """Return *value* where it is one line of text that every database takes."""
+    found = text(value)
+    return None if found is None or _UNUSABLE.search(found) else found
 
 
 def _audiences(claims: dict[str, Any]) -> list[object]:

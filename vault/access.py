@@ -7,6 +7,7 @@ without a look into the database. What is stored is a keyed hash: 256 random bit
 """
 
 import hmac
+import re
 import secrets
 import string
 import zlib
@@ -38,6 +39,7 @@ SCOPES = (
     "admin",
 )
 _ID_ALPHABET = string.ascii_lowercase + "234567"
+_KEY = re.compile(r"(?P<body>tv_(?P<id>[a-z2-7]{12})_[0-9a-f]{64})_(?P<checksum>[0-9a-f]{8})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +180,10 @@ async def subtree(tx: AsyncConnection, caller: Caller, tenant: str | None) -> An
 
 
 def _id_of(key: str) -> str | None:
-    parts = key.split("_")
-    if len(key) > 128 or not key.isascii() or len(parts) != 4 or parts[0] != "tv":
+    parts = _KEY.fullmatch(key)
+    if parts is None or not hmac.compare_digest(parts["checksum"], _checksum(parts["body"])):
         return None
-    matches = hmac.compare_digest(parts[3], _checksum("_".join(parts[:3])))
-    return parts[1] if matches else None
+    return parts["id"]
 
 
 def _checksum(body: str) -> str:

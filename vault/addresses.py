@@ -6,6 +6,9 @@ from urllib.parse import urlsplit
 from vault.errors import Invalid
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# All that IANA ever gave out of IPv6 to be used on the internet, and what of it is for manuals only.
+_UNICAST = ipaddress.ip_network("2000::/3")
+_MANUALS = ipaddress.ip_network("3fff::/20")
 
 
 class AddressRefused(OSError):
@@ -23,6 +26,8 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or _nat64(ip) or (ip.teredo[1] if ip.teredo else None)
         if inner is not None:
             return is_public(str(inner))
+        if ip not in _UNICAST or ip in _MANUALS:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
@@ -41,7 +46,7 @@ def _problem(url: str, allow_local: bool) -> str | None:
         return "is not an address"
     if parts.scheme != "https" and not (allow_local and parts.scheme == "http"):
         return "must be an https address"
-    if not host or port == 0 or not url.isascii() or any(c <= " " or c == "\\" for c in url):
+    if not host or port == 0 or not url.isascii() or any(c <= " " or c in "\\\x7f" for c in url):
         return "is not an address"
     if parts.username is not None or parts.password is not None or parts.fragment:
         return "must have neither a user name nor a fragment"

@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,13 +22,14 @@ from integrations.contract import (
     ProviderError,
     Secret,
     TokenSet,
+    Unreadable,
 )
 from integrations.verdicts import OAUTH_ERRORS
 from vault.audit import Event
 from vault.clients import opened
 from vault.clock import uptime
 from vault.connection import Connection, Jitter
-from vault.errors import CannotOpen, Conflict, Gone, Invalid, NotFound
+from vault.errors import CannotOpen, Conflict, Gone, Invalid, NotFound, StorageUnavailable
 from vault.grants import Received, store_grant
 from vault.keyring import Keyring
 from vault.outbound import Outbound
@@ -43,6 +44,7 @@ from vault.store.writer import Transaction, Writer
 log = logging.getLogger(__name__)
 KIND = "oauth2"
 STATE_LIFETIME = timedelta(minutes=10)
+SLOWEST_REWRITE = 5.0  # seconds between tries to write down a grant
 LEAST_LEFT = timedelta(hours=1)  # an open ticket with less is not handed out again
 
 
@@ -332,12 +334,16 @@ class Authorize:
         verifier = open_one(self._keyring, place, "code_verifier", values["code_verifier"])
         asked = self._asked(client, connection, state, verifier, ticket)
         tokens = await self._exchange(provider, asked, Secret(parameters["code"]), started)
-        account = provider.account(tokens, client=client, nonce=asked.nonce if "openid" in asked.scopes else None)
-        received = Received(tokens, account, pending.client, tuple(asked.scopes), uptime() - started)
-        stored = await self._store(connection, ticket, provider, received)
-        if stored != "connected":
+        nonce = asked.nonce if "openid" in asked.scopes else None
+        try:
+            account = provider.account(tokens, client=client, nonce=nonce)
+            received = Received(tokens, account, pending.client, tuple(asked.scopes), uptime() - started)
+            outcome = await self._store(connection, ticket, provider, received)
+        except Unreadable as error:
+            outcome = error.code
+        if outcome != "connected":
             await self._give_back(provider, asked, tokens)
-        return stored
+        return outcome
 
     async def _exchange(
         self, provider: Provider, asked: AuthorizationRequest, code: Secret, started: float
@@ -360,7 +366,18 @@ class Authorize:
             )
             return "connected"
 
-        return await self._writer.submit(unit)
+        return await self._until_written(unit)
+
+    async def _until_written(self, unit: Callable[[Transaction], Awaitable[str]]) -> str:
+        """Write what a code was spent for: nobody can get it a second time."""
+        delay = 0.1
+        while True:
+            try:
+                return await self._writer.submit(unit)
+            except StorageUnavailable:
+                log.error("a new grant waits to be written", extra={"retry_in": delay})
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, SLOWEST_REWRITE)
 
     async def _give_back(self, provider: Provider, asked: AuthorizationRequest, tokens: TokenSet) -> None:
         """End a grant that is not going to be used, as far as the provider lets us."""

@@ -45,10 +45,7 @@ class Callers:
         if wanted["expires_at"] is not None and wanted["expires_at"] <= datetime.now(UTC):
             raise Invalid("expires_at must lie ahead.", code="invalid_expiry")
         tenant = wanted.pop("tenant") or maker.tenant
-        async with self._database.read() as tx:
-            above = await tenants.ancestors(tx, tenant)
-        if maker.tenant not in above:
-            raise NotFound
+        above = await self._access.require_reach(maker, tenant)
         beyond = exceeds(maker, above=above, wanted=wanted)
         if beyond:
             await self._access.denied(maker, "more_than_own", tenant)
@@ -74,7 +71,10 @@ class Callers:
         async with self._database.read() as tx:
             row = await store.find(tx, caller_id)
             above = await tenants.ancestors(tx, row["tenant_id"]) if row else []
-        if row is None or caller.tenant not in above:
+        if row is None:
+            raise NotFound
+        if caller.tenant not in above:
+            await self._access.denied(caller, "out_of_reach", row["tenant_id"])
             raise NotFound
         return row
 

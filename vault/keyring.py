@@ -7,6 +7,7 @@
 
 Sealed value, format 1 (all integers big-endian; LP(x) = u32 length of x, then x):
 
+    names are UTF-8, exactly as given
     context    = LP(format u8) LP(key id u32) LP(instance) LP(tenant) LP(provider)
                  LP(owner kind) LP(owner id) LP(field) LP(generation u64)
     keys       = HKDF-SHA256(root key, salt = 32 random bytes,
@@ -23,6 +24,7 @@ is one try with the key that is named; trying them all would let an attacker cho
 """
 
 import hmac
+import math
 import secrets
 import struct
 from collections.abc import Mapping
@@ -112,6 +114,8 @@ class Keyring:
     """
 
     def __init__(self, instance: str, roots: Mapping[int, bytes], primary: int, mac_root: bytes) -> None:
+        if primary not in roots or any(len(root) != KEY_BYTES for root in (*roots.values(), mac_root)):
+            raise CannotOpen
         self.instance = instance
         self._roots = dict(roots)
         self._primary = primary
@@ -134,10 +138,10 @@ class Keyring:
         key, commitment = _value_keys(root, sealed.salt, bound)
         if not hmac.compare_digest(commitment, sealed.commitment):
             raise CannotOpen
-        try:
-            return Secret(AESGCM(key).decrypt(sealed.iv, sealed.ciphertext, bound).decode())
-        except (InvalidTag, UnicodeDecodeError):
-            raise CannotOpen from None
+        text = _decrypted(key, sealed, bound)
+        if text is None:
+            raise CannotOpen
+        return Secret(text)
 
     def mac(self, purpose: str, *parts: str) -> bytes:
         """Return the 32-byte keyed hash of *parts* under the sub-key of *purpose*."""
@@ -151,7 +155,7 @@ def wrapping_key(secret: Secret, salt: bytes, params: Mapping[str, int]) -> byte
     Raises CannotOpen where the stored *params* are weaker than SCRYPT or absurdly dear: whoever can
     write the database must not be able to choose a cheap derivation.
     """
-    if set(params) != set(SCRYPT) or any(not SCRYPT[k] <= params[k] <= 8 * SCRYPT[k] for k in SCRYPT):
+    if not _affordable(params):
         raise CannotOpen
     kdf = Scrypt(salt=salt, length=KEY_BYTES, n=params["n"], r=params["r"], p=params["p"])
     return kdf.derive(secret.reveal().encode())
@@ -165,6 +169,8 @@ def wrap(wrapping: bytes, root: bytes, *, instance: str, key_id: int, purpose: s
 
 def unwrap(wrapping: bytes, wrapped: bytes, *, instance: str, key_id: int, purpose: str) -> bytes:
     """Return the root key in *wrapped*. Raises CannotOpen, above all where the secret is another."""
+    if not 0 <= key_id < 2**32:
+        raise CannotOpen
     iv, box = wrapped[:IV_BYTES], wrapped[IV_BYTES:]
     try:
         return AESGCM(wrapping).decrypt(iv, box, _wrap_context(instance, key_id, purpose))
@@ -180,6 +186,27 @@ def new_key_id() -> int:
 def length_prefixed(*parts: bytes) -> bytes:
     """Join *parts* unambiguously: ("ab", "c") and ("a", "bc") differ."""
     return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+def _decrypted(key: bytes, sealed: Sealed, bound: bytes) -> str | None:
+    """Return the text in *sealed*, None where there is none.
+
+    No error leaves here: UnicodeDecodeError carries the plaintext, and stays on as `__context__`.
+    """
+    try:
+        return AESGCM(key).decrypt(sealed.iv, sealed.ciphertext, bound).decode()
+    except (InvalidTag, UnicodeDecodeError):
+        return None
+
+
+def _affordable(params: Mapping[str, int]) -> bool:
+    """Say whether a derivation is at least as strong as ours, and at most eight times as dear."""
+    if set(params) != set(SCRYPT) or any(type(value) is not int for value in params.values()):
+        return False
+    work = math.prod(params.values())
+    power_of_two = params["n"] > 0 and params["n"] & (params["n"] - 1) == 0
+    strong = all(params[name] >= SCRYPT[name] for name in SCRYPT)
+    return power_of_two and strong and work <= 8 * math.prod(SCRYPT.values())
 
 
 def _value_keys(root: bytes, salt: bytes, bound: bytes) -> tuple[bytes, bytes]:

@@ -14,6 +14,8 @@ from vault.store import tenants as store
 from vault.store.database import Database
 from vault.store.writer import Transaction, Writer
 
+ROOT = store.ROOT
+
 
 class Tenants:
     def __init__(self, database: Database, writer: Writer) -> None:
@@ -66,6 +68,8 @@ class Tenants:
         if tenant == store.ROOT:
             if caller.tenant != store.ROOT:
                 raise NotFound
+            if parent != store.ROOT:
+                raise Conflict("The root of the tenants has no parent.", code="tenant_is_root")
             return
         above_parent = await store.ancestors(tx, parent)
         if caller.tenant not in above_parent:
@@ -81,14 +85,15 @@ def _check_return_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         loopback = parts.hostname in {"127.0.0.1", "::1", "localhost"}
-        usable = parts.scheme == "https" or (parts.scheme == "http" and loopback)
+        usable = bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and loopback))
+        usable = usable and parts.port != 0
     except ValueError:
         usable = False
     if (
         not usable
         or not url.isascii()
-        or parts.fragment
-        or parts.username
+        or "#" in url
+        or "@" in parts.netloc
         or any(c <= " " or c == "\\" for c in url)
     ):
         raise Invalid(

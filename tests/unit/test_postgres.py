@@ -117,9 +117,7 @@ def test_an_unknown_choice_is_refused() -> None:
         postgres.installations("sistem")
 
 
-def test_a_killed_run_is_swept(
-    run_of: Callable[[None], postgres.Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_is_swept(run_of: Callable[[None], postgres.Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """What a killed run left behind is removed, and a living run is not."""
     monkeypatch.setattr(postgres, "RUN_PREFIX", "tokenvault-sweep-")
     monkeypatch.setattr(postgres, "ABANDONED_SECONDS", 0)

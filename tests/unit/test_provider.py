@@ -37,9 +37,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def ask(
-    http: aiohttp.ClientSession, provider: FakeProvider, form: Any, **options: Any
-) -> tuple[int, Any]:
+async def ask(http: aiohttp.ClientSession, provider: FakeProvider, form: Any, **options: Any) -> tuple[int, Any]:
     async with http.post(provider.token_endpoint, data=form, **options) as response:
         return response.status, await response.json()
 
@@ -179,9 +177,7 @@ async def test_grace_forgives_for_a_while(http: aiohttp.ClientSession, provider:
     assert (len((ledger := await provider.ledger()).replays()), len(ledger.reuses())) == (2, 1)
 
 
-async def test_grace_can_repeat_the_same_successor(
-    http: aiohttp.ClientSession, provider: FakeProvider
-) -> None:
+async def test_grace_can_repeat_the_same_successor(http: aiohttp.ClientSession, provider: FakeProvider) -> None:
     """Some vendors answer a retry with the successor they issued before."""
     await provider.configure(rotation="grace", grace_answer="same")
     grant = await provider.mint()
@@ -235,9 +231,7 @@ async def test_a_code_is_good_once(http: aiohttp.ClientSession, provider: FakePr
 @pytest.mark.parametrize(
     "wrong", [{"code_verifier": "w" * 43}, {"code_verifier": "short"}, {"redirect_uri": REDIRECT + "x"}]
 )
-async def test_a_code_is_bound(
-    http: aiohttp.ClientSession, provider: FakeProvider, wrong: dict[str, str]
-) -> None:
+async def test_a_code_is_bound(http: aiohttp.ClientSession, provider: FakeProvider, wrong: dict[str, str]) -> None:
     """Another verifier or redirect_uri is refused, and burns the code."""
     code = (await authorize(http, provider))["code"]
     refused = await ask(http, provider, code_form(provider, code) | wrong)
@@ -263,9 +257,7 @@ async def test_the_next_consent_can_be_told(http: aiohttp.ClientSession, provide
     backs = [await authorize(http, provider) for _ in range(4)]
 
     assert backs[0]["error"] == "access_denied"
-    assert [provider.issuer, None, "https://evil.example", provider.issuer] == [
-        back.get("iss") for back in backs
-    ]
+    assert [provider.issuer, None, "https://evil.example", provider.issuer] == [back.get("iss") for back in backs]
 
 
 async def test_clients_authenticate(http: aiohttp.ClientSession, provider: FakeProvider) -> None:
@@ -425,9 +417,7 @@ async def test_a_client_that_left_got_nothing(http: aiohttp.ClientSession, provi
     assert {grant.family} == (await provider.ledger()).lost_deliveries
 
 
-async def test_a_hanging_request_is_not_processed(
-    http: aiohttp.ClientSession, provider: FakeProvider
-) -> None:
+async def test_a_hanging_request_is_not_processed(http: aiohttp.ClientSession, provider: FakeProvider) -> None:
     """Hanging before costs nothing but patience; waiting for what never comes times out."""
     grant = await provider.mint()
     await provider.fault("any", hang="before", times=None)

@@ -230,10 +230,9 @@ def test_takes_no_attributes() -> None:
     assert sys.getsizeof(Secret(HIDDEN)) == sys.getsizeof(Secret(""))
 
 
-@pytest.mark.xfail(
-    raises=UnicodeEncodeError, strict=True, reason="KNOWN: comparing encodes, and the error holds the value"
-)
-def test_compares_what_is_not_unicode() -> None:
-    """Values with a lone surrogate, as JSON may hold them, compare like any other."""
-    assert Secret("hunter2-\ud800") == Secret("hunter2-\ud800")
-    assert Secret("hunter2-\ud800") != Secret("hunter2-\ud801")
+def test_refuses_what_is_not_unicode() -> None:
+    """A value with a lone surrogate, as JSON may hold it, is refused by an error that does not hold it."""
+    with pytest.raises(ValueError, match="UTF-8") as refused:
+        Secret("hunter2-\ud800")
+
+    assert "hunter2" not in repr(refused.value) + repr(refused.value.args) + repr(refused.value.__context__)

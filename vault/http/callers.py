@@ -15,6 +15,7 @@ from vault.http.views import (
     CreatedCaller,
     decode_cursor,
     encode_cursor,
+    storable,
 )
 from vault.services import Vault
 
@@ -37,7 +38,7 @@ class CallersController(Controller):
                 "tenant": data.tenant,
                 "providers": data.providers,
                 "names": data.names,
-                "expires_at": data.expires_at,
+                "expires_at": storable(data.expires_at, "expires_at"),
             },
         )
         return CreatedCaller(

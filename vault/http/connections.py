@@ -23,6 +23,7 @@ from vault.http.views import (
     TokenView,
     decode_cursor,
     encode_cursor,
+    storable,
 )
 from vault.services import Vault
 
@@ -93,6 +94,8 @@ class ConnectionsController(Controller):
     ) -> ConnectionList:
         """Return the connections that the key may see, in the order of their paths."""
         names.check(tenant=tenant, provider=provider)
+        if tenant is not None:
+            await vault.access.require_reach(request.auth, tenant)
         found = await vault.connections.page(
             request.auth,
             tenant=tenant,
@@ -169,7 +172,7 @@ def _change(data: PutConnection) -> Change:
     given = data.credentials
     return Change(
         tokens=None if given is None else _tokens(given),
-        expires_at=None if given is None else given.expires_at,
+        expires_at=None if given is None else storable(given.expires_at, "expires_at"),
         metadata=data.metadata,
         enabled=data.enabled,
         verify=data.verify,

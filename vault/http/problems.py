@@ -63,7 +63,7 @@ def render_framework(_request: Request[Any, Any, Any], error: HTTPException) -> 
     status = error.status_code
     code, detail = _FRAMEWORK.get(status, (f"http_{status}", "The request cannot be carried out."))
     members = {"errors": _errors(error)} if isinstance(error, ValidationException) and error.extra else {}
-    return problem(status, code, detail, members)
+    return problem(status, code, detail, members, dict(error.headers or {}))
 
 
 def render_unexpected(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -103,6 +103,9 @@ def _errors(error: ValidationException) -> list[dict[str, str]]:
 
 
 def _without_values(message: str) -> str:
-    """Return a validation message with everything in it that the sender may have written left out."""
-    message = re.sub(r"'[^']*'|\"[^\"]*\"", "…", message)
-    return re.sub(r"`(?![a-z_ |]{1,40}`)[^`]*`", "…", message)
+    """Return a validation message with everything in it that the sender may have written left out.
+
+    msgspec quotes two such things: values in quotation marks, and the name of an unknown field.
+    """
+    message = re.sub(r"(unknown field) `.*`", r"\1", message, flags=re.DOTALL)
+    return re.sub(r"'.*'|\".*\"", "…", message, flags=re.DOTALL)

@@ -1,7 +1,5 @@
 """/v1/providers: the catalogue, and generic providers defined at run time."""
 
-from typing import Any
-
 from litestar import Controller, Response, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
@@ -9,7 +7,7 @@ from litestar.params import FromPath, JSONBody
 from vault import names
 from vault.errors import NotFound
 from vault.http.auth import Call
-from vault.http.views import ProviderList, ProviderView
+from vault.http.views import ProviderList, ProviderView, PutProvider
 from vault.services import Vault
 
 
@@ -26,7 +24,7 @@ class ProvidersController(Controller):
 
     @get("/{provider:str}", opt={"scope": None}, summary="One provider")
     async def show(self, request: Call, vault: NamedDependency[Vault], provider: FromPath[str]) -> ProviderView:
-        _check(request, provider)
+        await _check(request, vault, provider)
         return await _view(vault, provider)
 
     @put("/{provider:str}", opt={"scope": "providers:write"}, summary="Define a generic provider")
@@ -35,28 +33,29 @@ class ProvidersController(Controller):
         request: Call,
         vault: NamedDependency[Vault],
         provider: FromPath[str],
-        data: JSONBody[dict[str, Any]],
+        data: JSONBody[PutProvider],
     ) -> Response[ProviderView]:
         """Define an OAuth 2.0 or OpenID provider: `{"issuer": …}` is discovered, or give its endpoints.
 
         Fields are spelled as in RFC 8414 and RFC 7591. While connections exist, its tokens are not
         sent to another origin (409).
         """
-        _check(request, provider)
+        names.check(provider=provider)
         await vault.access.require_reach(request.auth, "platform", provider)
-        new = await vault.providers.define(provider, data, request.auth.actor)
+        new = await vault.providers.define(provider, data.given(), request.auth.actor)
         return Response(await _view(vault, provider), status_code=201 if new else 200)
 
     @delete("/{provider:str}", opt={"scope": "providers:write"}, summary="Forget a generic provider")
     async def remove(self, request: Call, vault: NamedDependency[Vault], provider: FromPath[str]) -> None:
-        _check(request, provider)
+        names.check(provider=provider)
         await vault.access.require_reach(request.auth, "platform", provider)
         await vault.providers.forget(provider, request.auth.actor)
 
 
-def _check(request: Call, provider: str) -> None:
+async def _check(request: Call, vault: Vault, provider: str) -> None:
     names.check(provider=provider)
     if not request.auth.reaches(provider, None):
+        await vault.access.denied(request.auth, "out_of_reach", provider=provider)
         raise NotFound
 
 

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 from vault.errors import VaultError
 from vault.http import problems
 from vault.http.auth import ApiKey
+from vault.http.body import JsonRequest, each_once
 from vault.http.callers import CallersController
 from vault.http.connections import ConnectionsController
 from vault.http.edge import Edge
@@ -48,6 +49,8 @@ def litestar(vault: Vault) -> Litestar:
         handlers,
         dependencies={"vault": Provide(lambda: vault, sync_to_thread=False)},
         middleware=[ApiKey(vault.access)],
+        guards=[each_once],
+        request_class=JsonRequest,
         exception_handlers={
             VaultError: problems.render,
             HTTPException: problems.render_framework,

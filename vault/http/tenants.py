@@ -10,6 +10,7 @@ from vault.errors import NotFound
 from vault.http.auth import Call
 from vault.http.views import ClientView, PutClient, PutTenant, TenantView, whole
 from vault.services import Vault
+from vault.tenants import ROOT
 
 
 class TenantsController(Controller):
@@ -27,17 +28,22 @@ class TenantsController(Controller):
         self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str], data: JSONBody[PutTenant]
     ) -> Response[TenantView]:
         names.check(tenant=tenant)
-        new = await vault.tenants.put(
-            request.auth, tenant, parent=data.parent, name=data.name, return_urls=data.return_urls
-        )
+        try:
+            new = await vault.tenants.put(
+                request.auth, tenant, parent=data.parent, name=data.name, return_urls=data.return_urls
+            )
+        except NotFound:
+            await vault.access.denied(request.auth, "out_of_reach", tenant)
+            raise
         return Response(TenantView.of(await vault.tenants.get(tenant)), status_code=201 if new else 200)
 
     @delete("/{tenant:str}", opt={"scope": "tenants:write"}, summary="Delete an empty tenant")
     async def remove(self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str]) -> None:
         names.check(tenant=tenant)
         await vault.access.require_reach(request.auth, tenant)
-        if tenant == request.auth.tenant:
+        if tenant == request.auth.tenant != ROOT:
             # A key does not saw off the branch it sits on.
+            await vault.access.denied(request.auth, "own_tenant", tenant)
             raise NotFound
         await vault.tenants.delete(request.auth, tenant)
 

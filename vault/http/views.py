@@ -1,25 +1,27 @@
 """The shapes of requests and answers (DESIGN's API, version 1). Absent is absent: no field is null."""
 
 import base64
-import binascii
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
-from integrations.contract import Provider
+from integrations.contract import ClientAuthMethod, Provider, Rotation, encodable
 from vault.connection import Connection
 from vault.errors import Invalid
 from vault.tokens import HandedOut
 
-# Printable, because no database takes a NUL and no log should take a line break.
-_PRINTABLE = r"^[^\x00-\x1f\x7f\ud800-\udfff]*$"
+# Printable, because no database takes a NUL and no log should take a line break. `$` alone would
+# let a last line break pass.
+_PRINTABLE = r"^[^\x00-\x1f\x7f\ud800-\udfff]*$(?!\n)"
 Line = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, pattern=_PRINTABLE)]
 Token = Annotated[str, Meta(min_length=1, max_length=16_384, pattern=_PRINTABLE)]
 Instant = Annotated[datetime, Meta(tz=True)]
-ScopeWord = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]
+ScopeWord = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$(?!\n)")]
+
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -199,6 +201,29 @@ class ClientView(View):
     retry_not_before: datetime | None = None
 
 
+class PutProvider(Body):
+    """A generic provider: an `issuer` to be discovered, or endpoints (RFC 8414) and knobs (RFC 7591)."""
+
+    issuer: Url | None = None
+    authorization_endpoint: Url | None = None
+    token_endpoint: Url | None = None
+    revocation_endpoint: Url | None = None
+    userinfo_endpoint: Url | None = None
+    name: Line | None = None
+    docs: Url | None = None
+    scopes: Annotated[list[ScopeWord], Meta(max_length=100)] | None = None
+    token_endpoint_auth_method: ClientAuthMethod | None = None
+    authorization_response_iss_parameter_supported: bool | None = None
+    authorization_parameters: dict[Line, Line] | None = None
+    rotation: Rotation | None = None
+    rotation_grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
+    default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that were sent."""
+        return {name: value for name, value in structs.asdict(self).items() if value is not None}
+
+
 class FieldView(View):
     name: str
     label: str
@@ -248,8 +273,9 @@ class CreateCaller(Body):
     name: Line
     scopes: Annotated[list[Line], Meta(min_length=1, max_length=20)]
     tenant: Line | None = None
-    providers: Annotated[list[Line], Meta(max_length=100)] | None = None
-    names: Annotated[list[Line], Meta(max_length=100)] | None = None
+    # Never empty: "limited to nothing" is no key, and is easily taken for "not limited".
+    providers: Annotated[list[Line], Meta(min_length=1, max_length=100)] | None = None
+    names: Annotated[list[Line], Meta(min_length=1, max_length=100)] | None = None
     expires_at: Instant | None = None
 
 
@@ -292,6 +318,13 @@ class CreatedCaller(View):
     tenant: str
 
 
+def storable(moment: datetime | None, field: str) -> datetime | None:
+    """Return *moment*. Raises Invalid for one so late that reckoning with it leaves the calendar."""
+    if moment is not None and moment >= _LATEST:
+        raise Invalid("This moment is too far ahead.", code="invalid_moment", field=field)
+    return moment
+
+
 def whole(moment: datetime) -> datetime:
     """Return *moment* without the fraction of a second, as answers show it."""
     return moment.replace(microsecond=0)
@@ -307,9 +340,13 @@ def decode_cursor(cursor: str | None, length: int) -> list[str] | None:
         return None
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error, UnicodeEncodeError):
+    except (ValueError, RecursionError):
         parts = None
-    usable = isinstance(parts, list) and len(parts) == length and all(isinstance(part, str) for part in parts)
-    if not usable or any("\x00" in part for part in parts):
+    if not isinstance(parts, list) or len(parts) != length or not all(_storable_text(part) for part in parts):
         raise Invalid("This cursor is not one of ours.", code="invalid_cursor")
     return list(parts)
+
+
+def _storable_text(part: object) -> bool:
+    """Say whether a database could compare with *part*: neither NUL nor half a character is in it."""
+    return isinstance(part, str) and "\x00" not in part and encodable(part)

@@ -1,6 +1,8 @@
 """The addresses that a consenting person's browser needs, and no other page is required for."""
 
+import re
 import secrets
+from collections import Counter
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -15,8 +17,11 @@ from vault.authorize import Result
 from vault.errors import Gone
 from vault.pages.result import result_page
 from vault.services import Vault
+from vault.settings import is_loopback
 
 BROWSER_LIFETIME = 86_400  # seconds that a browser is recognised by its cookie
+_BROWSER = re.compile(r"[A-Za-z0-9_-]{43}")
+_ANSWERED = ("state", "code", "error", "iss")  # what of an answer counts (RFC 6749 4.1.2, RFC 9207)
 
 
 class ConnectController(Controller):
@@ -28,10 +33,16 @@ class ConnectController(Controller):
         self, request: Request[Any, Any, Any], vault: NamedDependency[Vault], ticket: FromPath[str]
     ) -> Response[Any]:
         """Send the browser to the provider. The link itself stays good until it has succeeded."""
-        name = cookie_name(secure=vault.settings.secure)
-        browser = request.cookies.get(name) or secrets.token_urlsafe(32)
-        url = await vault.authorize.visit(ticket, browser)
-        return Redirect(url, status_code=302, cookies=[_cookie(name, browser, secure=vault.settings.secure)])
+        secure = vault.settings.secure
+        if not secure and not is_loopback(vault.settings.public_url):
+            return result_page(None, "https_required", status_code=403)
+        name = cookie_name(secure=secure)
+        browser = _known(request.cookies.get(name)) or secrets.token_urlsafe(32)
+        try:
+            url = await vault.authorize.visit(ticket, browser)
+        except Gone as error:
+            return result_page(None, error.code, status_code=410)
+        return Redirect(url, status_code=302, cookies=[_cookie(name, browser, secure=secure)])
 
     @get("/oauth/callback/{provider:str}", opt={"public": True}, summary="Where a provider sends people back")
     async def callback(
@@ -70,11 +81,22 @@ def _cookie(name: str, value: str, *, secure: bool) -> Cookie:
     )
 
 
+def _known(browser: str | None) -> str | None:
+    """Return the value of a cookie where it could be one of ours."""
+    return browser if browser is not None and _BROWSER.fullmatch(browser) else None
+
+
 def _parameters(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Return the parameters of the answer; one that comes twice counts as none (RFC 6749 3.1)."""
+    """Return the parameters of the answer: no more than its state where one that counts comes twice.
+
+    RFC 6749 3.1 forbids that, and dropping the repeated one alone would drop a wrong `iss` as well.
+    """
     pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=False)
-    seen = [name for name, _ in pairs]
-    return {name: value for name, value in pairs if seen.count(name) == 1}
+    seen = Counter(name for name, _ in pairs)
+    once = {name: value for name, value in pairs if seen[name] == 1}
+    if all(seen[name] <= 1 for name in _ANSWERED):
+        return once
+    return {name: value for name, value in once.items() if name == "state"}
 
 
 def _returning(result: Result) -> str:
@@ -88,5 +110,6 @@ def _returning(result: Result) -> str:
         "name": about.name,
         "code": result.code,
     }
-    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *added.items()])
+    # What is there stays as it was written: parsed and joined again, it could be another address.
+    query = "&".join(part for part in (parts.query, urlencode(added)) if part)
     return urlunsplit(parts._replace(query=query))

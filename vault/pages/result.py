@@ -12,6 +12,10 @@ _WORDS = {
         "This link does not work any more",
         "It was used, is too old, or was opened in another browser. Ask for a new one.",
     ),
+    "https_required": (
+        "This page needs https",
+        "Accounts are connected over https only. Tell whoever runs this vault that PUBLIC_URL must be https.",
+    ),
     "access_denied": ("Not connected", "Access was not granted. The link works again whenever you like."),
     "account_mismatch": (
         "Not connected: this is another account",

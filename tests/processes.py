@@ -1,0 +1,143 @@
+"""Real servers: `python -m vault serve` and `worker` as processes of their own, for tests to signal and kill."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.postgres import free_port
+from tests.rig import PROVIDER, SECRET, TENANT
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 40.0
+END_SECONDS = 40.0
+POLL = 0.02  # seconds
+
+
+class DidNotStart(Exception):
+    """The process ended before it was ready; *code* is how, *output* what it said."""
+
+    def __init__(self, code: int, output: str) -> None:
+        super().__init__(f"exit {code}: {output[-2000:]}")
+        self.code = code
+        self.output = output
+
+
+@dataclass
+class VaultProcess:
+    """One process that we started; *address* is where it serves, if it does."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+    address: str
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return what it logged, line by line."""
+        return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+
+    def api(self, key: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=self.address, headers={"Authorization": f"Bearer {key}"}, timeout=40, trust_env=False
+        )
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait for its end and return its exit code."""
+        return await asyncio.wait_for(self.process.wait(), END_SECONDS)
+
+    async def terminate(self) -> int:
+        self.send(signal.SIGTERM)
+        return await self.ended()
+
+    async def kill(self) -> int:
+        self.send(signal.SIGKILL)
+        return await self.ended()
+
+
+@asynccontextmanager
+async def started(
+    command: str, database_url: str, directory: Path, *, expect_ready: bool = True, **settings: object
+) -> AsyncIterator[VaultProcess]:
+    """Give `vault serve` or `vault worker` on *database_url*; *settings* are TOKENVAULT_… in lower case.
+
+    Ends it by its process id, whatever happens. Raises DidNotStart.
+    """
+    port = free_port()
+    log = directory / f"{command}-{port}.log"
+    arguments = ["--port", str(port)] if command == "serve" else []
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "vault",
+            command,
+            *arguments,
+            cwd=ROOT,
+            env=_environment(database_url, port, settings),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    made = VaultProcess(process, log, f"http://127.0.0.1:{port}")
+    try:
+        if command == "serve" and expect_ready:
+            await _ready(made)
+        yield made
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def token_path(name: str) -> str:
+    return f"/v1/connections/{TENANT}/{PROVIDER}/{name}/token"
+
+
+def _environment(database_url: str, port: int, settings: dict[str, object]) -> dict[str, str]:
+    chosen: dict[str, object] = {
+        "allow_local_providers": "true",
+        "provider_timeout_seconds": 5,
+        "lease_seconds": 15,
+        "sweep_interval_seconds": 0,
+        **settings,
+    }
+    return {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
+        "ENCRYPTION_SECRET": SECRET,
+        "DATABASE_URL": database_url,
+        "PUBLIC_URL": f"http://127.0.0.1:{port}",
+        **{f"TOKENVAULT_{name.upper()}": str(value) for name, value in chosen.items()},
+    }
+
+
+async def _ready(server: VaultProcess) -> None:
+    deadline = asyncio.get_running_loop().time() + START_SECONDS
+    async with httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+        while True:
+            if server.process.returncode is not None:
+                raise DidNotStart(server.process.returncode, server.output)
+            try:
+                if (await client.get("/readyz")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            assert asyncio.get_running_loop().time() < deadline, f"not ready: {server.output[-2000:]}"
+            await asyncio.sleep(POLL)

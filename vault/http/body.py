@@ -1,0 +1,47 @@
+"""What is read of a request before a controller sees it: bodies that are JSON, and parameters that come once."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.exceptions import ClientException, ValidationException
+from litestar.handlers import BaseRouteHandler
+
+DEEPEST_BODY = 32  # objects and arrays in one another
+
+
+class JsonRequest(Request[Any, Any, Any]):
+    """A request whose body is JSON of a sane depth, or refused as the sender's mistake."""
+
+    async def json(self) -> Any:
+        """Return the body. Raises ClientException."""
+        kind = self.headers.get("content-type")
+        if kind is not None and kind.partition(";")[0].strip().lower() != "application/json":
+            raise ClientException(status_code=415)
+        try:
+            value = await super().json()
+        except (UnicodeDecodeError, RecursionError):
+            raise ClientException from None
+        if _is_deeper(value, DEEPEST_BODY):
+            raise ClientException
+        return value
+
+
+def each_once(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse a query parameter that comes twice: readers differ in which of the two they believe."""
+    names = [name for name, _ in connection.query_params.multi_items()]
+    if len(set(names)) != len(names) and not handler.opt.get("public"):
+        raise ValidationException
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Say whether more than *levels* objects and arrays are in one another."""
+    inside = [value]
+    for _ in range(levels + 1):
+        inside = [
+            item
+            for outer in inside
+            if isinstance(outer, dict | list)
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(inside)
