@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
-from collections import Counter
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,11 +55,15 @@ class Ground:
         row = {"tenant_id": TENANT, "provider": PROVIDER, "client_id": id_, "current": False, "state": "active"}
         await self.insert(schema.clients, id=id_, created_at=self.now, **{**row, **changed})
 
-    async def connection(
-        self, id_: str, *, connection: dict[str, Any] | None = None, **state: Any
-    ) -> None:
+    async def connection(self, id_: str, *, connection: dict[str, Any] | None = None, **state: Any) -> None:
         """Store a connection that is due and that anybody may claim, but for what is *changed*."""
-        fixed = {"id": id_, "tenant_id": TENANT, "name": id_, "kind": "oauth", "client": state.get("client", CLIENT)}
+        fixed = {
+            "id": id_,
+            "tenant_id": TENANT,
+            "name": id_,
+            "kind": "oauth",
+            "client": state.get("client", CLIENT),
+        }
         common = {"enabled": True, "created_at": self.now, "provider": state.get("provider", PROVIDER)}
         await self.insert(schema.connections, **{**fixed, **common, **(connection or {})})
         due: dict[str, Any] = {
@@ -142,6 +147,12 @@ class Ground:
         return made
 
 
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep aiosqlite from logging each call twice: where a test fails, nobody finds anything else."""
+    caplog.set_level(logging.INFO, "aiosqlite")
+
+
 def place_of(owner_kind: str, owner_id: str) -> Place:
     return Place(TENANT, PROVIDER, owner_kind, owner_id)
 
@@ -185,7 +196,7 @@ async def test_five_replicas_never_share_a_row(ground: Ground) -> None:
     taken = await asyncio.gather(*map(take_all, writers))
     left = await writers[0].submit(lambda tx: leases.claim_due(tx.connection, TERMS, PROVIDER, 7))
 
-    assert Counter(itertools.chain(*taken)) == Counter(rows)
+    assert sorted(itertools.chain(*taken)) == sorted(rows)
     assert left == []
 
 
@@ -270,7 +281,9 @@ async def test_a_claim_does_not_wait_for_a_row_that_is_being_written(on_postgres
     await ground.connection("y")
     try:
         async with other.transaction() as tx:
-            await tx.execute(update(schema.token_states).where(schema.token_states.c.connection_id == "x").values(failures=1))
+            await tx.execute(
+                update(schema.token_states).where(schema.token_states.c.connection_id == "x").values(failures=1)
+            )
 
             async with asyncio.timeout(3):  # a claim that waited would wait for us, and we for it
                 assert await ground.claim("x") is None
@@ -374,7 +387,7 @@ async def test_the_sweep_takes_what_is_due_and_nothing_else(ground: Ground) -> N
         for turn in await ground.run(leases.claim_due, TERMS, provider, 100)
     ]
 
-    assert Counter(taken) == Counter(CLAIMABLE)
+    assert sorted(taken) == sorted(CLAIMABLE)
 
 
 async def test_a_caller_takes_what_may_be_claimed_due_or_not(ground: Ground) -> None:
@@ -384,7 +397,7 @@ async def test_a_caller_takes_what_may_be_claimed_due_or_not(ground: Ground) -> 
 
     taken = [name for name in seen if await ground.claim(name, seen=seen[name])]
 
-    assert Counter(taken) == Counter(CLAIMABLE | NOT_DUE)
+    assert sorted(taken) == sorted(CLAIMABLE | NOT_DUE)
 
 
 async def test_the_most_urgent_come_first_and_no_more_than_asked_for(ground: Ground) -> None:
@@ -432,8 +445,9 @@ async def test_a_rejected_client_gets_one_probe_in_five_minutes(ground: Ground) 
         answers = await asyncio.gather(*asked, *map(sweep, writers))
         return list(itertools.chain(*answers))
 
-    assert len(await everybody()) == 1
-    assert len(await everybody()) == 0
+    (turn,) = await everybody()
+    await ground.run(settle.failure, turn, replace(TRANSIENT, reason="client_rejected"))
+    assert await everybody() == []
     async with ground.database.read() as tx:
         client = (await tx.execute(select(schema.clients).where(schema.clients.c.id == "rejected"))).one()
         now = await connection_rows.database_time(tx)

@@ -50,7 +50,9 @@ class Case:
 # --- which rows ------------------------------------------------------------------------------------------
 
 
-def well_formed(*, fences: tuple[int, ...] = (FENCE, FENCE + 1), last: tuple[str, ...] = (MINE, OTHER)) -> Iterator[Case]:
+def well_formed(
+    *, fences: tuple[int, ...] = (FENCE, FENCE + 1), last: tuple[str, ...] = (MINE, OTHER)
+) -> Iterator[Case]:
     """Every mix of lease, attempt, intent, doubt, failure, generation, fence and last success, reachable or not."""
     lapses = (None, -1, 1)
     intents = ((None, None), (0, -1), (0, 1), (-1, -1), (-1, 1))  # of this generation or an older, passed or ahead
@@ -124,7 +126,9 @@ class Bench:
         return None if moment is None else round((moment - self.base) / UNIT)
 
     async def lay_out(self, laid: list[Case]) -> None:
-        await self.tx.execute(insert(tenants), {"id": "t", "parent_id": "platform", "name": "", "created_at": self.base})
+        await self.tx.execute(
+            insert(tenants), {"id": "t", "parent_id": "platform", "name": "", "created_at": self.base}
+        )
         common = {"tenant_id": "t", "provider": "p", "kind": "oauth", "enabled": True, "created_at": self.base}
         rows = [{"id": str(number), "name": str(number), **common} for number in range(len(laid))]
         await self.tx.execute(insert(connections_table), rows)
@@ -213,7 +217,9 @@ Act = Callable[[Bench, int, Case], Awaitable[Any]]
 Rule = Callable[[Case], Row | None]
 
 
-async def compare(store: Store, laid: list[Case], act: Act, rule: Rule, told: Callable[[Case, Row | None], Any]) -> None:
+async def compare(
+    store: Store, laid: list[Case], act: Act, rule: Rule, told: Callable[[Case, Row | None], Any]
+) -> None:
     """Let *act* loose on each row, and hold what it left and what it answered against *rule*."""
     database = Database(store.url)
     try:
@@ -278,7 +284,9 @@ async def test_success_conforms(store: Store) -> None:
     def told(case: Case, row: Row | None) -> str:
         return "stored" if row or case.row.last_success_attempt == case.attempt else "orphaned"
 
-    await compare(store, [*well_formed(), *met("answered", answer=lambda serial: serial > 0)], succeed, succeeded, told)
+    await compare(
+        store, [*well_formed(), *met("answered", answer=lambda serial: serial > 0)], succeed, succeeded, told
+    )
 
 
 FAILURES: dict[str, tuple[Failure, ProviderError, tuple[str, ...], bool]] = {
@@ -296,7 +304,9 @@ async def test_failure_conforms(store: Store, name: str) -> None:
 
     async def fail(bench: Bench, number: int, case: Case) -> bool:
         turn = bench.turn(number, case)
-        failed = aftermath(error, turn, now=bench.base, asked=False, in_grace=in_grace, jitter=lambda low, high: low)
+        failed = aftermath(
+            error, turn, now=bench.base, asked=False, in_grace=in_grace, jitter=lambda low, high: low
+        )
         return await settle.failure(bench.tx, turn, failed)
 
     def counted(case: Case) -> Row | None:

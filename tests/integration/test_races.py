@@ -5,6 +5,7 @@
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -25,6 +26,12 @@ READERS = 32
 on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 Ask = Callable[[str], Awaitable[httpx.Response]]
+
+
+@pytest.fixture(autouse=True, name="quiet")
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two records a statement, each kept and searched for secrets, are half of the time here."""
+    monkeypatch.setattr(logging.getLogger("aiosqlite"), "level", logging.INFO)
 
 
 async def one_round(rig: Rig, number: int, asks: list[Ask]) -> Grant:

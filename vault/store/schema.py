@@ -57,8 +57,8 @@ class clock(FunctionElement[int]):
 
 @compiles(clock, "postgresql")
 def _clock_on_postgresql(element: Any, compiler: SQLCompiler, **kw: Any) -> str:
-    # Not now(): that stands still for the whole of a transaction.
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+    # Not now(), which stands still for a whole transaction; nor clock_timestamp(), which no index can serve.
+    return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000 AS BIGINT)"
 
 
 @compiles(clock, "sqlite")

@@ -34,7 +34,7 @@ _REDEEM = (
         _p.expires_at > clock(),
     )
     .values(used_at=clock())
-    .returning(_p.ticket_id, _p.client, _p.redirect_uri)
+    .returning(_p.state_digest, _p.ticket_id, _p.client, _p.redirect_uri)
 )
 
 
