@@ -10,7 +10,6 @@ import httpx
 from sqlalchemy import text
 
 from tests.rig import PROVIDER, TENANT, Rig
-from vault.http.server import application
 from vault.store.schema import AnyRow
 
 
@@ -25,7 +24,7 @@ class Person:
         self.cookies = httpx.Cookies()
         self.seen: list[str] = []
         self._home = rig.vault.settings.public_url
-        self._transport = httpx.ASGITransport(application(rig.vault))
+        self._transport = rig.api._transport  # the same application
 
     async def open(self, url: str, method: str = "GET", **headers: str) -> httpx.Response:
         """Ask for *url*, at the vault or at whatever listens there, and follow nothing."""

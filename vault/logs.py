@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from vault.audit import request_id
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
-# These write addresses with their query, or statements with their values.
-_TALKATIVE = ("httpx", "httpcore", "aiohttp", "sqlalchemy", "alembic", "apscheduler", "uvicorn", "asyncio")
+_OURS = ("integrations", "jobs", "vault")
+# Below it, libraries write addresses with their query, and statements with their values.
+_LIBRARIES = logging.WARNING
 
 
 class JsonLines(logging.Formatter):
@@ -35,14 +36,14 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Send every record of *level* and above to standard error, libraries only from WARNING on."""
+    """Send every record of ours from *level* on to standard error, of libraries only from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level)
+    root.setLevel(max(_LIBRARIES, logging.getLogger(_OURS[0]).level))
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:

@@ -158,6 +158,8 @@ class Refresher:
     async def _alone(self, connection: Connection, actor: str) -> bool:
         """Wait for a place, claim, and exchange. The place comes first: a lease never waits in a queue."""
         async with self._slots[connection.provider]:
+            if self._draining:
+                return False
             started = uptime()
             terms, attempt = await self._terms(connection.provider), leases.new_attempt()
             seen = connection.state.generation
@@ -204,7 +206,11 @@ class Refresher:
 
     def _client_secret(self, row: Any, stored: tuple[Sealed, int] | None) -> Secret | None:
         place = Place(row.client_tenant, row.provider, "client", row.client)
-        return None if stored is None else open_one(self._keyring, place, "client_secret", stored)
+        try:
+            return None if stored is None else open_one(self._keyring, place, "client_secret", stored)
+        except CannotOpen:
+            # The client's matter, and mended by entering it anew: no connection is to blame.
+            raise ClientRejected("undecryptable") from None
 
     async def _send(self, grant: Grant, started: float) -> TokenSet:
         request = grant.provider.refresh_request(grant.client, grant.refresh_token)

@@ -105,7 +105,8 @@ class Tokens:
         waits_for = connection.state.claimable_at(connection.read_at) - connection.read_at
         if waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id):
             return await self._joined(connection, actor, patience)
-        somebody_has_it = connection.state.lease_expires_at is not None
+        leased_until = connection.state.lease_expires_at
+        somebody_has_it = leased_until is not None and leased_until > connection.read_at
         if not somebody_has_it and waits_for.total_seconds() > patience.left():
             return False
         await patience.pause()
@@ -172,11 +173,14 @@ class Tokens:
 
 
 def _renewable(connection: Connection) -> bool:
-    state = connection.state
+    """Say whether a refresh could help. A failure is not waited out while there is a token to serve."""
+    state, now = connection.state, connection.read_at
+    backing_off = state.retry_not_before is not None and state.retry_not_before > now
     return (
         state.renewal == "refresh_token"
         and state.status not in {"unconfigured", "failed"}
         and connection.held_back_until() is None
+        and not (backing_off and state.living(now))
     )
 
 

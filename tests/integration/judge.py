@@ -3,22 +3,21 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
 
-from integrations.contract import Secret, TokenSet
+from integrations.contract import Secret
 from tests.provider.client import Grant
 from tests.provider.oracle import Ledger
 from tests.rig import PROVIDER, TENANT, Rig
-from vault.authorize import KIND
-from vault.grants import Received, store_grant
-from vault.sealing import Place, open_one
-from vault.store import clients, connections, sealed
-from vault.store.schema import audit_events, token_states
+from vault.sealing import Place, open_one, seal_all
+from vault.store import sealed
+from vault.store.connections import database_time
+from vault.store.schema import audit_events, connections, sealed_values, token_states
 from vault.store.writer import Transaction
 
 T = TypeVar("T")
@@ -48,16 +47,18 @@ async def eventually(look: Callable[[], Awaitable[T]], within: float = 15.0) -> 
     return seen
 
 
-async def age(rig: Rig, by: timedelta, *columns: str) -> None:
-    """Let *by* pass as far as the database can tell, for some columns or all."""
+async def age(rig: Rig, by: timedelta, *columns: str, name: str | None = None) -> None:
+    """Let *by* pass as far as the database can tell: for all its moments or some, of all connections or one."""
 
     async def unit(tx: Transaction) -> None:
-        for table, names in TIMES.items():
-            for name in names:
-                if not columns or name in columns:
-                    # S608: both names are ours.
-                    shift = text(f"UPDATE {table} SET {name} = {name} - :ms")
-                    await tx.execute(shift, {"ms": by // timedelta(milliseconds=1)})
+        for table, moments in TIMES.items():
+            of_one = " WHERE connection_id = (SELECT id FROM connections WHERE name = :name)" if name else ""
+            if name and table != "token_states":
+                continue
+            for moment in moments:
+                if not columns or moment in columns:
+                    shift = text(f"UPDATE {table} SET {moment} = {moment} - :ms{of_one}")
+                    await tx.execute(shift, {"ms": by // timedelta(milliseconds=1), **({"name": name} if name else {})})
 
     await rig.vault.writer.submit(unit)
 
@@ -65,40 +66,41 @@ async def age(rig: Rig, by: timedelta, *columns: str) -> None:
 async def an_aged_connection(rig: Rig, name: str, *, left: int) -> Grant:
     """Return the grant of a new connection whose token of an hour has *left* seconds to live."""
     _, grant = await rig.a_connection(name, expires_in=3600)
-    gone = timedelta(seconds=3600 - left)
-
-    async def unit(tx: Transaction) -> None:
-        shift = text(
-            "UPDATE token_states SET access_expires_at = access_expires_at - :ms,"
-            " next_refresh_at = next_refresh_at - :ms"
-            " WHERE connection_id = (SELECT id FROM connections WHERE name = :name)"
-        )
-        await tx.execute(shift, {"ms": gone // timedelta(milliseconds=1), "name": name})
-
-    await rig.vault.writer.submit(unit)
+    await age(rig, timedelta(seconds=3600 - left), "access_expires_at", "next_refresh_at", name=name)
     return grant
 
 
-async def adopt_many(rig: Rig, grants: Sequence[Grant], *, expires_in: int = 0) -> list[str]:
-    """Store *grants* as connections, all in one transaction; return their names."""
+async def adopt_many(rig: Rig, grants: Sequence[Grant]) -> list[str]:
+    """Store *grants* as expired connections with a handful of statements; return their names.
+
+    The first is imported like any other, and the rest are rows like its own.
+    """
     names = [f"many-{number}" for number in range(len(grants))]
+    first = await rig.adopt(grants[0], names[0], expires_in=0)
+    ids = [secrets.token_hex(16) for _ in names[1:]]
 
     async def unit(tx: Transaction) -> None:
-        provider = await rig.vault.providers.get(PROVIDER, tx.connection)
-        client = await clients.current(tx.connection, TENANT, PROVIDER)
-        assert client is not None
-        now = await connections.database_time(tx.connection)
-        for name, grant in zip(names, grants, strict=True):
-            row = {"id": secrets.token_hex(16), "tenant_id": TENANT, "provider": PROVIDER, "name": name}
-            await connections.add(tx.connection, {**row, "kind": KIND, "client": client.id, "created_at": now})
-            made = await connections.get(tx.connection, row["id"])
-            assert made is not None
-            tokens = TokenSet(Secret(grant.access_token), Secret(grant.refresh_token), expires_in=expires_in)
-            received = Received(tokens, None, client.id, (), 0.0, "configured", "unverified")
-            await store_grant(tx, rig.vault.keyring, made, provider, received, lambda low, high: 1.0)
+        of_first = connections.c.id == first.id
+        row = (await tx.execute(select(connections).where(of_first))).one()._mapping
+        state_of_first = token_states.c.connection_id == first.id
+        state = (await tx.execute(select(token_states).where(state_of_first))).one()._mapping
+        rows = [{**row, "id": made, "name": name} for made, name in zip(ids, names[1:], strict=True)]
+        await tx.execute(insert(connections), rows)
+        await tx.execute(insert(token_states), [{**state, "connection_id": made} for made in ids])
+        await tx.execute(insert(sealed_values), list(_sealed(rig, ids, grants[1:], state["generation"])))
 
-    await rig.vault.writer.submit(unit, alone=True)
+    if ids:
+        await rig.vault.writer.submit(unit, alone=True)
     return names
+
+
+def _sealed(rig: Rig, ids: Sequence[str], grants: Sequence[Grant], generation: int) -> Iterator[dict[str, Any]]:
+    for made, grant in zip(ids, grants, strict=True):
+        place = Place(TENANT, PROVIDER, "connection", made)
+        tokens = {"access_token": Secret(grant.access_token), "refresh_token": Secret(grant.refresh_token)}
+        for field, value in seal_all(rig.vault.keyring, place, generation, tokens).items():
+            owner = {"owner_kind": "connection", "owner_id": made, "field": field, "generation": generation}
+            yield {**owner, **vars(value)}
 
 
 async def row_of(rig: Rig, name: str) -> Any:
@@ -111,7 +113,7 @@ async def row_of(rig: Rig, name: str) -> Any:
 
 async def now_of(rig: Rig) -> datetime:
     async with rig.vault.database.read() as tx:
-        return await connections.database_time(tx)
+        return await database_time(tx)
 
 
 async def audited(rig: Rig, action: str) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ class Ground:
         self._stack = stack
         self.database = Database(store.url)
         stack.push_async_callback(self.database.close)
-        self.now = datetime.min  # by the database's clock, when the test began
+        self.now = schema.EPOCH  # by the database's clock, when the test began
 
     async def prepare(self) -> None:
         async with self.database.transaction() as tx:
@@ -306,12 +306,12 @@ async def set_ahead(ground: Ground) -> None:
     else:
         async with ground.database.transaction() as tx:
             await tx.execute(text("CREATE SCHEMA ahead"))
-            await tx.execute(
-                text(
-                    "CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql"
-                    " AS $$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$"
+            for clock in ("clock_timestamp", "statement_timestamp", "transaction_timestamp", "now"):
+                ahead_of_it = f"SELECT pg_catalog.{clock}() + interval '1 hour'"
+                made = (
+                    f"CREATE FUNCTION ahead.{clock}() RETURNS timestamptz STABLE LANGUAGE sql AS $${ahead_of_it}$$"
                 )
-            )
+                await tx.execute(text(made))
             name = ground.database.url.database
             await tx.execute(text(f'ALTER DATABASE "{name}" SET search_path = ahead, public, pg_catalog'))
     await ground.database.close()
@@ -338,6 +338,16 @@ async def test_leases_are_judged_by_the_clock_of_the_database(ground: Ground) ->
     assert [turn.connection for turn in turns] == ["x"]
     ends = (await ground.state()).lease_expires_at
     assert ground.now + 2 * HOUR <= ends < ground.now + 2 * HOUR + half
+
+
+async def test_the_clock_moves_on_within_a_transaction(ground: Ground) -> None:
+    """Units that share a long transaction do not share its beginning: each lease runs from its own claim."""
+    async with ground.database.transaction() as tx:
+        before = await connection_rows.database_time(tx)
+        await asyncio.sleep(0.02)
+        after = await connection_rows.database_time(tx)
+
+    assert timedelta(milliseconds=10) < after - before < HOUR
 
 
 # --- what may be claimed ---------------------------------------------------------------------------------
@@ -708,14 +718,10 @@ REFUSED = {
     "a renewal that is none": "UPDATE token_states SET renewal = 'magic'",
     "a grant from the future": "UPDATE token_states SET granted_generation = 2",
     "a state without a connection": "UPDATE token_states SET connection_id = 'nothing'",
-    "a second primary key for values": (
-        "INSERT INTO keyring (key_id, purpose, state, created_at) VALUES (1, 'values', 'primary', 0)"
-    ),
-    "a second primary key for hashes": (
-        "INSERT INTO keyring (key_id, purpose, state, created_at) VALUES (1, 'mac', 'primary', 0)"
-    ),
-    "a key for nothing": "INSERT INTO keyring (key_id, purpose, state, created_at) VALUES (1, 'fun', 'pending', 0)",
-    "a key in no state": "INSERT INTO keyring (key_id, purpose, state, created_at) VALUES (1, 'mac', 'lost', 0)",
+    "a second primary key for values": "INSERT INTO keyring VALUES (1, 'values', 'primary', 0)",
+    "a second primary key for hashes": "INSERT INTO keyring VALUES (1, 'mac', 'primary', 0)",
+    "a key for nothing": "INSERT INTO keyring VALUES (1, 'fun', 'pending', 0)",
+    "a key in no state": "INSERT INTO keyring VALUES (1, 'mac', 'lost', 0)",
     "a second installation": "INSERT INTO instance (single, id) VALUES (2, 'other')",
     "a key with values under it, dropped": "DELETE FROM keyring",
     "two current clients": "UPDATE clients SET current = true",

@@ -53,7 +53,7 @@ class Case:
 def well_formed(
     *, fences: tuple[int, ...] = (FENCE, FENCE + 1), last: tuple[str, ...] = (MINE, OTHER)
 ) -> Iterator[Case]:
-    """Every mix of lease, attempt, intent, doubt, failure, generation, fence and last success, reachable or not."""
+    """Every mix of lease, attempt, intent, doubt, failure, generation, fence and last success."""
     lapses = (None, -1, 1)
     intents = ((None, None), (0, -1), (0, 1), (-1, -1), (-1, 1))  # of this generation or an older, passed or ahead
     for lapse, attempt, (intent, retake), uncertain, failed, moved, fence, succeeded in product(
@@ -177,8 +177,8 @@ class Bench:
         return found
 
     def turn(self, number: int, case: Case) -> Turn:
-        """Return what the attempt remembers of its claim: nobody but itself has touched the row where it counts."""
-        own_row = case.row.lease_fence == case.fence
+        """Return what the attempt remembers of its claim."""
+        own_row = case.row.lease_fence == case.fence  # then nobody has touched the row since
         return Turn(
             connection=str(number),
             generation=case.generation,

@@ -109,9 +109,7 @@ def settle_failure(
     """
     if row.generation != generation or row.lease_fence != fence:
         return None
-    freed = replace(
-        release(row, fence=fence), reason=None
-    )  # whatever somebody else said: this is the holder's word
+    freed = replace(release(row, fence=fence), reason=None)  # the last word is the holder's
     if failure == "unknown":
         return freed if retake_at is None else replace(freed, retake_after=retake_at)
     closed = replace(freed, inflight_generation=None, retake_after=None)

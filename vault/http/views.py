@@ -22,6 +22,20 @@ Instant = Annotated[datetime, Meta(tz=True)]
 ScopeWord = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$(?!\n)")]
 
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+# What an authorization request says for us, and what the library that makes it calls its own arguments.
+_OURS = frozenset(
+    {
+        "uri",
+        "response_type",
+        "client_id",
+        "redirect_uri",
+        "scope",
+        "state",
+        "nonce",
+        "code_challenge",
+        "code_challenge_method",
+    }
+)
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -218,6 +232,10 @@ class PutProvider(Body):
     rotation: Rotation | None = None
     rotation_grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
     default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
+
+    def __post_init__(self) -> None:
+        if _OURS.intersection(self.authorization_parameters or ()):
+            raise ValueError("These parameters are for the vault to set: " + ", ".join(sorted(_OURS)))
 
     def given(self) -> dict[str, Any]:
         """Return the fields that were sent."""

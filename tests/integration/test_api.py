@@ -1,0 +1,159 @@
+"""What holds for every answer of the API, whoever makes it; and how a refusal looks."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Leaks
+from tests.integration.conftest import Replicas, Store
+from tests.rig import Rig
+from vault.http.server import litestar
+
+PATH = "/v1/connections/acme/acme-id/c"
+
+
+def refused(answer: httpx.Response, status: int, code: str | None = None) -> dict[str, Any]:
+    """Return the problem in *answer*, after a look at all that a refusal has to have."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    always(answer)
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == status
+    assert body["type"] == "about:blank"
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", body["code"])
+    assert body["instance"] == f"urn:request:{answer.headers['x-request-id']}"
+    assert all(value is not None for value in body.values())
+    if status == 401:
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    if status == 503:
+        assert int(answer.headers["retry-after"]) >= 1
+    if code is not None:
+        assert body["code"] == code
+    return body
+
+
+def always(answer: httpx.Response) -> None:
+    """Check what every answer carries."""
+    assert answer.headers["cache-control"] == "no-store"
+    assert re.fullmatch(r"[A-Za-z0-9._-]{8,64}", answer.headers["x-request-id"])
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "set-cookie" not in answer.headers
+    assert "etag" not in answer.headers
+
+
+def anonymous(problem: dict[str, Any]) -> dict[str, Any]:
+    """Return *problem* without what tells one request from another."""
+    return {name: value for name, value in problem.items() if name != "instance"}
+
+
+def bearing(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def routes(rig: Rig) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return method, path and options of every route of the app, without the framework's OPTIONS."""
+    found = []
+    for route in litestar(rig.vault).routes:
+        handlers = getattr(route, "route_handlers", None) or [route.route_handler]  # type: ignore[union-attr]
+        for handler in handlers:
+            methods = getattr(handler, "http_methods", None) or {"*"}
+            found += [(method, route.path, handler.opt) for method in methods if method != "OPTIONS"]
+    return sorted(found, key=lambda each: (each[0] == "DELETE", each[1], each[0]))
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_every_route_says_who_may_call_it(replicas: Replicas, store: Store) -> None:
+    """A route declares a scope or that it is public; none is forgotten, and none is public by mistake."""
+    rig = await replicas(sandbox=True)
+    undeclared = [(method, path) for method, path, opt in routes(rig) if not {"scope", "public"} & set(opt)]
+    public = {path for _, path, opt in routes(rig) if opt.get("public")}
+
+    assert undeclared == []
+    assert {path for path in public if path.startswith("/v1")} == set()
+    assert {path.split("/")[1] for path in public} <= {
+        "connect",
+        "healthz",
+        "oauth",
+        "readyz",
+        "sandbox",
+        "schema",
+        "static",
+    }
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_every_answer_has_an_id_and_is_not_to_be_stored(rig: Rig, store: Store) -> None:
+    """Successes, refusals, public pages, unknown addresses and wrong methods alike."""
+    await rig.a_connection("c")
+
+    for method, path in [
+        ("GET", f"{PATH}/token"),
+        ("GET", PATH),
+        ("GET", "/v1/connections"),
+        ("GET", "/v1/providers"),
+        ("GET", "/v1/callers"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+        ("GET", "/schema/openapi.json"),
+        ("GET", "/nowhere"),
+        ("POST", PATH),
+        ("BREW", PATH),
+        ("GET", f"{PATH}x"),
+        ("GET", "/connect/canary.x"),
+        ("GET", "/oauth/callback/acme-id"),
+        ("OPTIONS", PATH),
+        ("HEAD", PATH),
+        ("DELETE", PATH),
+    ]:
+        always(await rig.api.request(method, path))
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("abcdefgh", True),
+        ("a.b_c-D9" * 8, True),
+        ("short", False),
+        ("a" * 65, False),
+        ("with space", False),
+        ('quote"quote', False),
+        ("<script>alert", False),
+        ("tab\tin-it-x", False),
+    ],
+)
+async def test_a_senders_request_id_is_kept_where_it_is_harmless(
+    rig: Rig, store: Store, sent: str, *, kept: bool
+) -> None:
+    """It goes into headers, answers, logs and the audit: only plain characters do."""
+    answer = await rig.api.get("/healthz", headers={"X-Request-ID": sent})
+
+    assert (answer.headers["x-request-id"] == sent) is kept
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_method_that_an_address_does_not_take_is_told_which_it_does(rig: Rig, store: Store) -> None:
+    """405 with Allow (RFC 9110 15.5.6)."""
+    answer = await rig.api.request("PATCH", "/v1/tenants/acme")
+
+    refused(answer, 405, "method_not_allowed")
+    assert {"GET", "PUT", "DELETE"} <= set(answer.headers["allow"].replace(" ", "").split(","))
+
+
+async def test_no_answer_holds_a_refresh_token_or_a_client_secret(rig: Rig, leaks: Leaks) -> None:
+    """Whatever is asked, with the key that may do everything: only the token request has a token in it."""
+    _, grant = await rig.a_connection("c")
+    filled = {"{tenant:str}": "acme", "{provider:str}": "acme-id", "{name:str}": "c"}
+
+    for method, path, opt in routes(rig):
+        if method != "GET" or opt.get("public"):
+            continue
+        for name, value in filled.items():
+            path = path.replace(name, value)
+        answer = await rig.api.get(path)
+        assert grant.refresh_token not in answer.text
+        assert rig.provider.client_secret not in answer.text
+        if not path.endswith("/token"):
+            leaks.check(answer.text)

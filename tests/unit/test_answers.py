@@ -1,0 +1,322 @@
+"""Token answers, honest and otherwise: what of them is believed."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from integrations.answers import LONGEST_LIFETIME, json_object, lifetime, read_tokens, text
+from integrations.contract import Answer, OutcomeUnknown, ProviderError, Secret, TokenSet
+from tests.unit.test_verdicts import CLASSES
+
+ACCESS = "canary-at"
+MISSING = object()
+YEAR = 31_536_000
+
+
+def answered(status: int = 200, **members: Any) -> Answer:
+    """Return a token answer; a member that is MISSING is left out."""
+    whole = {"access_token": ACCESS, "token_type": "Bearer", **members}
+    present = {name: value for name, value in whole.items() if value is not MISSING}
+    return Answer(status, {}, json.dumps(present).encode())
+
+
+def raw(body: bytes, status: int = 200) -> Answer:
+    return Answer(status, {}, body)
+
+
+def test_an_answer_by_the_book_is_read_whole() -> None:
+    """Every field of RFC 6749 section 5.1, and the two that vendors add, arrive."""
+    tokens = read_tokens(
+        answered(
+            refresh_token="canary-rt",
+            expires_in=3600,
+            refresh_token_expires_in=86400,
+            scope="read  write",
+            id_token="canary-id",
+        )
+    )
+
+    assert tokens == TokenSet(
+        Secret(ACCESS), Secret("canary-rt"), "Bearer", 3600, 86400, ("read", "write"), Secret("canary-id")
+    )
+
+
+def test_an_access_token_is_all_that_is_needed() -> None:
+    """The minimum: everything else is absent, and the old refresh token stays in force."""
+    assert read_tokens(answered(token_type=MISSING)) == TokenSet(Secret(ACCESS))
+
+
+LIFETIMES: list[tuple[Any, int | None]] = [
+    (MISSING, None),
+    (None, None),
+    (3600, 3600),
+    ("3600", 3600),
+    ("0", 0),
+    (0, 0),
+    (-1, 0),
+    (-3600, 0),
+    (1, 1),
+    (YEAR, YEAR),
+    (YEAR + 1, None),
+    (10**12, None),
+    (10**30, None),
+    ("99999999999", None),
+    ("9" * 100, None),
+    (True, None),
+    (False, None),
+    (3600.0, None),
+    (3600.5, None),
+    (1e300, None),
+    (-1e300, None),
+    (math.nan, None),
+    (math.inf, None),
+    (-math.inf, None),
+    ("abc", None),
+    ("", None),
+    ("-1", None),
+    ("+3600", None),
+    ("3600.5", None),
+    ("1e3", None),
+    (" 3600 ", None),
+    ("3_600", None),
+    ("٣٦٠٠", None),  # digits, and not ours
+    ("²", None),
+    ("NaN", None),
+    ([3600], None),
+    ({"seconds": 3600}, None),
+]
+
+
+@pytest.mark.parametrize(("value", "believed"), LIFETIMES)
+def test_a_lifetime_is_whole_seconds_up_to_a_year_or_unknown(value: Any, believed: int | None) -> None:
+    """Zero and less is expired on arrival; what is no count of seconds says nothing, and costs no token."""
+    tokens = read_tokens(answered(expires_in=value, refresh_token="canary-rt"))
+
+    assert tokens.expires_in == believed
+    assert tokens.access_token.reveal() == ACCESS
+    assert tokens.refresh_token == Secret("canary-rt")
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "9" * 5000, "-" + "9" * 5000, "0.0"])
+def test_a_number_that_python_stumbles_over_costs_no_token(number: str) -> None:
+    """JSON that no JSON library of ours would write, and some provider's does."""
+    body = f'{{"access_token": "{ACCESS}", "refresh_token": "canary-rt", "expires_in": {number}}}'
+    tokens = read_tokens(raw(body.encode()))
+
+    assert tokens.refresh_token == Secret("canary-rt")
+    assert tokens.expires_in in (None, 0)
+
+
+@pytest.mark.parametrize("value", [MISSING, None, "", 0, 17, True, [], ["canary-rt"], {}, {"a": "canary-rt"}, 1.5])
+def test_what_is_no_refresh_token_leaves_the_old_one_in_force(value: Any) -> None:
+    """Absent, null, empty and of another type are all the same: there is no new one."""
+    assert read_tokens(answered(refresh_token=value)).refresh_token is None
+
+
+@pytest.mark.parametrize("token", ["x", "same", "a b", "é", "\u0000", "line\nbreak", "r" * 65_536, "\U0001f511"])
+def test_a_refresh_token_is_kept_as_it_is_whatever_it_looks_like(token: str) -> None:
+    """Odd or long, it may be the only good one: it is not ours to improve."""
+    assert read_tokens(answered(refresh_token=token)).refresh_token == Secret(token)
+
+
+def test_half_a_character_is_no_token() -> None:
+    """JSON can say a lone surrogate, no encoding can write it down: then there is no new refresh token."""
+    body = b'{"access_token": "canary-at", "refresh_token": "canary-\\ud800"}'
+
+    assert read_tokens(raw(body)).refresh_token is None
+    with pytest.raises(OutcomeUnknown):
+        read_tokens(raw(b'{"access_token": "canary-\\ud800"}'))
+
+
+@pytest.mark.parametrize(
+    "value", [MISSING, None, "", 0, 17, True, ["canary-at"], {"token": "canary-at"}, "x" * 65_537]
+)
+def test_an_answer_without_an_access_token_leaves_the_outcome_unknown(value: Any) -> None:
+    """The provider said yes, and gave nothing: the refresh token may be spent."""
+    with pytest.raises(OutcomeUnknown) as caught:
+        read_tokens(answered(access_token=value, refresh_token="canary-rt"))
+
+    assert caught.value.code == "http_200"
+
+
+@pytest.mark.parametrize(
+    ("value", "believed"),
+    [
+        (MISSING, "Bearer"),
+        (None, "Bearer"),
+        ("", "Bearer"),
+        (7, "Bearer"),
+        ("bearer", "bearer"),
+        ("mac", "mac"),
+    ],
+)
+def test_a_token_type_that_is_missing_is_bearer(value: Any, believed: str) -> None:
+    """The field is required and often missing."""
+    assert read_tokens(answered(token_type=value)).token_type == believed
+
+
+@pytest.mark.parametrize(
+    ("value", "believed"),
+    [
+        (MISSING, None),
+        (None, None),
+        ("", None),
+        ("read", ("read",)),
+        (" read   write ", ("read", "write")),
+        (["read", "write"], None),
+        (5, None),
+        ("   ", ()),
+    ],
+)
+def test_scopes_are_a_list_of_words_or_as_asked(value: Any, believed: tuple[str, ...] | None) -> None:
+    """No scope in the answer means the scopes that were asked for (RFC 6749 section 5.1)."""
+    assert read_tokens(answered(scope=value)).scopes == believed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"null",
+        b"true",
+        b"17",
+        b'"canary-at"',
+        b"[]",
+        b'[{"access_token": "canary-at"}]',
+        b"{}",
+        b'{"access_token": "canary-at"',
+        b'{"access_token": "canary-at"}}',
+        b"{'access_token': 'canary-at'}",
+        b"access_token=canary-at&token_type=bearer",
+        b"<!doctype html><title>canary-sign-in</title>",
+        b"\xff\xfe{\x00}\x00",
+        b'{"access_token": "canary-\xff"}',
+        b"\x00" * 64,
+        b"\x1f\x8b\x08\x00canary",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"access_token": "canary-at", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
+def test_a_body_that_is_no_json_object_leaves_the_outcome_unknown(body: bytes) -> None:
+    """The provider said yes, in words that nobody can read."""
+    with pytest.raises(OutcomeUnknown):
+        read_tokens(raw(body))
+
+
+def test_a_byte_order_mark_is_no_reason_to_lose_a_token() -> None:
+    """Some servers write one before their JSON, which RFC 8259 lets a reader ignore."""
+    assert read_tokens(raw(b'\xef\xbb\xbf{"access_token": "canary-at"}')).access_token == Secret(ACCESS)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 206, 226, 299])
+def test_any_success_with_a_token_is_one(status: int) -> None:
+    """The token counts, not which of the successes it came with."""
+    assert read_tokens(answered(status)).access_token == Secret(ACCESS)
+
+
+@pytest.mark.parametrize("status", [100, 199, 300, 302, 304, 400, 401, 429, 500, 503])
+def test_a_token_in_anything_but_a_success_is_none(status: int) -> None:
+    """A 429 with a token in it is a 429."""
+    with pytest.raises(ProviderError):
+        read_tokens(answered(status))
+
+
+def test_an_error_in_a_success_is_an_error() -> None:
+    """Some providers say no with a 200."""
+    with pytest.raises(ProviderError) as caught:
+        read_tokens(answered(error="invalid_grant"))
+    assert caught.value.code == "invalid_grant"
+
+
+def test_every_number_of_seconds_up_to_a_year_is_taken_at_its_word() -> None:
+    """The bounds of what is believed."""
+    assert [lifetime(value) for value in (0, 1, LONGEST_LIFETIME, LONGEST_LIFETIME + 1)] == [0, 1, YEAR, None]
+
+
+numbers = st.integers() | st.floats() | st.booleans() | st.none()
+json_values = st.recursive(
+    numbers | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_a_lifetime_is_none_or_within_a_year_for_any_value(value: Any) -> None:
+    """No value is ever believed beyond the bounds, or breaks the parser."""
+    found = lifetime(value)
+
+    assert found is None or (type(found) is int and 0 <= found <= LONGEST_LIFETIME)
+
+
+@given(json_values)
+def test_text_is_a_string_with_something_in_it(value: Any) -> None:
+    """Only a string that can be written down passes, and unchanged."""
+    found = text(value)
+
+    assert found is None or (found == value and found != "" and found.encode())
+
+
+@given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_an_object(body: bytes) -> None:
+    """Whatever the bytes, the answer is a dictionary."""
+    assert isinstance(json_object(body), dict)
+
+
+fields = st.sampled_from(
+    [
+        "access_token",
+        "refresh_token",
+        "expires_in",
+        "refresh_token_expires_in",
+        "token_type",
+        "scope",
+        "id_token",
+        "error",
+        "error_description",
+    ]
+)
+
+
+@given(
+    status=st.integers(100, 599),
+    body=st.binary(max_size=100)
+    | st.dictionaries(fields, json_values).map(lambda value: json.dumps(value).encode()),
+)
+def test_any_answer_is_a_token_set_or_one_class_of_failure(status: int, body: bytes) -> None:
+    """Total: any status with any body is a token set, or raises exactly one of the six classes."""
+    try:
+        tokens = read_tokens(Answer(status, {}, body))
+    except ProviderError as error:
+        assert type(error) in CLASSES
+    else:
+        assert 200 <= status < 300
+        assert tokens.access_token
+        assert tokens.refresh_token is None or tokens.refresh_token
+
+
+@given(
+    status=st.sampled_from([200, 302, 400, 401, 403, 429, 500, 502]),
+    told=st.dictionaries(fields | st.text(), st.text().map(lambda said: f"canary-{said}"), min_size=1),
+)
+def test_what_the_provider_wrote_is_in_no_failure(status: int, told: dict[str, str]) -> None:
+    """A provider may repeat our refresh token in its complaint: nothing of its text gets into the error."""
+    try:
+        read_tokens(Answer(status, {}, json.dumps(told).encode()))
+    except ProviderError as error:
+        for shown in (str(error), repr(error), repr(error.args), error.code, repr(vars(error))):
+            assert "canary-" not in shown
+        assert error.__cause__ is None
+        assert error.__context__ is None
+
+
+def test_an_answer_does_not_show_its_body(leaks) -> None:  # type: ignore[no-untyped-def]
+    """An Answer can be printed: what it holds is not part of its text."""
+    leaks.check(repr(answered(refresh_token="canary-rt")))
+    leaks.check(repr(read_tokens(answered(refresh_token="canary-rt"))))

@@ -1,0 +1,144 @@
+"""One line of JSON a record, and nothing in it that a foreign error had to say."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from integrations.contract import Secret
+from vault.audit import request_id
+from vault.logs import JsonLines, configure
+
+
+def line_of(message: str, *args: object, level: int = logging.INFO, **more: Any) -> dict[str, Any]:
+    """Return the line that is written of a record, parsed; it has to be one line."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    logger = logging.Logger("vault.test")
+    logger.addHandler(handler)
+    logger.log(level, message, *args, **more)
+    written = stream.getvalue()
+    assert written.count("\n") == 1
+    return dict(json.loads(written))
+
+
+@pytest.fixture(name="root")
+def _root() -> Iterator[logging.Logger]:
+    """The root logger, put back as it was, and ours with it."""
+    loggers = [logging.getLogger(name) for name in (None, "vault", "jobs", "integrations")]
+    root, levels = loggers[0], [logger.level for logger in loggers]
+    before = root.handlers[:]
+    yield root
+    root.handlers[:] = before
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+def test_a_record_is_one_line_with_its_fields() -> None:
+    """What was passed as extra is a field of its own."""
+    line = line_of("a request", extra={"status": 200, "ms": 1.5})
+
+    assert line["message"] == "a request"
+    assert line["level"] == "info"
+    assert line["logger"] == "vault.test"
+    assert (line["status"], line["ms"]) == (200, 1.5)
+    assert line["at"].endswith("+00:00")
+
+
+def test_a_line_break_in_a_value_makes_no_second_line() -> None:
+    """Nobody can write a line of their own by putting a line break into a value."""
+    line = line_of("asked for %s", 'x\n{"level": "critical"}', extra={"name_": "a\r\nb\u2028c\x00"})
+
+    assert line["level"] == "info"
+    assert line["name_"] == "a\r\nb\u2028c\x00"
+
+
+def test_a_secret_among_the_fields_does_not_show() -> None:
+    """A Secret stays masked, as an argument and as a field, whatever it is wrapped in."""
+    hidden = Secret("hunter2-canary")
+    line = line_of("a %s", hidden, extra={"token": hidden, "list": [hidden], "object": {"a": hidden}})
+
+    assert "hunter2" not in json.dumps(line)
+    assert line["token"] == "Secret(***)"
+
+
+def test_an_error_is_named_and_placed_and_not_quoted() -> None:
+    """A foreign error's text may hold what we sent: only its type and where it happened are written."""
+    try:
+        raise ValueError("hunter2 was refused")
+    except ValueError as error:
+        error.add_note("hunter2 again")
+        line = line_of("failed", level=logging.ERROR, exc_info=True)
+
+    assert line["error"] == "ValueError"
+    assert any(frame.startswith("test_logs.py:") for frame in line["where"])
+    assert "hunter2" not in json.dumps(line)
+
+
+def test_an_error_within_an_error_is_not_quoted_either() -> None:
+    """Neither causes nor contexts are printed."""
+    try:
+        try:
+            raise KeyError("hunter2")
+        except KeyError as cause:
+            raise RuntimeError("hunter2 too") from cause
+    except RuntimeError:
+        line = line_of("failed", level=logging.ERROR, exc_info=True)
+
+    assert line["error"] == "RuntimeError"
+    assert "hunter2" not in json.dumps(line)
+
+
+def test_the_request_is_named_where_there_is_one() -> None:
+    """Every line of a request carries its id; outside of one, there is none."""
+    assert "request_id" not in line_of("idle")
+    token = request_id.set("abcdefgh")
+    try:
+        assert line_of("busy")["request_id"] == "abcdefgh"
+    finally:
+        request_id.reset(token)
+
+
+def test_a_field_that_json_does_not_know_is_still_written() -> None:
+    """An odd value costs no line."""
+    assert line_of("odd", extra={"things": {1, 2}.__class__, "half": "\ud800"})["message"] == "odd"
+
+
+def test_libraries_speak_from_warning_on_whatever_the_level(root: logging.Logger) -> None:
+    """Those that write addresses with their query, or statements with values, do not at DEBUG either."""
+    configure("DEBUG")
+
+    for name in ("vault.refresh", "jobs.process", "integrations.oauth"):
+        assert logging.getLogger(name).isEnabledFor(logging.DEBUG), name
+    for name in ("httpx", "httpcore", "aiohttp.client", "aiosqlite", "sqlalchemy.engine.Engine", "psycopg", "any"):
+        assert not logging.getLogger(name).isEnabledFor(logging.INFO), name
+        assert logging.getLogger(name).isEnabledFor(logging.WARNING), name
+
+
+def test_a_level_above_warning_holds_for_libraries_too(root: logging.Logger) -> None:
+    """Whoever wants errors only gets errors only."""
+    configure("ERROR")
+
+    assert not logging.getLogger("vault.refresh").isEnabledFor(logging.WARNING)
+    assert not logging.getLogger("aiohttp").isEnabledFor(logging.WARNING)
+
+
+def test_configuring_replaces_every_handler_and_writes_to_standard_error(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that was there before could print in another form; none is left."""
+    root.addHandler(logging.StreamHandler(io.StringIO()))
+    configure("WARNING")
+
+    assert [type(handler.formatter) for handler in root.handlers] == [JsonLines]
+    logging.getLogger("vault.test").warning("heard")
+    logging.getLogger("vault.test").info("not heard")
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert [json.loads(line)["message"] for line in written.err.splitlines()] == ["heard"]
+    assert root.handlers[0].stream is sys.stderr  # type: ignore[attr-defined]
