@@ -19,8 +19,8 @@ ENTRY_POINTS = {"vault/__main__.py"}
 LAYERS = (
     {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "logs"},
     {"keyring", "sealing", "store", "outbound"},
-    {"failure", "unlock", "providers", "housekeeping", "clients", "grants", "access"},
-    {"refresh", "tenants", "callers", "authorize", "tickets", "connections", "tokens", "sweep"},
+    {"failure", "revoke", "unlock", "providers", "housekeeping", "clients", "grants", "access", "tickets"},
+    {"refresh", "tenants", "callers", "authorize", "callback", "connections", "tokens", "sweep"},
     {"services"},
     {"http", "pages", "listing", "quickstart", "fetching"},
     {"app"},

@@ -46,7 +46,13 @@ def _problem(url: str, allow_local: bool) -> str | None:
         return "is not an address"
     if parts.scheme != "https" and not (allow_local and parts.scheme == "http"):
         return "must be an https address"
-    if not host or "[v" in parts.netloc.lower() or port == 0 or not url.isascii() or any(c <= " " or c in "\\\x7f" for c in url):
+    if (
+        not host
+        or "[v" in parts.netloc.lower()
+        or port == 0
+        or not url.isascii()
+        or any(c <= " " or c in "\\\x7f" for c in url)
+    ):
         return "is not an address"
     if parts.username is not None or parts.password is not None or parts.fragment:
         return "must have neither a user name nor a fragment"

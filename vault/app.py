@@ -9,7 +9,8 @@ from typing import Any
 from integrations import sandbox
 from integrations.contract import Client, Provider
 from vault.access import Access
-from vault.authorize import Authorize, Tickets
+from vault.authorize import Authorize
+from vault.callback import Callback
 from vault.callers import Callers
 from vault.clients import Clients
 from vault.connections import Connections
@@ -24,6 +25,7 @@ from vault.store.database import Database, FileLock, prepare_file
 from vault.store.writer import Transaction, Writer
 from vault.sweep import Sweeper
 from vault.tenants import Tenants
+from vault.tickets import Tickets
 from vault.tokens import Tokens
 from vault.unlock import open_keyring, open_vault
 
@@ -113,7 +115,10 @@ def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
         clients=Clients(database, writer, keyring, providers),
         providers=providers,
         tickets=tickets,
-        authorize=Authorize(**speaking, tickets=tickets, public_url=settings.public_url),
+        authorize=Authorize(
+            writer=writer, keyring=keyring, providers=providers, tickets=tickets, public_url=settings.public_url
+        ),
+        callback=Callback(**speaking, public_url=settings.public_url),
         connections=Connections(**speaking),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),

@@ -109,6 +109,7 @@ class Connection:
     account: str | None
     account_label: str | None
     scopes: tuple[str, ...]
+    asked_scopes: tuple[str, ...]
     metadata: Mapping[str, Any]
     enabled: bool
     created_at: datetime

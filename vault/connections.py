@@ -20,6 +20,7 @@ from vault.grants import Received, store_grant
 from vault.keyring import Keyring
 from vault.outbound import Outbound
 from vault.providers import Providers
+from vault.revoke import Revoked, revoke
 from vault.sealing import Place, open_one
 from vault.store import clients, sealed, settle, tenants
 from vault.store import connections as store
@@ -27,7 +28,6 @@ from vault.store.database import Database
 from vault.store.writer import Transaction, Writer
 
 Verdict = Literal["valid", "invalid", "unknown"]
-Revoked = Literal["not_asked", "revoked", "not_supported", "failed"]
 Path = tuple[str, str, str]
 
 
@@ -125,21 +125,21 @@ class Connections:
 
         return await self._writer.submit(unit, alone=True)
 
-    async def delete(self, actor: str, path: Path, *, revoke: bool) -> Revoked:
+    async def delete(self, actor: str, path: Path, *, revoking: bool) -> Revoked | Literal["not_asked"]:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
 
         async def unit(tx: Transaction) -> tuple[Provider, Client, Secret] | None:
             connection = await store.find(tx.connection, *path)
             if connection is None:
                 raise NotFound
-            last = await self._last_token(tx.connection, connection) if revoke else None
+            last = await self._last_token(tx.connection, connection) if revoking else None
             await settle.supersede(tx.connection, connection.id)
             await store.bury(tx.connection, connection.id)
             tx.record(Event(actor, "connection.deleted", "ok", *path))
             return last
 
         last = await self._writer.submit(unit, alone=True)
-        if not revoke:
+        if not revoking:
             return "not_asked"
         return await self._revoked(last)
 
@@ -200,6 +200,7 @@ class Connections:
                 None if client is None else client.id,
                 (),
                 0.0,
+                False,
                 "verified" if verdict == "valid" else "configured",
                 None if verdict == "valid" else "probe_unknown" if change.verify else "unverified",
             )
@@ -228,16 +229,7 @@ class Connections:
     async def _revoked(self, last: tuple[Provider, Client, Secret] | None) -> Revoked:
         if last is None:
             return "failed"
-        provider, client, token = last
-        request = provider.revoke_request(client, token)
-        if request is None:
-            return "not_supported"
-        try:
-            answer = await self._outbound.send(request, deadline=uptime() + self._timeout)
-        except ProviderError:
-            return "failed"
-        # RFC 7009 2.2: 200 also where the token was already dead.
-        return "revoked" if answer.status == 200 else "failed"
+        return await revoke(self._outbound, *last, self._timeout)
 
 
 def _dated(change: Change, now: datetime) -> TokenSet:

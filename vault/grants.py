@@ -4,10 +4,11 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 
-from integrations.contract import Account, Provider, TokenSet
+from integrations.contract import Account, Provider, Secret, TokenSet
 from vault.connection import Connection, Jitter, Reason, Status, new_tokens
+from vault.errors import CannotOpen
 from vault.keyring import Keyring
-from vault.sealing import Place, seal_all
+from vault.sealing import Place, open_one, seal_all
 from vault.store import connections, sealed, settle
 from vault.store.writer import Transaction
 
@@ -21,6 +22,7 @@ class Received:
     client: str | None
     scopes: tuple[str, ...]
     age: float
+    consented: bool  # by a person just now, and not imported
     status: Status = "verified"
     reason: Reason | None = None
 
@@ -41,12 +43,9 @@ async def store_grant(
     tokens = received.tokens
     times = new_tokens(tokens, provider.default_lifetime, now - timedelta(seconds=received.age), jitter)
     place = Place(connection.tenant, connection.provider, "connection", connection.id)
-    values = seal_all(
-        keyring,
-        place,
-        generation,
-        {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token},
-    )
+    refresh_token = tokens.refresh_token or await _still_good(tx, keyring, place, connection, received)
+    kept = {"access_token": tokens.access_token, "refresh_token": refresh_token}
+    values = seal_all(keyring, place, generation, kept)
     await sealed.forget(tx.connection, "connection", connection.id)
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
     await connections.edit(
@@ -57,9 +56,10 @@ async def store_grant(
             "account": received.account.subject if received.account else connection.account,
             "account_label": received.account.label if received.account else connection.account_label,
             "scopes": json.dumps(tokens.scopes or received.scopes),
+            "asked_scopes": json.dumps(received.scopes),
         },
     )
-    renewable = tokens.refresh_token is not None
+    renewable = refresh_token is not None
     await connections.edit_state(
         tx.connection,
         connection.id,
@@ -80,3 +80,22 @@ async def store_grant(
         },
     )
     return generation
+
+
+async def _still_good(
+    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received
+) -> Secret | None:
+    """Return the refresh token that a second consent leaves in force: many providers give only one."""
+    mine = received.account is None or received.account.subject == connection.account
+    if (
+        not received.consented
+        or not mine
+        or connection.client != received.client
+        or connection.state.status in {"unconfigured", "failed"}
+    ):
+        return None
+    stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")
+    try:
+        return None if stored is None else open_one(keyring, place, "refresh_token", stored)
+    except CannotOpen:
+        return None

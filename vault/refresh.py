@@ -9,7 +9,6 @@ lease. What each step survives is in `store/leases.py` and `store/settle.py`.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
@@ -36,6 +35,7 @@ from vault.failure import aftermath, pause_of_provider
 from vault.keyring import Keyring, Sealed
 from vault.outbound import Outbound
 from vault.providers import Providers
+from vault.revoke import revoke
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections, leases, sealed, settle
 from vault.store.database import Database
@@ -44,7 +44,6 @@ from vault.store.writer import Transaction, Writer
 
 log = logging.getLogger(__name__)
 SOONEST = timedelta(seconds=2)  # between refreshes of a provider whose tokens arrive dead
-SLOWEST_REWRITE = 5.0  # seconds between tries to write down what a provider answered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +173,7 @@ class Refresher:
             grant = await self._grant(turn)
             tokens = await self._send(grant, started)
         except Superseded:
-            await self._until_written(lambda tx: settle.release(tx.connection, turn))
+            await self._writer.insist(lambda tx: settle.release(tx.connection, turn))
         except (ProviderError, CannotOpen) as error:
             await self._settle_failure(turn, started, error, actor)
         else:
@@ -241,11 +240,12 @@ class Refresher:
             tx.record(_event(grant, action, actor, next_generation, outcome=stored))
             return stored
 
-        stored = await self._until_written(unit)
+        stored = await self._writer.insist(unit)
         if stored == "orphaned":
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
-            await self._revoke(grant, tokens)
+            token = tokens.refresh_token or tokens.access_token
+            await revoke(self._outbound, grant.provider, grant.client, token, self._timeout)
 
     async def _settle_failure(
         self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str
@@ -274,7 +274,7 @@ class Refresher:
                 )
             )
 
-        await self._until_written(unit)
+        await self._writer.insist(unit)
 
     def _failed(
         self, error: ProviderError | CannotOpen, turn: Turn, provider: Provider, now: datetime, *, asked: bool
@@ -308,25 +308,6 @@ class Refresher:
         elif isinstance(error, GrantRejected) and about.client:
             # The provider looked at the grant, so it knew the client.
             await settle.accept_client(tx.connection, about.client)
-
-    async def _revoke(self, grant: Grant, tokens: TokenSet) -> None:
-        """End a grant that arrived after its connection was deleted or connected anew."""
-        token = tokens.refresh_token or tokens.access_token
-        request = grant.provider.revoke_request(grant.client, token)
-        if request is None:
-            return
-        with contextlib.suppress(ProviderError):
-            await self._outbound.send(request, deadline=uptime() + self._timeout)
-
-    async def _until_written(self, unit: Callable[[Transaction], Any]) -> Any:
-        delay = 0.1
-        while True:
-            try:
-                return await self._writer.submit(unit)
-            except StorageUnavailable:
-                log.error("an outcome waits to be written", extra={"retry_in": delay})
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, SLOWEST_REWRITE)
 
     async def _terms(self, provider: str) -> Terms:
         async with self._database.read() as tx:

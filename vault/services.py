@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vault.access import Access
-from vault.authorize import Authorize, Tickets
+from vault.authorize import Authorize
+from vault.callback import Callback
 from vault.callers import Callers
 from vault.clients import Clients
 from vault.connections import Connections
@@ -18,6 +19,7 @@ from vault.store.database import Database
 from vault.store.writer import Writer
 from vault.sweep import Sweeper
 from vault.tenants import Tenants
+from vault.tickets import Tickets
 from vault.tokens import Tokens
 
 
@@ -37,6 +39,7 @@ class Vault:
     providers: Providers
     tickets: Tickets
     authorize: Authorize
+    callback: Callback
     connections: Connections
     refresher: Refresher
     sweeper: Sweeper
@@ -51,7 +54,7 @@ class Vault:
         self.refresher.stop_claiming()
         await self.sweeper.finished()
         await self.refresher.settled()
-        await self.authorize.drain()
+        await self.callback.drain()
 
     async def close(self) -> None:
         """Drain, then close from the outside in; the database last."""

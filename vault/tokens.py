@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from integrations.contract import Secret
 from vault.access import Access, Caller
 from vault.audit import Event
-from vault.authorize import Tickets
 from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, NotFound, Unavailable, VaultError
 from vault.keyring import Keyring, Sealed
@@ -21,6 +20,7 @@ from vault.sealing import Place, open_one
 from vault.store import connections, leases
 from vault.store.database import Database
 from vault.store.writer import Transaction, Writer
+from vault.tickets import Tickets
 
 FIRST_POLL, SLOWEST_POLL = 0.05, 0.5  # seconds between looks at a refresh on another replica
 

@@ -180,6 +180,7 @@ def upgrade() -> None:
         sa.Column("account", sa.String(), nullable=True),
         sa.Column("account_label", sa.String(), nullable=True),
         sa.Column("scopes", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("asked_scopes", sa.Text(), server_default="[]", nullable=False),
         sa.Column("metadata", sa.Text(), server_default="{}", nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),

@@ -116,6 +116,11 @@ class Bare:
         return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=body)
 
 
+@pytest.fixture(name="bare")
+async def _bare(rig: Rig) -> Bare:
+    return Bare(rig)
+
+
 async def send(rig: Rig, route: tuple[str, str], content: bytes, **headers: str) -> httpx.Response:
     return await rig.api.request(*route, content=content, headers={**JSON, **headers})
 
@@ -397,9 +402,8 @@ QUERIES = [
 
 
 @on_sqlite
-async def test_a_parameter_that_is_wrong_is_refused(rig: Rig, store: Store, leaks: Leaks) -> None:
+async def test_a_parameter_that_is_wrong_is_refused(rig: Rig, bare: Bare, store: Store, leaks: Leaks) -> None:
     """Numbers out of range, words that are none, cursors that are not ours, names that could not be."""
-    bare = Bare(rig)
     for path, query in QUERIES:
         answer = await bare.ask(path, query)
         assert answer.is_client_error, (path, query, answer.text)
@@ -408,10 +412,9 @@ async def test_a_parameter_that_is_wrong_is_refused(rig: Rig, store: Store, leak
 
 
 @on_sqlite
-async def test_a_parameter_that_comes_twice_is_refused(rig: Rig, store: Store, leaks: Leaks) -> None:
+async def test_a_parameter_that_comes_twice_is_refused(rig: Rig, bare: Bare, store: Store, leaks: Leaks) -> None:
     """Readers differ in which of the two they believe; the same value twice is no better."""
     await rig.a_connection("c")
-    bare = Bare(rig)
     for path, query in [
         ("/v1/connections", "limit=1&limit=2"),
         ("/v1/connections", "limit=1&limit=1"),
@@ -429,10 +432,9 @@ NAMES = ["%00", "a%00b", "%20", "a%0ab", "a%0a", "%ff", "%ed%a0%80", "-a", ".", 
 
 @on_sqlite
 async def test_a_name_that_could_not_be_one_is_refused_in_any_part_of_a_path(
-    rig: Rig, store: Store, leaks: Leaks
+    rig: Rig, bare: Bare, store: Store, leaks: Leaks
 ) -> None:
     """Whatever the method: tenants, providers, names and ids are made of a few plain characters."""
-    bare = Bare(rig)
     for name in NAMES:
         for path in (
             f"/v1/connections/{name}/{PROVIDER}/c",
@@ -520,10 +522,9 @@ async def test_no_body_breaks_a_route(
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.text(max_size=20), query=st.binary(max_size=60), key=st.binary(max_size=60))
 async def test_no_address_and_no_key_breaks_the_api(
-    rig: Rig, store: Store, path: str, query: bytes, key: bytes
+    bare: Bare, store: Store, path: str, query: bytes, key: bytes
 ) -> None:
     """Any bytes as a path, a query or a key."""
-    bare = Bare(rig)
     assert (await bare.ask(f"/v1/{quote(path, errors='replace')}")).is_client_error
     assert (await bare.ask("/v1/connections", query)).status_code < 500
     refused(await bare.ask("/v1/connections", key=key), 401, "unauthenticated")

@@ -158,7 +158,7 @@ class ConnectionsController(Controller):
         """Disconnect at once; with `revoke=true` end the grant at the provider too, and say what came of it."""
         path = _path(tenant, provider, name)
         await vault.access.require_reach(request.auth, *path)
-        return Deleted(revoked=await vault.connections.delete(request.auth.actor, path, revoke=revoke))
+        return Deleted(revoked=await vault.connections.delete(request.auth.actor, path, revoking=revoke))
 
 
 def _path(tenant: str, provider: str, name: str) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from vault import names
-from vault.authorize import Result
+from vault.callback import Result
 from vault.errors import Gone
 from vault.pages.result import result_page
 from vault.services import Vault
@@ -52,7 +52,7 @@ class ConnectController(Controller):
         names.check(provider=provider)
         browser = request.cookies.get(cookie_name(secure=vault.settings.secure))
         try:
-            result = await vault.authorize.finish(provider, _parameters(request), browser)
+            result = await vault.callback.finish(provider, _parameters(request), browser)
         except Gone as error:
             return result_page(None, error.code, status_code=410)
         if result.return_url is not None:

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, insert, select, update
+from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store import sealed
-from vault.store.schema import AnyRow, clients, connections
+from vault.store.schema import AnyRow, clients, connections, pending_authorizations
 
 _c = clients.c
 
@@ -63,8 +63,10 @@ async def put(tx: AsyncConnection, row: dict[str, Any], now: datetime) -> tuple[
 
 
 async def remove(tx: AsyncConnection, client: str) -> bool:
-    """Delete *client*, or only retire it where grants depend on it. Returns whether it is gone."""
-    used = await tx.scalar(select(exists().where(connections.c.client == client)))
+    """Delete *client*, or retire it while grants or visits depend on it. Returns whether it is gone."""
+    granted = exists().where(connections.c.client == client)
+    visiting = exists().where(pending_authorizations.c.client == client)
+    used = await tx.scalar(select(or_(granted, visiting)))
     if used:
         await tx.execute(update(clients).where(_c.id == client).values(current=False))
         return False

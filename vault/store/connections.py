@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import Connection, TokenState
 from vault.keyring import Sealed
-from vault.store import sealed
+from vault.store import sealed, tickets
 from vault.store.schema import (
     AnyRow,
     Moment,
@@ -166,6 +166,7 @@ async def bury(tx: AsyncConnection, connection: str) -> None:
     """Leave a tombstone: the name is free, the secrets are gone, and a late holder finds out."""
     await tx.execute(_TOMBSTONE, {"connection": connection})
     await sealed.forget(tx, "connection", connection)
+    await tickets.forget(tx, connection)
 
 
 async def purge(tx: AsyncConnection, lease: timedelta) -> int:
@@ -207,6 +208,7 @@ def connection_of(row: AnyRow) -> Connection:
         account=found["account"],
         account_label=found["account_label"],
         scopes=tuple(json.loads(found["scopes"])),
+        asked_scopes=tuple(json.loads(found["asked_scopes"])),
         metadata=json.loads(found["metadata"]),
         enabled=found["enabled"],
         created_at=found["created_at"],

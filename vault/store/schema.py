@@ -197,7 +197,9 @@ connections = Table(
     Column("client", String, ForeignKey("clients.id"), index=True),
     Column("account", String),
     Column("account_label", String),
+    # What was granted, and what was asked for: connecting again asks for all of it again.
     Column("scopes", Text, nullable=False, server_default="[]"),
+    Column("asked_scopes", Text, nullable=False, server_default="[]"),
     Column("metadata", Text, nullable=False, server_default="{}"),
     Column("enabled", Boolean, nullable=False),
     Column("created_at", Moment, nullable=False),

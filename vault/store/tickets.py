@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.schema import AnyRow, clock, pending_authorizations, sealed_values, tickets
+from vault.store import sealed
+from vault.store.schema import AnyRow, clock, pending_authorizations, tickets
 
 _t, _p = tickets.c, pending_authorizations.c
 _OPEN = (_t.succeeded_at.is_(None), _t.expires_at > clock())
@@ -90,14 +91,22 @@ async def redeem(tx: AsyncConnection, state: bytes, browser: bytes, provider: st
     return found.one_or_none()
 
 
+async def forget(tx: AsyncConnection, connection: str) -> None:
+    """Drop the tickets of *connection*, and whatever visit is under way with them."""
+    visits = select(_p.state_digest).join_from(pending_authorizations, tickets)
+    await _forget_verifiers(tx, visits.where(_t.connection_id == connection))
+    await tx.execute(delete(tickets).where(_t.connection_id == connection))
+
+
+async def _forget_verifiers(tx: AsyncConnection, visits: Select[bytes]) -> None:
+    owners = [digest.hex() for digest in (await tx.execute(visits)).scalars()]
+    for owner in owners:
+        await sealed.forget(tx, "authorization", owner)
+
+
 async def prune(tx: AsyncConnection, age: timedelta) -> None:
     """Forget authorizations that ended *age* ago, and tickets with nothing left to say."""
     limit = clock() - age // timedelta(milliseconds=1)
-    gone = [
-        row.state_digest.hex() for row in await tx.execute(select(_p.state_digest).where(_p.expires_at < limit))
-    ]
-    if gone:
-        owned = (sealed_values.c.owner_kind == "authorization", sealed_values.c.owner_id.in_(gone))
-        await tx.execute(delete(sealed_values).where(*owned))
-        await tx.execute(delete(pending_authorizations).where(_p.expires_at < limit))
+    await _forget_verifiers(tx, select(_p.state_digest).where(_p.expires_at < limit))
+    await tx.execute(delete(pending_authorizations).where(_p.expires_at < limit))
     await tx.execute(delete(tickets).where(_t.expires_at < limit))

@@ -7,6 +7,7 @@ order of the audit is the order of the commits.
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,8 @@ from vault.store.database import Database
 from vault.store.schema import audit_events
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+SLOWEST_RETRY = 5.0  # seconds between tries to write down an outcome
 LARGEST_GROUP = 256  # units a commit
 
 _RECORD = insert(audit_events)
@@ -79,6 +82,19 @@ class Writer:
         self._arrived.set()
         # Shielded: a caller that gives up must not take a unit out of somebody else's transaction.
         return await asyncio.shield(submitted.done)
+
+    async def insist(self, unit: Unit[T]) -> T:
+        """Run *unit* until it is committed: what a provider answered once is not to be had again."""
+        delay = 0.1
+        while True:
+            try:
+                return await self.submit(unit)
+            except StorageUnavailable:
+                if self._closing:
+                    raise
+                log.error("an outcome waits to be written", extra={"retry_in": delay})
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, SLOWEST_RETRY)
 
     async def close(self) -> None:
         """Write what has been submitted, then stop."""
