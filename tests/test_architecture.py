@@ -17,16 +17,16 @@ PACKAGES = {
 ENTRY_POINTS = {"vault/__main__.py"}
 # Inside vault, from the bottom up: a module may import what stands before it, and its own layer.
 LAYERS = (
-    {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "logs"},
+    {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "logs"},
     {"keyring", "sealing", "store", "outbound"},
     {"failure", "revoke", "unlock", "providers", "housekeeping", "clients", "grants", "access", "tickets"},
-    {"refresh", "tenants", "callers", "authorize", "callback", "connections", "tokens", "sweep"},
+    {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "tokens", "sweep"},
     {"services"},
     {"http", "pages", "listing", "quickstart", "fetching"},
     {"app"},
     {"__main__"},
 )
-PURE = ("errors", "clock", "names", "addresses", "settings", "audit", "connection")
+PURE = ("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience")
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 
 

@@ -4,6 +4,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from integrations import sandbox
@@ -14,8 +15,10 @@ from vault.callback import Callback
 from vault.callers import Callers
 from vault.clients import Clients
 from vault.connections import Connections
+from vault.exchange import Exchange
 from vault.keyring import Keyring
 from vault.outbound import Outbound
+from vault.patience import Patience
 from vault.providers import Providers
 from vault.refresh import Refresher
 from vault.services import Vault
@@ -97,10 +100,14 @@ def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
         "timeout": settings.provider_timeout,
         "jitter": jitter,
     }
+    patience = Patience(timedelta(seconds=settings.lease), timedelta(seconds=settings.provider_timeout))
     refresher = Refresher(
-        **speaking,
+        database=database,
+        writer=writer,
+        providers=providers,
+        exchange=Exchange(**speaking, patience=patience),
+        patience=patience,
         holder=f"{socket.gethostname()}/{secrets.token_hex(4)}",
-        lease=settings.lease,
         concurrency=settings.provider_concurrency,
     )
     return Vault(

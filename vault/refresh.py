@@ -1,68 +1,30 @@
 """The one function that refreshes. Callers and the sweep all come through it.
 
     claim     one committed statement: the lease, and the intent to send this generation's token
-    send      once, before a deadline counted from before the claim; the lease is checked at the socket
-    settle    one statement: the outcome, and the lease given back
+    exchange  sends it once and settles the outcome (`exchange.py`)
 
-No database transaction is ever open while the provider is called, and nothing is sent without the
-lease. What each step survives is in `store/leases.py` and `store/settle.py`.
+Nothing is sent without the lease. What each step survives is in `store/leases.py` and
+`store/settle.py`, and every way in which the steps can interleave is in `tests/model/`.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
-from integrations.contract import (
-    Client,
-    ClientRejected,
-    GrantRejected,
-    Misused,
-    Provider,
-    ProviderError,
-    RateLimited,
-    Secret,
-    TokenSet,
-)
-from vault.audit import Event
 from vault.clock import uptime
-from vault.connection import Connection, Jitter, new_tokens
-from vault.errors import CannotOpen, StorageUnavailable
-from vault.failure import aftermath, pause_of_provider
-from vault.keyring import Keyring, Sealed
-from vault.outbound import Outbound
+from vault.connection import Connection
+from vault.errors import StorageUnavailable
+from vault.exchange import Exchange
+from vault.patience import Patience
 from vault.providers import Providers
-from vault.revoke import revoke
-from vault.sealing import Place, open_one, seal_all
-from vault.store import connections, leases, sealed, settle
+from vault.store import leases
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn
-from vault.store.writer import Transaction, Writer
+from vault.store.writer import Writer
 
 log = logging.getLogger(__name__)
-SOONEST = timedelta(seconds=2)  # between refreshes of a provider whose tokens arrive dead
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grant:
-    """What is sent: the refresh token of one generation, and the client that it belongs to."""
-
-    tenant: str
-    provider: Provider
-    name: str
-    client: Client
-    client_row: str
-    refresh_token: Secret
-
-    def place(self, owner_kind: str, owner_id: str) -> Place:
-        return Place(self.tenant, self.provider.id, owner_kind, owner_id)
-
-
-class Superseded(Exception):
-    """The connection was deleted or connected anew since the claim."""
 
 
 class Refresher:
@@ -73,24 +35,18 @@ class Refresher:
         *,
         database: Database,
         writer: Writer,
-        keyring: Keyring,
-        outbound: Outbound,
         providers: Providers,
+        exchange: Exchange,
+        patience: Patience,
         holder: str,
-        lease: float,
-        timeout: float,
         concurrency: int,
-        jitter: Jitter,
     ) -> None:
         self._database = database
         self._writer = writer
-        self._keyring = keyring
-        self._outbound = outbound
         self._providers = providers
+        self._exchange = exchange
+        self._patience = patience
         self._holder = holder
-        self._lease = timedelta(seconds=lease)
-        self._timeout = timeout
-        self._jitter = jitter
         self._joinable: dict[str, asyncio.Task[bool]] = {}
         self._tasks: set[asyncio.Task[bool]] = set()
         self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(concurrency))
@@ -128,7 +84,7 @@ class Refresher:
 
     def exchange(self, turn: Turn, started: float, done: Callable[[], None]) -> None:
         """Carry out a claimed *turn* in a task of its own, and call *done* when it is over."""
-        task = self._start(turn.connection, self._exchange(turn, started, "scheduler"))
+        task = self._start(turn.connection, self._exchange.spend(turn, started, "scheduler"))
         task.add_done_callback(lambda _task: done())
 
     async def settled(self) -> None:
@@ -165,170 +121,9 @@ class Refresher:
             turn = await self._writer.submit(
                 lambda tx: leases.claim(tx.connection, terms, connection.id, seen, attempt)
             )
-            return turn is not None and await self._exchange(turn, started, actor)
-
-    async def _exchange(self, turn: Turn, started: float, actor: str) -> bool:
-        """Spend *turn*: send the refresh token of its generation, and settle whatever comes of it."""
-        try:
-            grant = await self._grant(turn)
-            tokens = await self._send(grant, started)
-        except Superseded:
-            await self._writer.insist(lambda tx: settle.release(tx.connection, turn))
-        except (ProviderError, CannotOpen) as error:
-            await self._settle_failure(turn, started, error, actor)
-        else:
-            await self._settle_success(turn, grant, tokens, actor)
-        return True
-
-    async def _grant(self, turn: Turn) -> Grant:
-        async with self._database.read() as tx:
-            row = await connections.grant(tx, turn.connection)
-        if row is None:
-            raise Superseded
-        token, secret = (
-            sealed.read(row, "connection", "refresh_token"),
-            sealed.read(row, "client", "client_secret"),
-        )
-        if token is None:
-            raise CannotOpen
-        if token[1] != turn.generation:
-            raise Superseded
-        place = Place(row.tenant, row.provider, "connection", turn.connection)
-        return Grant(
-            tenant=row.tenant,
-            provider=self._providers.speaking(row.provider, row.definition),
-            name=row.name,
-            client=Client(row.client_id, self._client_secret(row, secret)),
-            client_row=row.client,
-            refresh_token=open_one(self._keyring, place, "refresh_token", token),
-        )
-
-    def _client_secret(self, row: Any, stored: tuple[Sealed, int] | None) -> Secret | None:
-        place = Place(row.client_tenant, row.provider, "client", row.client)
-        try:
-            return None if stored is None else open_one(self._keyring, place, "client_secret", stored)
-        except CannotOpen:
-            # The client's matter, and mended by entering it anew: no connection is to blame.
-            raise ClientRejected("undecryptable") from None
-
-    async def _send(self, grant: Grant, started: float) -> TokenSet:
-        request = grant.provider.refresh_request(grant.client, grant.refresh_token)
-        answer = await self._outbound.send(request, deadline=started + self._timeout)
-        return grant.provider.read_tokens(answer)
-
-    async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> None:
-        """Write the new tokens before anything else is asked of them, for as long as that takes."""
-        columns = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._jitter)
-        columns = replace(columns, next_refresh_at=max(columns.next_refresh_at, turn.claimed_at + SOONEST))
-        kept = {
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token or grant.refresh_token,
-        }
-        next_generation = turn.generation + 1
-        values = seal_all(self._keyring, grant.place("connection", turn.connection), next_generation, kept)
-        rotated = tokens.refresh_token is not None and tokens.refresh_token != grant.refresh_token
-        place = grant.place("orphan", turn.attempt)
-        orphan = seal_all(self._keyring, place, next_generation, kept) if rotated else None
-
-        async def unit(tx: Transaction) -> settle.Stored:
-            stored = await settle.success(tx.connection, turn, columns, values, orphan)
-            if stored == "stored" and tokens.scopes is not None:
-                await connections.edit_scopes(tx.connection, turn.connection, tokens.scopes)
-            if await settle.accept_client(tx.connection, grant.client_row):
-                tx.record(_event(grant, "client.recovered", actor, turn.generation))
-            action = "token.orphaned" if stored == "orphaned" else "token.refreshed"
-            tx.record(_event(grant, action, actor, next_generation, outcome=stored))
-            return stored
-
-        stored = await self._writer.insist(unit)
-        if stored == "orphaned":
-            log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
-        if stored == "superseded":
-            token = tokens.refresh_token or tokens.access_token
-            await revoke(self._outbound, grant.provider, grant.client, token, self._timeout)
-
-    async def _settle_failure(
-        self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str
-    ) -> None:
-        now = turn.claimed_at + timedelta(seconds=uptime() - started)
-
-        async def unit(tx: Transaction) -> None:
-            about = await connections.get(tx.connection, turn.connection)
-            if about is None:
-                return
-            provider = await self._providers.get(about.provider, tx.connection)
-            failed = self._failed(error, turn, provider, now, asked=actor != "scheduler")
-            if not await settle.failure(tx.connection, turn, failed):
-                return
-            await self._spread(tx, error, about, now)
-            tx.record(
-                Event(
-                    actor,
-                    "token.refresh_failed",
-                    failed.error_code,
-                    about.tenant,
-                    about.provider,
-                    about.name,
-                    turn.generation,
-                    {"status": failed.status, "reason": failed.reason},
-                )
-            )
-
-        await self._writer.insist(unit)
-
-    def _failed(
-        self, error: ProviderError | CannotOpen, turn: Turn, provider: Provider, now: datetime, *, asked: bool
-    ) -> settle.Failed:
-        if isinstance(error, CannotOpen):
-            log.critical("a stored value does not open", extra={"connection": turn.connection})
-            return settle.Failed(
-                status="failed",
-                reason="undecryptable",
-                failures=turn.failures + 1,
-                error_code="undecryptable",
-            )
-        if isinstance(error, Misused):
-            log.error(
-                "the provider calls our request wrong",
-                extra={"connection": turn.connection, "code": error.code},
-            )
-        in_grace = self._patience(provider) == timedelta(0)
-        return aftermath(error, turn, now=now, asked=asked, in_grace=in_grace, jitter=self._jitter)
-
-    async def _spread(
-        self, tx: Transaction, error: ProviderError | CannotOpen, about: Connection, now: datetime
-    ) -> None:
-        """Take from one failure what concerns the whole provider, or all grants of a client."""
-        if isinstance(error, RateLimited):
-            await settle.hold_provider(tx.connection, about.provider, pause_of_provider(error, now))
-        if isinstance(error, ClientRejected) and about.client:
-            if await settle.reject_client(tx.connection, about.client):
-                log.critical("a client registration was rejected", extra={"client": about.client})
-                tx.record(Event("scheduler", "client.rejected", error.code, about.tenant, about.provider))
-        elif isinstance(error, GrantRejected) and about.client:
-            # The provider looked at the grant, so it knew the client.
-            await settle.accept_client(tx.connection, about.client)
+            return turn is not None and await self._exchange.spend(turn, started, actor)
 
     async def _terms(self, provider: str) -> Terms:
         async with self._database.read() as tx:
             known = await self._providers.get(provider, tx)
-        return Terms(self._holder, self._lease, self._patience(known))
-
-    def _patience(self, provider: Provider) -> timedelta:
-        """Return how long past a lapsed lease an open intent is respected.
-
-        A provider that does not rotate can be asked again at once; so can one that takes a consumed
-        token for long enough that even two slow holders in a row are over by then. Elsewhere the
-        holder may only have been slow: it gets a lease's time more to store what it has, because a
-        second use of its token would end the grant.
-        """
-        if provider.rotation == "never":
-            return timedelta(0)
-        long_enough = 2 * self._lease + timedelta(seconds=self._timeout)
-        if provider.rotation == "grace" and timedelta(seconds=provider.rotation_grace) >= long_enough:
-            return timedelta(0)
-        return self._lease
-
-
-def _event(grant: Grant, action: Any, actor: str, generation: int, outcome: str = "ok") -> Event:
-    return Event(actor, action, outcome, grant.tenant, grant.provider.id, grant.name, generation)
+        return Terms(self._holder, self._patience.lease, self._patience.of(known))

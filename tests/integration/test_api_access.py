@@ -76,7 +76,7 @@ def aimed(tenant: str, caller: str) -> dict[str, str]:
 
 
 async def test_every_route_refuses_in_the_same_order(rig: Rig) -> None:
-    """The matrix of all routes × all scopes × own, foreign and missing tenants, generated from the app."""
+    """The matrix of all routes by all scopes by own, foreign and missing tenants, generated from the app."""
     await furnish(rig, "acme")
     foreign_caller = await furnish(rig, "globex")
     keys = {scope: await rig.key(scope, tenant="acme") for scope in SCOPES}

@@ -282,7 +282,7 @@ async def test_an_imported_token_that_nobody_can_judge_is_stored_as_unproven(
 async def test_what_is_not_to_be_verified_or_cannot_be_is_stored_unasked(
     replicas: Replicas, provider: FakeProvider, store: Store
 ) -> None:
-    """`verify: false`, a refresh token alone, a provider without a probe: nothing is sent, least of all a refresh."""
+    """`verify: false`, a refresh token alone, no probe: nothing is sent, least of all a refresh."""
     rig = await replicas({"userinfo_endpoint": None})
     grant = await provider.mint()
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import CANARY, Leaks
+from tests.conftest import Leaks
 from tests.integration.conftest import Store
 from tests.integration.test_api import refused
 from tests.rig import PROVIDER, TENANT, Rig
@@ -427,7 +427,27 @@ async def test_a_parameter_that_comes_twice_is_refused(rig: Rig, bare: Bare, sto
     assert (await rig.api.get(CONNECTION)).status_code == 200
 
 
-NAMES = ["%00", "a%00b", "%20", "a%0ab", "a%0a", "%ff", "%ed%a0%80", "-a", ".", "%2e", "a" * 129, "%c3%a9", "a%2fb", "a%3fb", "a;b", "a:b", "a%25b", "%F0%9F%94%91", "canary-%00"]  # fmt: skip
+NAMES = [
+    "%00",
+    "a%00b",
+    "%20",
+    "a%0ab",
+    "a%0a",
+    "%ff",
+    "%ed%a0%80",
+    "-a",
+    ".",
+    "%2e",
+    "a" * 129,
+    "%c3%a9",
+    "a%2fb",
+    "a%3fb",
+    "a;b",
+    "a:b",
+    "a%25b",
+    "%F0%9F%94%91",
+    "canary-%00",
+]
 
 
 @on_sqlite
@@ -528,8 +548,3 @@ async def test_no_address_and_no_key_breaks_the_api(
     assert (await bare.ask(f"/v1/{quote(path, errors='replace')}")).is_client_error
     assert (await bare.ask("/v1/connections", query)).status_code < 500
     refused(await bare.ask("/v1/connections", key=key), 401, "unauthenticated")
-
-
-def test_the_canary_is_what_the_fixture_looks_for() -> None:
-    """Else nothing above would prove anything."""
-    assert CANARY == "canary-"

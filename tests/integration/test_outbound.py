@@ -288,7 +288,9 @@ async def test_an_answer_has_256_kib_at_most(outbound: Outbound) -> None:
     assert (type(error), error.code) == (OutcomeUnknown, "answer_too_long")
 
 
-@pytest.mark.parametrize("fault", [{"huge_body": 50_000_000}, {"gzip_bomb": 50_000_000}, {"huge_body": 10**6, "chunked": True}])
+@pytest.mark.parametrize(
+    "fault", [{"huge_body": 50_000_000}, {"gzip_bomb": 50_000_000}, {"huge_body": 10**6, "chunked": True}]
+)
 async def test_an_endless_answer_is_left_before_it_is_read(
     outbound: Outbound, provider: FakeProvider, fault: dict[str, Any]
 ) -> None:
@@ -312,7 +314,9 @@ def bomb(layers: int, size: int) -> bytes:
     return content
 
 
-@pytest.mark.xfail(strict=True, reason="vault/outbound.py: a chunk is decoded whole, through every layer, before it counts")
+@pytest.mark.xfail(
+    strict=True, reason="vault/outbound.py: a chunk is decoded whole, through every layer, before it counts"
+)
 async def test_a_compressed_answer_is_never_unpacked_beyond_the_limit(outbound: Outbound) -> None:
     """A few KiB in two layers of gzip are 64 MB; what is held of them stays near the limit."""
     content = bomb(2, 64_000_000)
@@ -359,7 +363,10 @@ async def nobody() -> str:
 async def test_what_never_left_may_be_sent_again(outbound: Outbound) -> None:
     """No listener, no such name, no TLS at the other end, no time left: Transient, each with its word."""
     assert (await failure(outbound, post(await nobody()))).code == "connection_failed"
-    assert (await failure(outbound, post("http://no-such-name.invalid/x"))).code in {"name_unknown", "connection_failed"}
+    assert (await failure(outbound, post("http://no-such-name.invalid/x"))).code in {
+        "name_unknown",
+        "connection_failed",
+    }
     async with Listener() as listener:
         tls = await failure(outbound, post(listener.url.replace("http:", "https:")), 2)
         late = await failure(outbound, post(listener.url), -1)
@@ -398,7 +405,7 @@ CUT: list[tuple[Any, float]] = [
 async def test_what_left_without_a_usable_answer_is_of_unknown_outcome_and_is_not_sent_again(
     provider: FakeProvider, method: str
 ) -> None:
-    """Cut before, amid or after the answer, garbled, silent: one request, on a fresh connection as on a used one."""
+    """Cut before, amid or after the answer, garbled, silent: one request, on a fresh connection or a used one."""
     url, sent = provider.userinfo_endpoint, 0
     for fault, seconds in CUT:
         for used in (False, True):
@@ -429,8 +436,10 @@ async def test_a_connection_that_the_server_closes_under_a_request_causes_no_sec
     assert len(listener.heads) == 2  # the second arrived, and was read; nothing else did
 
 
-async def test_a_connection_is_used_again_only_for_a_moment(outbound: Outbound, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Soon after, the same connection; after two seconds idle, a new one, because a request can vanish on the old."""
+async def test_a_connection_is_used_again_only_for_a_moment(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soon after, the same connection; after two seconds idle, a new one: a request can vanish on the old."""
     async with Listener() as listener:
         await send(outbound, get(listener.url))
         await send(outbound, get(listener.url))

@@ -156,7 +156,7 @@ def test_a_lease_outlives_the_provider_call_by_ten_seconds(lease: str, timeout: 
         assert len(problems(**environ)) == 1
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "", " ", "0x10", "1,5", "١e"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "", " ", "0x10", "1,5", "1e"])
 def test_a_number_is_a_number_in_its_range(value: str) -> None:
     """What is no finite number in the range is refused; an empty value counts as not set."""
     if value:
@@ -232,11 +232,13 @@ def test_the_database_is_one_of_two_kinds(url: str) -> None:
 @given(st.dictionaries(st.sampled_from(sorted(known_names())), st.text(max_size=20)))
 def test_any_environment_gives_settings_or_problems(environ: dict[str, str]) -> None:
     """Whatever the values, the answer is settings or BadSettings with a sentence each."""
+    found = ["NONE "]
     try:
         Settings.from_env(environ)
     except BadSettings as error:
-        assert error.problems
-        assert all(re.match(r"[A-Z][A-Z_]+ ", problem) for problem in error.problems)
+        found = error.problems
+    assert found
+    assert all(re.match(r"[A-Z][A-Z_]+ ", problem) for problem in found)
 
 
 def test_the_example_lists_every_setting_and_no_other() -> None:
