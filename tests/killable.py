@@ -82,10 +82,13 @@ class Child:
         """Wait until it stands still (SIGSTOP)."""
         for _ in range(3000):
             assert self.process.is_alive(), "it ended instead"
-            if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+            if self._state() == "T":
                 return
             await asyncio.sleep(0.01)
         raise AssertionError("it did not stop")
+
+    def _state(self) -> str:
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def send(self, number: Signals) -> None:
         os.kill(self.pid, number)

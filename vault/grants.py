@@ -85,13 +85,18 @@ async def store_grant(
 async def _still_good(
     tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received
 ) -> Secret | None:
-    """Return the refresh token that a second consent leaves in force: many providers give only one."""
+    """Return the refresh token that a second consent leaves in force: many providers give only one.
+
+    Not one that somebody has sent, or may have: nobody sends it a second time.
+    """
+    state = connection.state
     mine = received.account is None or received.account.subject == connection.account
     if (
         not received.consented
         or not mine
         or connection.client != received.client
-        or connection.state.status in {"unconfigured", "failed"}
+        or state.status in {"unconfigured", "failed"}
+        or state.inflight_generation == state.generation
     ):
         return None
     stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from integrations.contract import Secret
 from vault.access import Access, Caller
 from vault.audit import Event
+from vault.clock import uptime
 from vault.connection import Connection
-from vault.errors import CannotOpen, Conflict, NotFound, Unavailable, VaultError
+from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.keyring import Keyring, Sealed
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
@@ -102,7 +103,7 @@ class Tokens:
         """Let a refresh happen, here or elsewhere. Returns whether another look is worth it."""
         if not _renewable(connection) or patience.left() == 0:
             return False
-        waits_for = connection.state.claimable_at(connection.read_at) - connection.read_at
+        waits_for = _startable_at(connection) - connection.read_at
         if waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id):
             return await self._joined(connection, actor, patience)
         leased_until = connection.state.lease_expires_at
@@ -117,7 +118,7 @@ class Tokens:
             async with asyncio.timeout(patience.left()):
                 moved = await self._refresher.refresh(connection, actor)
         except TimeoutError:
-            return False
+            return True  # one last look: the refusal is to say how things stand now
         if not moved:
             await patience.pause()
         return True
@@ -137,12 +138,15 @@ class Tokens:
             connection.name,
             stored[1],
         )
+        began = uptime()
         await self._writer.submit(lambda tx: _record(tx, event))
-        remaining = connection.state.remaining(connection.read_at)
+        remaining = connection.state.remaining(connection.read_at) - timedelta(seconds=uptime() - began)
+        if remaining <= timedelta(0):
+            raise StorageUnavailable  # which took so long that the token died meanwhile
         return HandedOut(
             connection=connection,
             access_token=token,
-            expires_at=connection.read_at + remaining,
+            expires_at=connection.read_at + connection.state.remaining(connection.read_at),
             expires_in=int(remaining.total_seconds()),
         )
 
@@ -182,6 +186,14 @@ def _renewable(connection: Connection) -> bool:
         and connection.held_back_until() is None
         and not (backing_off and state.living(now))
     )
+
+
+def _startable_at(connection: Connection) -> datetime:
+    """Return when a refresh may start. Tokens that arrive dead are asked for no more often than the sweep does."""
+    state, now = connection.state, connection.read_at
+    arrived_dead = state.status == "verified" and not state.living(now)
+    at = state.claimable_at(now)
+    return max(at, state.next_refresh_at) if arrived_dead and state.next_refresh_at else at
 
 
 def _come_back(connection: Connection) -> Unavailable:

@@ -26,7 +26,10 @@ async def open_vault(database: Database, secret: Secret) -> Keyring:
     """
     async with database.migration_lock() as tx:
         keyring = await _existing(tx, secret)
-        await migrate.upgrade(tx)
+        try:
+            await migrate.upgrade(tx)
+        except migrate.Newer:
+            raise CannotStart("This database belongs to a later version of the vault.") from None
         if keyring is None:
             if await keys.has_sealed_values(tx):
                 raise CannotStart("The keyring is gone, but sealed values are left: restore it from a backup.")
@@ -55,7 +58,10 @@ async def _existing(tx: AsyncConnection, secret: Secret) -> Keyring | None:
         else:
             roots[key_id] = root
             primary = key_id if key.state == "primary" else primary
-    return Keyring(instance, roots, primary, mac_root)
+    try:
+        return Keyring(instance, roots, primary, mac_root)
+    except CannotOpen:
+        raise CannotStart("The keyring is incomplete: restore it from a backup.") from None
 
 
 async def _unwrapped(

@@ -58,7 +58,9 @@ async def age(rig: Rig, by: timedelta, *columns: str, name: str | None = None) -
             for moment in moments:
                 if not columns or moment in columns:
                     shift = text(f"UPDATE {table} SET {moment} = {moment} - :ms{of_one}")
-                    await tx.execute(shift, {"ms": by // timedelta(milliseconds=1), **({"name": name} if name else {})})
+                    await tx.execute(
+                        shift, {"ms": by // timedelta(milliseconds=1), **({"name": name} if name else {})}
+                    )
 
     await rig.vault.writer.submit(unit)
 

@@ -111,26 +111,14 @@ async def test_every_answer_has_an_id_and_is_not_to_be_stored(rig: Rig, store: S
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(
-    ("sent", "kept"),
-    [
-        ("abcdefgh", True),
-        ("a.b_c-D9" * 8, True),
-        ("short", False),
-        ("a" * 65, False),
-        ("with space", False),
-        ('quote"quote', False),
-        ("<script>alert", False),
-        ("tab\tin-it-x", False),
-    ],
-)
-async def test_a_senders_request_id_is_kept_where_it_is_harmless(
-    rig: Rig, store: Store, sent: str, *, kept: bool
-) -> None:
+async def test_a_senders_request_id_is_kept_where_it_is_harmless(rig: Rig, store: Store) -> None:
     """It goes into headers, answers, logs and the audit: only plain characters do."""
-    answer = await rig.api.get("/healthz", headers={"X-Request-ID": sent})
+    kept = ["abcdefgh", "a.b_c-D9" * 8]
+    replaced = ["short", "a" * 65, "with space", 'quote"quote', "<script>alert", "tab\tin-it-x"]
 
-    assert (answer.headers["x-request-id"] == sent) is kept
+    for sent in kept + replaced:
+        answer = await rig.api.get("/healthz", headers={"X-Request-ID": sent})
+        assert (answer.headers["x-request-id"] == sent) is (sent in kept)
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -310,28 +310,28 @@ async def test_a_body_is_no_longer_than_64_kib(rig: Rig, store: Store, leaks: Le
     refused(await send(rig, ("PUT", "/v1/tenants/globex"), fits + b" "), 413)
 
 
+KINDS = [
+    "text/plain",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=canary-",
+    "application/xml",
+    "application/msgpack",
+    "application/json-patch+json",
+    "application/jsonx",
+    "canary-",
+    "",
+    ";",
+]
+
+
 @on_sqlite
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=canary-",
-        "application/xml",
-        "application/msgpack",
-        "application/json-patch+json",
-        "application/jsonx",
-        "canary-",
-        "",
-        ";",
-    ],
-)
-async def test_a_body_of_another_type_is_not_guessed_at(rig: Rig, store: Store, leaks: Leaks, kind: str) -> None:
+async def test_a_body_of_another_type_is_not_guessed_at(rig: Rig, store: Store, leaks: Leaks) -> None:
     """415, though the bytes would be JSON."""
-    for route in ROUTES:
-        answer = await send(rig, route, json.dumps(BODIES[route]).encode(), **{"Content-Type": kind})
-        wronged(answer, leaks)
-        refused(answer, 415, "unsupported_media_type")
+    for kind in KINDS:
+        for route in ROUTES:
+            answer = await send(rig, route, json.dumps(BODIES[route]).encode(), **{"Content-Type": kind})
+            wronged(answer, leaks)
+            refused(answer, 415, "unsupported_media_type")
 
 
 @on_sqlite

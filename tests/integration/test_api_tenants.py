@@ -53,12 +53,12 @@ async def test_a_tenant_is_made_shown_changed_and_deleted(rig: Rig) -> None:
     refused(await rig.api.delete("/v1/tenants/globex"), 404, "not_found")
 
 
-@pytest.mark.parametrize("tenant", ["A", "0", "a" * 128, "a.b_c~d@e-f", "person@example.test", "ACME"])
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-async def test_tenants_are_called_what_people_call_them(rig: Rig, store: Store, tenant: str) -> None:
+async def test_tenants_are_called_what_people_call_them(rig: Rig, store: Store) -> None:
     """E-mail addresses and mixed case are fine, and case counts."""
-    assert (await put(rig, tenant)).status_code == 201
-    assert (await rig.api.get(f"/v1/tenants/{tenant}")).json()["id"] == tenant
+    for tenant in ("A", "0", "a" * 128, "a.b_c~d@e-f", "person@example.test", "ACME"):
+        assert (await put(rig, tenant)).status_code == 201
+        assert (await rig.api.get(f"/v1/tenants/{tenant}")).json()["id"] == tenant
 
 
 async def test_the_tree_has_one_root_and_no_cycles(rig: Rig) -> None:
@@ -161,40 +161,42 @@ async def test_a_tenant_on_which_nothing_is_to_be_seen_can_be_deleted(rig: Rig, 
     assert (await rig.api.delete("/v1/tenants/globex")).status_code == 204
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://app.example/",
-        "https://app.example/#done",
-        "https://app.example/#",
-        "https://user@app.example/",
-        "https://:pass@app.example/",
-        "https://@app.example/",
-        "https://app.example\\@evil.example/",
-        "https://app.example:0/",
-        "https://app.example:99999/",
-        "https://app.example:x/",
-        "https://[/",
-        "https:///done",
-        "https:app.example",
-        "//app.example/",
-        "/done",
-        "app.example",
-        "javascript:alert(1)",
-        "data:text/html,x",
-        "ftp://app.example/",
-        "http://127.0.0.1.app.example/",
-        "http://localhost.app.example/",
-        "http://0.0.0.0/",
-        "https://\u0430pp.example/",
-        "https://app.example/ x",
-        " https://app.example/",
-    ],
-)
+LEADING_ASTRAY = [
+    "http://app.example/",
+    "https://app.example/#done",
+    "https://app.example/#",
+    "https://user@app.example/",
+    "https://:pass@app.example/",
+    "https://@app.example/",
+    "https://app.example\\@evil.example/",
+    "https://app.example:0/",
+    "https://app.example:99999/",
+    "https://app.example:x/",
+    "https://[/",
+    "https:///done",
+    "https:app.example",
+    "//app.example/",
+    "/done",
+    "app.example",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "ftp://app.example/",
+    "http://127.0.0.1.app.example/",
+    "http://localhost.app.example/",
+    "http://0.0.0.0/",
+    "https://\u0430pp.example/",
+    "https://app.example/ x",
+    " https://app.example/",
+]
+
+
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-async def test_a_return_address_that_could_lead_astray_is_refused(rig: Rig, store: Store, url: str) -> None:
+async def test_a_return_address_that_could_lead_astray_is_refused(rig: Rig, store: Store) -> None:
     """Browsers are sent there with the result: https, or this machine, and readable in one way only."""
-    refused(await put(rig, "globex", return_urls=["https://app.example/", url]), 422, "invalid_url")
+    for url in LEADING_ASTRAY:
+        answer = await put(rig, "globex", return_urls=["https://app.example/", url])
+        assert answer.is_client_error, url
+        refused(answer, 422, "invalid_url")
     assert "globex" not in await parents(rig)
 
 

@@ -42,9 +42,7 @@ async def die(rig: Rig, store: Store, name: str, step: str, *, sweep: bool = Fal
     At `sent` it is we who kill it, once the provider has carried out its request.
     """
     key, moment = await rig.key("tokens:read"), cast(Step, "never" if step == "sent" else step)
-    order = Order(
-        url=store.url, keyring=store.keyring, key=key, path=token_path(name), step=moment, sweep=sweep
-    )
+    order = Order(url=store.url, keyring=store.keyring, key=key, path=token_path(name), step=moment, sweep=sweep)
     if step == "sent":
         await rig.provider.hold(when="after")
     with killable.started(order) as child:

@@ -1,7 +1,7 @@
 """Readers that hang up, servers that end, tokens that live shortly, grants that are replaced in full flight."""
 
 import asyncio
-import contextlib
+import os
 import signal
 import socket
 import struct
@@ -26,7 +26,7 @@ from tests.integration.judge import (
     row_of,
     stored_pair,
 )
-from tests.processes import DidNotStart, VaultProcess, started, token_path
+from tests.processes import VaultProcess, started, token_path
 from tests.provider.client import FakeProvider, Grant
 from tests.rig import Rig
 from vault.store.writer import Transaction
@@ -146,8 +146,9 @@ async def test_sigterm_lets_a_refresh_end_first(replicas: Replicas, store: Store
     assert (await rig.provider.ledger()).exchanges(later.family) == []
     assert [record for record in server.records() if record["level"] in {"error", "critical"}] == []
     if store.on_sqlite:
-        journal = Path(f"{store.url.removeprefix('sqlite+aiosqlite:///')}-journal")
-        assert not journal.exists() or journal.stat().st_size == 0
+        # A hot journal would say that it ended within a transaction.
+        journal = f"{store.url.removeprefix('sqlite+aiosqlite:///')}-journal"
+        assert not os.path.exists(journal) or os.stat(journal).st_size == 0
 
 
 async def refuses_connections(server: VaultProcess) -> bool:
@@ -170,7 +171,7 @@ async def test_sigterm_lets_a_sweep_end_first(replicas: Replicas, store: Store, 
     async with started("worker", store.url, tmp_path, **settings) as worker:
         await rig.provider.wait_for_held(2, timeout=30)
         worker.send(signal.SIGTERM)
-        await eventually(lambda: logged_nothing_for_long(worker), within=5)
+        await eventually(lambda: has_taken_the_signal(worker), within=5)
         await rig.provider.release()
         assert await worker.ended() == 0
 
@@ -181,11 +182,14 @@ async def test_sigterm_lets_a_sweep_end_first(replicas: Replicas, store: Store, 
     assert all(one.state.lease_expires_at is None for one in found)
 
 
-async def logged_nothing_for_long(worker: VaultProcess) -> bool:
-    """Whether the signal has been taken: the signal is pending no longer."""
-    status = Path(f"/proc/{worker.pid}/status").read_text()
-    pending = [line for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
+async def has_taken_the_signal(worker: VaultProcess) -> bool:
+    """Whether no signal is pending."""
+    pending = [line for line in status_of(worker.pid) if line.startswith(("SigPnd", "ShdPnd"))]
     return all(int(line.split()[1], 16) == 0 for line in pending)
+
+
+def status_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/status").read_text().splitlines()
 
 
 async def test_draining_starts_nothing_that_only_waited_for_a_place(replicas: Replicas) -> None:
@@ -215,21 +219,19 @@ async def _true(value: bool) -> bool:
 
 
 @on_sqlite
-@pytest.mark.parametrize("command", ["serve", "worker"])
 async def test_a_second_process_on_a_sqlite_file_is_refused(
-    replicas: Replicas, store: Store, tmp_path: Path, command: str
+    replicas: Replicas, store: Store, tmp_path: Path
 ) -> None:
     """While one server has the file, another start ends with exit 1 and one sentence, and spends nothing."""
     rig = await replicas()
+    await rig.a_connection("c", expires_in=0)
     async with started("serve", store.url, tmp_path) as first:
-        with pytest.raises(DidNotStart) as refused:
-            async with started(command, store.url, tmp_path) as second:
-                if await second.ended():
-                    raise DidNotStart(await second.ended(), second.output)
-        assert (refused.value.code, refused.value.output) == (
-            1,
-            "tokenvault: Another `tokenvault serve` or `worker` runs on this SQLite file.\n",
-        )
+        for command in ("serve", "worker"):
+            settings: dict[str, Any] = {"sweep_interval_seconds": 0.2}
+            async with started(command, store.url, tmp_path, expect_ready=False, **settings) as second:
+                assert await second.ended() == 1
+            refusal = "tokenvault: Another `tokenvault serve` or `worker` runs on this SQLite file.\n"
+            assert second.output == refusal
         async with httpx.AsyncClient() as client:
             assert (await client.get(f"{first.address}/readyz")).status_code == 200
         assert await first.terminate() == 0
@@ -331,7 +333,7 @@ async def test_min_ttl_counts_up_to_half_of_a_life(replicas: Replicas) -> None:
 
 @on_sqlite
 async def test_a_provider_that_gives_less_than_was_asked_is_asked_once(replicas: Replicas) -> None:
-    """Where the new token too lives shorter than wished, it is served, and not renewed for the wish's sake again."""
+    """Where the new token too lives shorter than wished, it is served, and not renewed for that again."""
     rig = await replicas()
     await rig.provider.configure(access_lifetime=30)
     await an_aged_connection(rig, "c", left=20)
@@ -428,7 +430,7 @@ async def test_a_rejection_of_a_replaced_grant_is_not_the_new_ones(replicas: Rep
 
 
 async def test_a_connection_deleted_mid_refresh_stays_deleted(replicas: Replicas) -> None:
-    """While its grant is out, a connection is deleted: the late successor is revoked, and nothing of it is kept."""
+    """While its grant is out, a connection is deleted: the late successor is revoked, and nothing is kept."""
     rig = await replicas()
     connection, grant = await rig.a_connection("c", expires_in=0)
     await rig.provider.hold()
@@ -476,9 +478,5 @@ async def test_a_damaged_value_stops_its_own_connection_only(replicas: Replicas,
     assert len((await rig.provider.ledger()).exchanges(other.family)) == (1 if left == 0 else 0)
     assert (await rig.provider.ledger()).exchanges(grant.family) == []
     async with rig.vault.database.read() as tx:
-        kept = await tx.scalar(
-            text("SELECT count(*) FROM sealed_values WHERE owner_id = :id"), {"id": damaged.id}
-        )
+        kept = await tx.scalar(text("SELECT count(*) FROM sealed_values WHERE owner_id = :id"), {"id": damaged.id})
     assert kept == 2
-    with contextlib.suppress(AssertionError):
-        await rig.provider.revoke_family(grant.family)

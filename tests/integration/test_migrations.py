@@ -276,14 +276,16 @@ async def test_two_tasks_that_set_up_one_database_get_one_keyring(postgres_url: 
 async def test_two_processes_that_set_up_one_database_end_well(postgres_url: str) -> None:
     """The lock is the database's, so it holds between processes too."""
     environment = {**os.environ, "ENCRYPTION_SECRET": SECRET, "DATABASE_URL": postgres_url}
+    migrating = (sys.executable, "-m", "vault", "migrate")
     started = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "vault", "migrate", cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+            *migrating, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         for _ in range(2)
     ]
 
-    assert [await each.wait() for each in started] == [0, 0]
+    said = [(await each.communicate())[0].decode() for each in started]
+    assert [each.returncode for each in started] == [0, 0], said
     found = await seen(postgres_url, counts)
     assert (found["keyring"], found["instance"], found["alembic_version"]) == (2, 1, 1)
     async with opened(postgres_url) as database:

@@ -286,9 +286,7 @@ async def test_a_provider_that_hangs_holds_up_no_other(replicas: Replicas, tmp_p
 
 @on_sqlite
 @pytest.mark.parametrize(("asked_for", "waits"), [("0", 1), ("7", 7), ("999999", 6 * 3600), ("soon", None)])
-async def test_retry_after_is_obeyed_within_reason(
-    replicas: Replicas, asked_for: str, waits: int | None
-) -> None:
+async def test_retry_after_is_obeyed_within_reason(replicas: Replicas, asked_for: str, waits: int | None) -> None:
     """Retry-After counts from one second to six hours; a word that is no time leaves our own backoff."""
     rig = await replicas()
     await rig.a_connection("c", expires_in=0)
@@ -303,7 +301,7 @@ async def test_retry_after_is_obeyed_within_reason(
 
 @on_sqlite
 async def test_backoff_of_what_nobody_asks_for(replicas: Replicas) -> None:
-    """Dead and unasked for, tries are 10 s × 2^(n−1) × 0.5…1.5 apart, at most half an hour."""
+    """Dead and unasked for, tries are 10 s apart, then twice as long each time, at most half an hour."""
     rig = await replicas()
     await rig.a_connection("c", expires_in=0)
     await rig.provider.fault(times=None, status=500)
@@ -443,7 +441,7 @@ async def test_a_wrong_client_secret_fails_no_connection(
 
 @on_sqlite
 async def test_a_client_mended_at_the_provider_is_found_by_the_probe(replicas: Replicas) -> None:
-    """Nobody told us that the secret is right again: the probe finds out, and the rest follows in the same sweep."""
+    """Nobody told us that the secret is right again: the probe finds out, and the rest follows."""
     rig = await replicas()
     await adopt_many(rig, await rig.provider.mint_many(50))
     await rig.provider.configure(clients={rig.provider.client_id: "canary-another-secret"})
@@ -493,9 +491,7 @@ async def test_a_provider_that_is_gone_from_the_catalogue_stops_no_other(replica
     async def forget(tx: Transaction) -> None:
         of_stranger = "(SELECT id FROM connections WHERE name = 'stranger')"
         await tx.execute(text("UPDATE connections SET provider = 'sandbox' WHERE name = 'stranger'"))
-        await tx.execute(
-            text(f"UPDATE token_states SET provider = 'sandbox' WHERE connection_id = {of_stranger}")
-        )
+        await tx.execute(text(f"UPDATE token_states SET provider = 'sandbox' WHERE connection_id = {of_stranger}"))
 
     await rig.vault.writer.submit(forget)
     await rig.vault.sweeper.once()

@@ -60,7 +60,9 @@ def reader_of(rig: Rig) -> Ask:
 
 
 @on_sqlite
-async def test_readers_of_one_process_cause_one_exchange_a_round(replicas: Replicas, provider: FakeProvider) -> None:
+async def test_readers_of_one_process_cause_one_exchange_a_round(
+    replicas: Replicas, provider: FakeProvider
+) -> None:
     """In one process on SQLite, 32 readers and a sweep at once cause one exchange, round after round."""
     rig = await replicas()
 
@@ -99,9 +101,7 @@ async def test_readers_of_two_server_processes_cause_one_exchange_a_round(
     key = await rig.key("tokens:read")
     async with AsyncExitStack() as stack:
         settings: dict[str, Any] = {"sweep_interval_seconds": 0.5}
-        starting = (
-            stack.enter_async_context(started("serve", store.url, tmp_path, **settings)) for _ in range(2)
-        )
+        starting = (stack.enter_async_context(started("serve", store.url, tmp_path, **settings)) for _ in range(2))
         servers = [await each for each in starting]
         clients = [await stack.enter_async_context(server.api(key)) for server in servers]
 

@@ -137,7 +137,6 @@ def test_a_vendor_may_have_words_of_its_own() -> None:
     assert type(judge(Answer(400), "invalid_grant", {"190": GrantRejected})) is Transient
 
 
-NOW = datetime.now(UTC)
 RETRY_AFTER: list[tuple[str, float | None]] = [
     ("0", 1),
     ("1", 1),
@@ -161,8 +160,7 @@ RETRY_AFTER: list[tuple[str, float | None]] = [
     ("٣", None),
     ("²", None),
     ("17, 18", None),
-    (format_datetime(NOW - timedelta(days=1), usegmt=True), 1),
-    (format_datetime(NOW + timedelta(days=30), usegmt=True), LONGEST_RETRY_AFTER),
+    ("Wed, 21 Oct 2099 07:28:00 GMT", LONGEST_RETRY_AFTER),
     ("Sun, 06 Nov 1994 08:49:37 GMT", 1),
     ("Sunday, 06-Nov-94 08:49:37 GMT", 1),
     ("Sun Nov  6 08:49:37 1994", 1),

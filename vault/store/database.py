@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from sqlite3 import SQLITE_ERROR
 from typing import IO, Any
 
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -76,7 +77,16 @@ class Database:
 
     @asynccontextmanager
     async def migration_lock(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection that alone, of all replicas, may change tables and create keys."""
+        """Give a connection that alone, of all replicas, may change tables and create keys.
+
+        Raises StorageUnavailable.
+        """
+        with storage_errors():
+            async with self._exclusive() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _exclusive(self) -> AsyncIterator[AsyncConnection]:
         async with self._writing.connect() as connection:
             if self.on_sqlite:
                 yield connection
@@ -115,6 +125,10 @@ def storage_errors() -> Iterator[None]:
 
 
 def _is_outage(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        # Busy, locked, read-only, I/O, full: yes. SQLITE_ERROR is a statement that is wrong.
+        return isinstance(error, OperationalError) and code & 0xFF != SQLITE_ERROR
     return error.connection_invalidated or type(error).__name__ in {
         "OperationalError",
         "InterfaceError",

@@ -58,7 +58,13 @@ _taken = {
     "lease_fence": _state.lease_fence + 1,
     "attempt_id": bindparam("attempt"),
     # Old values stand on the right-hand side: an intent that was still open makes this a retake.
-    "uncertain": or_(_state.uncertain, func.coalesce(_state.inflight_generation == _state.generation, False)),
+    "uncertain": or_(
+        _state.uncertain,
+        and_(
+            func.coalesce(_state.inflight_generation == _state.generation, False),
+            _state.attempt_id.is_distinct_from(bindparam("attempt")),
+        ),
+    ),
     "inflight_generation": _state.generation,
     "retake_after": _now + bindparam("lease_ms") + bindparam("patience_ms"),
 }
@@ -222,31 +228,34 @@ class Terms:
 async def claim(tx: AsyncConnection, terms: Terms, connection: str, seen: int, attempt: str) -> Turn | None:
     """Take the lease of *connection* at generation *seen*; None where it cannot be had now."""
     client = (await tx.execute(CLIENT_OF, {"connection": connection})).one_or_none()
-    if client is not None and client.state == "rejected":
-        probe = await tx.execute(PROBE_CLIENT, {"this_client": client.id})
-        if probe.rowcount == 0:
-            return None
-    parameters = {"connection": connection, "seen": seen, **terms.parameters(attempt)}
-    row = (await tx.execute(CLAIM, parameters)).one_or_none()
-    return None if row is None else _turn(row, attempt)
+    if client is None or client.state == "active":
+        return await _claim(tx, terms, connection, seen, attempt)
+    # Of a rejected client only one try in five minutes, and that one only if it can be made.
+    savepoint = await tx.begin_nested()
+    turn = await _claim(tx, terms, connection, seen, attempt)
+    if turn is None or (await tx.execute(PROBE_CLIENT, {"this_client": client.id})).rowcount == 0:
+        await savepoint.rollback()
+        return None
+    await savepoint.commit()
+    return turn
 
 
 async def claim_due(tx: AsyncConnection, terms: Terms, provider: str, most: int) -> list[Turn]:
     """Take the leases of up to *most* connections of *provider* that are due."""
     # The attempt is only there because DUE shares its rules with CLAIM; nothing has that id.
     found = {"of_provider": provider, "most": most, "attempt": ""}
-    due = [(row.connection_id, row.generation) for row in await tx.execute(DUE, found)]
-    turns = [await _claim_seen(tx, terms, *seen) for seen in due]
-    for row in (await tx.execute(DUE_PROBES, found)).all():
+    due = (await tx.execute(DUE, found)).all()
+    claims = [await _claim(tx, terms, row.connection_id, row.generation, new_attempt()) for row in due]
+    probes = (await tx.execute(DUE_PROBES, {**found, "most": most - len(due)})).all() if len(due) < most else []
+    for row in probes:
         generation = (
             await tx.execute(select(_state.generation).where(_state.connection_id == row.connection_id))
         ).scalar_one()
-        turns.append(await claim(tx, terms, row.connection_id, generation, new_attempt()))
-    return [turn for turn in turns if turn is not None]
+        claims.append(await claim(tx, terms, row.connection_id, generation, new_attempt()))
+    return [turn for turn in claims if turn is not None]
 
 
-async def _claim_seen(tx: AsyncConnection, terms: Terms, connection: str, seen: int) -> Turn | None:
-    attempt = new_attempt()
+async def _claim(tx: AsyncConnection, terms: Terms, connection: str, seen: int, attempt: str) -> Turn | None:
     parameters = {"connection": connection, "seen": seen, **terms.parameters(attempt)}
     row = (await tx.execute(CLAIM, parameters)).one_or_none()
     return None if row is None else _turn(row, attempt)

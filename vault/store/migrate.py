@@ -6,10 +6,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
+
+
+class Newer(Exception):
+    """The database was brought up to date by a later version than this."""
 
 
 def config(connection: Connection | None = None) -> Config:
@@ -21,8 +26,11 @@ def config(connection: Connection | None = None) -> Config:
 
 
 async def upgrade(connection: AsyncConnection) -> None:
-    """Run the missing migrations on *connection*, all or none."""
-    await connection.run_sync(lambda sync: command.upgrade(config(sync), "head"))
+    """Run the missing migrations on *connection*, all or none. Raises Newer."""
+    try:
+        await connection.run_sync(lambda sync: command.upgrade(config(sync), "head"))
+    except CommandError:
+        raise Newer from None
 
 
 async def is_current(connection: AsyncConnection) -> bool:

@@ -120,7 +120,9 @@ class Writer:
     async def _write(self, group: list[_Submitted[Any]]) -> None:
         try:
             results = await self._commit(group)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_being_stopped(error):
+                raise
             away = isinstance(error, StorageUnavailable)
             self._sequence = None if away else self._sequence
             if len(group) == 1 or (away and not getattr(error, "contended", False)):
@@ -158,7 +160,13 @@ class Writer:
         return self._sequence + len(rows)
 
 
-def _fail(group: list[_Submitted[Any]], error: Exception) -> None:
+def _is_being_stopped(error: BaseException) -> bool:
+    """Say whether the writer itself is cancelled, and not only something inside a unit."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _fail(group: list[_Submitted[Any]], error: BaseException) -> None:
     for submitted in group:
         if not submitted.done.done():
             submitted.done.set_exception(error)
