@@ -83,6 +83,42 @@ async def test_every_route_says_who_may_call_it(replicas: Replicas, store: Store
     }
 
 
+CONNECTION = "/v1/connections/{tenant}/{provider}/{name}"
+# Who may call what, as DESIGN section 9 has it; None is any key. A new route is written down here.
+SCOPES: dict[tuple[str, str], str | None] = {
+    ("GET", f"{CONNECTION}/token"): "tokens:read",
+    ("POST", f"{CONNECTION}/authorize"): "connections:write",
+    ("PUT", CONNECTION): "connections:write",
+    ("DELETE", CONNECTION): "connections:write",
+    ("GET", CONNECTION): "connections:read",
+    ("GET", "/v1/connections"): "connections:read",
+    ("GET", "/v1/tenants/{tenant}"): "tenants:write",
+    ("PUT", "/v1/tenants/{tenant}"): "tenants:write",
+    ("DELETE", "/v1/tenants/{tenant}"): "tenants:write",
+    ("GET", "/v1/clients/{tenant}/{provider}"): "clients:write",
+    ("PUT", "/v1/clients/{tenant}/{provider}"): "clients:write",
+    ("DELETE", "/v1/clients/{tenant}/{provider}"): "clients:write",
+    ("GET", "/v1/providers"): None,
+    ("GET", "/v1/providers/{provider}"): None,
+    ("PUT", "/v1/providers/{provider}"): "providers:write",
+    ("DELETE", "/v1/providers/{provider}"): "providers:write",
+    ("GET", "/v1/callers"): "callers:write",
+    ("POST", "/v1/callers"): "callers:write",
+    ("GET", "/v1/callers/{caller_id}"): "callers:write",
+    ("DELETE", "/v1/callers/{caller_id}"): "callers:write",
+}
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_every_route_takes_the_scope_that_the_design_gives_it(rig: Rig, store: Store) -> None:
+    """What the matrix of refusals is generated from is itself held to a table."""
+    declared = {
+        (method, path.replace(":str", "")): opt["scope"] for method, path, opt in routes(rig) if "scope" in opt
+    }
+
+    assert declared == SCOPES
+
+
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_every_answer_has_an_id_and_is_not_to_be_stored(rig: Rig, store: Store) -> None:
     """Successes, refusals, public pages, unknown addresses and wrong methods alike."""

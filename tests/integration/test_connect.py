@@ -280,7 +280,11 @@ async def test_a_second_consent_keeps_no_refresh_token_that_may_be_spent(rig: Ri
     await rig.vault.refresher.settled()
     await asking.token()
 
-    assert (await rig.provider.ledger()).replays() == []
+    ledger = await rig.provider.ledger()
+    assert ledger.replays() == []
+    # What that refresh brought is of the former grant: given back, not set aside for anybody.
+    assert ledger.revoked_families == {ledger.families[0]}
+    assert await rows_of(rig, "SELECT attempt_id FROM orphaned_tokens") == []
 
 
 # ---- who asks, and with which client

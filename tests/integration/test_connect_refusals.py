@@ -146,7 +146,7 @@ async def test_only_a_listed_return_url_is_taken_to_the_letter(rig: Rig) -> None
 
     for url in NEARLY:
         answer = await Asking(rig).authorize(return_url=url)
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_return_url"), url
+        assert (answer.status_code, answer.json().get("code")) == (422, "invalid_return_url"), url
     for url in NOT_EVEN_TEXT:
         assert (await Asking(rig).authorize(return_url=url)).status_code in {400, 422}, url
     of_parent = await Asking(rig, tenant="below").authorize(return_url=LISTED[0])
