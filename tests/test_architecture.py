@@ -115,10 +115,7 @@ def test_migrations_import_nothing_of_ours() -> None:
 def test_secrets_are_revealed_in_few_places() -> None:
     """Each place that takes a secret out of its wrapping is known here."""
     revealing = {
-        named(path)
-        for package in PACKAGES
-        for path in modules(package)
-        if ".reveal()" in path.read_text()
+        named(path) for package in PACKAGES for path in modules(package) if ".reveal()" in path.read_text()
     }
 
     assert revealing == {
@@ -137,9 +134,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
 
 def test_nothing_random_is_guessable() -> None:
     """Random numbers come from the operating system, never from `random`."""
-    users = [
-        named(path) for package in PACKAGES for path in modules(package) if "random" in set(imported(path))
-    ]
+    users = [named(path) for package in PACKAGES for path in modules(package) if "random" in set(imported(path))]
 
     assert users == []
 

@@ -87,7 +87,9 @@ class Connections:
             filters["name"] = sorted(caller.names)
         if status is not None:
             filters["status"] = [status]
-        providers = caller.providers if provider is None else {provider} & (caller.providers or {provider})
+        providers = caller.providers
+        if provider is not None:
+            providers = frozenset({provider}) if providers is None else providers & {provider}
         if providers is not None:
             filters["provider"] = sorted(providers)
         async with self._database.read() as tx:

@@ -13,6 +13,7 @@ tenth at 64 at once. What must hold for a refresh, whose request may be sent onc
 import asyncio
 import socket
 import ssl
+import zlib
 from collections.abc import Coroutine
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -130,13 +131,14 @@ class Outbound:
         response = await self._client.send(request, stream=True)
         try:
             body = bytearray()
-            async for chunk in response.aiter_bytes():
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > LONGEST_ANSWER:
                     raise _TooLong
         finally:
             await response.aclose()
-        return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body))
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, _decoded(bytes(body), headers.get("content-encoding", "")))
 
     def _session(self, context: ssl.SSLContext) -> aiohttp.ClientSession:
         connector = _Connector(
@@ -172,6 +174,25 @@ async def _by(deadline: float, work: Coroutine[Any, Any, Answer]) -> Answer:
     if task.cancelled():
         raise TimeoutError
     return task.result()
+
+
+def _decoded(body: bytes, encoding: str) -> bytes:
+    """Return *body* unpacked. We ask for none of it; a server that packs all the same may do it once.
+
+    Never more than LONGEST_ANSWER comes out, however much is in it. Raises _TooLong, ValueError.
+    """
+    if encoding.strip().lower() in {"", "identity"}:
+        return body
+    if encoding.strip().lower() not in {"gzip", "deflate"}:
+        raise ValueError("an encoding that was not asked for")
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, as its head says
+    try:
+        plain = unpacking.decompress(body, LONGEST_ANSWER + 1)
+    except zlib.error:
+        raise ValueError("not what its encoding says") from None
+    if len(plain) > LONGEST_ANSWER:
+        raise _TooLong
+    return plain
 
 
 class _TooLong(Exception):

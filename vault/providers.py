@@ -69,7 +69,11 @@ class Providers:
         async def unit(tx: Transaction) -> bool:
             await self._refuse_other_origin(tx.connection, provider, definition)
             text = msgspec.json.encode(definition).decode()
-            tx.record(Event(actor, "provider.changed", provider=provider, detail={"origin": _origin(definition)}))
+            tx.record(
+                Event(
+                    actor, "provider.changed", provider=provider, detail={"origins": sorted(_origins(definition))}
+                )
+            )
             return await store.put(tx.connection, provider, text)
 
         return await self._writer.submit(unit, alone=True)
@@ -95,7 +99,7 @@ class Providers:
     async def _refuse_other_origin(self, tx: AsyncConnection, provider: str, definition: Definition) -> None:
         """Stored tokens are only ever sent where they came from."""
         text = await store.definition(tx, provider)
-        if text is None or _origin(definition) == _origin(_parsed(provider, text).definition):
+        if text is None or _origins(definition) <= _origins(_parsed(provider, text).definition):
             return
         if await connections.uses_provider(tx, provider):
             raise Conflict("Connections exist at the former address.", code="provider_in_use")
@@ -136,6 +140,8 @@ def _parsed(provider: str, definition: str) -> OAuthProvider:
     return OAuthProvider(provider, msgspec.json.decode(definition, type=Definition))
 
 
-def _origin(definition: Definition) -> str:
-    parts = urlsplit(definition.token_endpoint)
-    return f"{parts.scheme}://{parts.netloc}"
+def _origins(definition: Definition) -> frozenset[str]:
+    """Return where the tokens of a provider are sent."""
+    receiving = (definition.token_endpoint, definition.revocation_endpoint, definition.userinfo_endpoint)
+    parts = [urlsplit(address) for address in receiving if address]
+    return frozenset(f"{part.scheme}://{part.netloc}" for part in parts)

@@ -82,7 +82,7 @@ Replicas = Callable[..., Awaitable[Rig]]
 
 @pytest.fixture(name="replicas")
 async def _replicas(store: Store, provider: FakeProvider) -> AsyncIterator[Replicas]:
-    """Give a function that starts replicas on one database: the first is set up with tenant, provider and client."""
+    """Give a function that starts replicas on one database: the first is set up."""
     async with AsyncExitStack() as stack:
         started = 0
 

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import text
 
 from integrations.contract import Client, Secret, TokenSet
@@ -253,7 +252,6 @@ async def test_a_key_is_limited_to_providers_and_names(rig: Rig) -> None:
     assert (await get("/v1/providers", by_provider)).json()["items"] == []
 
 
-@pytest.mark.xfail(strict=True, reason="vault/connections.py page(): an empty limit is taken for none")
 async def test_a_key_that_is_limited_to_nothing_lists_nothing(rig: Rig) -> None:
     """An empty limit, as older rows may have it, is a limit."""
     await furnish(rig, "acme")

@@ -196,9 +196,6 @@ async def test_a_list_is_filtered_by_health_and_by_what_is_left(rig: Rig) -> Non
     assert await names(expiring_within=86400, status="configured") == {"long", "short"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="vault/store/connections.py page(): the filter does not judge, the view does"
-)
 async def test_a_status_filter_finds_what_is_shown_with_that_status(rig: Rig) -> None:
     """A token that nothing renews is shown as failed once it has ended; the filter agrees."""
     credentials = {"access_token": "canary-at", "expires_at": later(hours=-1)}

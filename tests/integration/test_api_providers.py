@@ -164,9 +164,6 @@ async def test_tokens_are_only_ever_sent_where_they_came_from(rig: Rig) -> None:
     assert (await rig.api.delete(path)).status_code == 204
 
 
-@pytest.mark.xfail(
-    strict=True, reason="vault/providers.py _origin(): only the token endpoint's origin is compared"
-)
 @pytest.mark.parametrize("field", ["revocation_endpoint", "userinfo_endpoint"])
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_no_endpoint_that_gets_tokens_moves_away_from_them(rig: Rig, store: Store, field: str) -> None:

@@ -141,9 +141,6 @@ async def test_a_tenant_with_anything_on_it_is_not_deleted(rig: Rig) -> None:
     assert (await rig.api.delete("/v1/tenants/globex")).status_code == 204
 
 
-@pytest.mark.xfail(
-    strict=True, reason="retired clients and tombstones are invisible, and keep a tenant for ever or a while"
-)
 @pytest.mark.parametrize("left", ["client", "connection"])
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_tenant_on_which_nothing_is_to_be_seen_can_be_deleted(rig: Rig, store: Store, left: str) -> None:

@@ -144,10 +144,6 @@ async def test_every_change_is_written_with_its_maker(rig: Rig, leaks: Leaks) ->
     leaks.check(json.dumps(await rows(rig)))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="vault/store/writer.py: an Event made in a unit sees the writer's context, not its request's",
-)
 async def test_a_change_is_written_with_the_id_of_its_request(rig: Rig) -> None:
     """So that the log and the audit can be laid side by side."""
     answer = await rig.api.put("/v1/tenants/globex", json={"name": "G"})
@@ -348,9 +344,6 @@ async def test_what_a_provider_gave_is_written_once_the_audit_can_be(rig: Rig) -
     assert [row["outcome"] for row in await rows(rig, "token.refreshed")] == ["stored"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="vault/store/database.py: only outages are storage_unavailable; this is a 500"
-)
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_an_audit_that_refuses_rows_is_storage_that_is_unavailable(rig: Rig, store: Store) -> None:
     """A trigger, a constraint, a duplicate number: whatever keeps the row out, it is 503 and not our bug's 500."""

@@ -124,7 +124,10 @@ def test_get_without_a_vault_or_a_key_says_so(tmp_path: Path) -> None:
     """`get` names what is missing, in one line."""
     no_key = run("get", "a/b/c", folder=tmp_path)
     nobody = run(
-        "get", "a/b/c", folder=tmp_path, environment={"TOKENVAULT_KEY": "canary-k", "PUBLIC_URL": "http://127.0.0.1:1"}
+        "get",
+        "a/b/c",
+        folder=tmp_path,
+        environment={"TOKENVAULT_KEY": "canary-k", "PUBLIC_URL": "http://127.0.0.1:1"},
     )
 
     assert (no_key.returncode, nobody.returncode) == (1, 1)

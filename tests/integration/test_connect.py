@@ -4,18 +4,20 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, Store
 from tests.person import Asking, Person, change, parameters, rows_of
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.authorize import STATE_LIFETIME
 from vault.sealing import Place, open_one
 from vault.store import sealed
+from vault.store.database import sqlite_path
 
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 RETURN_URL = "https://app.example.test/connected?from=vault"
@@ -565,19 +567,22 @@ async def test_a_failed_exchange_changes_nothing_and_the_link_goes_on_working(
 
 
 @on_sqlite
-async def test_a_grant_waits_for_a_database_that_is_away(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_grant_waits_for_a_database_that_takes_no_writes(
+    rig: Rig, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     """A code is good once: what it brought is written as soon as that can be done."""
     asking, person = Asking(rig), Person(rig)
     back = await person.go(await asking.link())
     await rig.provider.hold()
     coming = asyncio.create_task(person.open(back))
     await rig.provider.wait_for_held()
+    await change(rig, "PRAGMA busy_timeout = 20")  # of the one connection that writes
 
-    await change(rig, "ALTER TABLE token_states RENAME TO elsewhere")
-    await rig.provider.release()
-    while not coming.done() and "waits to be written" not in caplog.text:
-        await asyncio.wait({coming}, timeout=0.01)
-    await change(rig, "ALTER TABLE elsewhere RENAME TO token_states")
+    with contextlib.closing(sqlite3.connect(sqlite_path(store.url), isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        await rig.provider.release()
+        while not coming.done() and "waits to be written" not in caplog.text:
+            await asyncio.wait({coming}, timeout=0.01)
 
     assert (await coming).status_code == 200
     assert (await asking.token()).status_code == 200

@@ -516,9 +516,6 @@ async def test_another_account_is_taken_where_that_was_asked_for(rig: Rig) -> No
     assert "account_mismatch" in back_again.text
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an answer without an ID token is taken for the stored account's, unchecked"
-)
 @on_sqlite
 async def test_an_account_that_nobody_names_is_not_taken_for_the_stored_one(rig: Rig) -> None:
     """Where openid was asked for and no ID token came, the connection does not claim to be the old account's."""

@@ -1,6 +1,7 @@
 """Readers that hang up, servers that end, tokens that live shortly, grants that are replaced in full flight."""
 
 import asyncio
+import glob
 import os
 import signal
 import socket
@@ -146,9 +147,9 @@ async def test_sigterm_lets_a_refresh_end_first(replicas: Replicas, store: Store
     assert (await rig.provider.ledger()).exchanges(later.family) == []
     assert [record for record in server.records() if record["level"] in {"error", "critical"}] == []
     if store.on_sqlite:
-        # A hot journal would say that it ended within a transaction.
-        journal = f"{store.url.removeprefix('sqlite+aiosqlite:///')}-journal"
-        assert not os.path.exists(journal) or os.stat(journal).st_size == 0
+        # A journal with something in it would say that it ended within a transaction.
+        journals = glob.glob(f"{store.url.removeprefix('sqlite+aiosqlite:///')}-journal")
+        assert [os.stat(journal).st_size for journal in journals] in ([], [0])
 
 
 async def refuses_connections(server: VaultProcess) -> bool:

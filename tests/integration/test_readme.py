@@ -47,7 +47,9 @@ def quickstart(checkout: Path, port: int) -> Iterator[str]:
         "PUBLIC_URL": f"http://127.0.0.1:{port}",
         "TOKENVAULT_SANDBOX": "true",
     }
-    start = f".venv/bin/tokenvault init && set -a && . ./.env && exec .venv/bin/tokenvault quickstart --port {port}"
+    start = (
+        f".venv/bin/tokenvault init && set -a && . ./.env && exec .venv/bin/tokenvault quickstart --port {port}"
+    )
     printed = checkout / "printed"
     with printed.open("wb") as out:
         process = subprocess.Popen(["bash", "-c", start], cwd=checkout, env=environment, stdout=out, stderr=out)
@@ -89,7 +91,7 @@ def test_the_quickstart_prints_a_command_that_fetches_a_token(checkout: Path) ->
 
 
 def test_the_loop_by_hand_works_as_written(checkout: Path) -> None:
-    """Key, tenant, link, consent, token, health, disconnect, get and exec: every command of the README succeeds."""
+    """Key, tenant, link, consent, token, health, goodbye, get and exec: each command succeeds."""
     port = a_free_port()
     with quickstart(checkout, port):
         done = bash(commands("The loop by hand", port), checkout, f"http://127.0.0.1:{port}")

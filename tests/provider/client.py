@@ -25,9 +25,7 @@ class FakeProvider:
     client_id = CLIENT_ID
     client_secret = CLIENT_SECRET
 
-    def __init__(
-        self, ledger: Path, *, port: int = 0, fsync: bool = True, **settings: Unpack[Settings]
-    ) -> None:
+    def __init__(self, ledger: Path, *, port: int = 0, fsync: bool = True, **settings: Unpack[Settings]) -> None:
         self.ledger_path = ledger
         self.port = port
         self._fsync = fsync

@@ -60,9 +60,7 @@ class Effects:
             return Answer(302, {"Location": self.redirect})
         if self.status is None:
             return None
-        return Answer(
-            self.status, {"Content-Type": _content_type(self.body)} | self.headers, octets(self.body)
-        )
+        return Answer(self.status, {"Content-Type": _content_type(self.body)} | self.headers, octets(self.body))
 
     @property
     def prevents_processing(self) -> bool:

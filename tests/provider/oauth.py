@@ -189,15 +189,11 @@ class OAuth:
         token = self.grants.alive(value) if scheme.lower() == "bearer" else None
         if token is None:
             request.notes["outcome"] = "invalid_token"
-            return json_answer(
-                {"error": "invalid_token"}, 401, WWW_Authenticate='Bearer error="invalid_token"'
-            )
+            return json_answer({"error": "invalid_token"}, 401, WWW_Authenticate='Bearer error="invalid_token"')
         family = token.family
         request.notes["family"] = family.id
         email = f"{family.subject}@example.test"
-        return json_answer(
-            {"sub": family.subject, "id": family.subject, "email": email, "scope": token.scope}
-        )
+        return json_answer({"sub": family.subject, "id": family.subject, "email": email, "scope": token.scope})
 
 
 def _form(request: Request) -> dict[str, str]:

@@ -100,9 +100,7 @@ class Server:
             return
         await wire.read_body(request)
         is_control = request.path.startswith("/control/")
-        answer = (
-            await self.control.answer(request) if is_control else json_answer({"error": "not found"}, 404)
-        )
+        answer = await self.control.answer(request) if is_control else json_answer({"error": "not found"}, 404)
         await wire.send(b"".join(wire.encode(answer)))
 
     async def _visit(self, visit: Visit) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Select,
+    and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -20,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.connection import Connection, TokenState
+from vault.connection import LIVING, Connection, TokenState
 from vault.keyring import Sealed
 from vault.store import sealed, tickets
 from vault.store.schema import (
@@ -77,6 +79,18 @@ _grant = (
 _GRANT, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
 _GRANT, _ = sealed.beside(_GRANT, clients.c.id, "client", "client_secret")
 
+# As TokenState.judged says it: what nothing can renew fails when its token ends.
+_judged_status = case(
+    (
+        and_(
+            _s.renewal == "none",
+            _s.status != "unconfigured",
+            _s.access_expires_at < clock() + LIVING // timedelta(milliseconds=1),
+        ),
+        "failed",
+    ),
+    else_=_s.status,
+)
 _INSERT = insert(connections)
 _INSERT_STATE = insert(token_states)
 _TOMBSTONE = (
@@ -221,7 +235,7 @@ def connection_of(row: AnyRow) -> Connection:
 
 
 def _conditions(filters: dict[str, Any]) -> list[Any]:
-    columns = {"provider": _c.provider, "status": _s.status, "name": _c.name}
+    columns = {"provider": _c.provider, "status": _judged_status, "name": _c.name}
     found = [columns[name].in_(value) for name, value in filters.items() if name in columns]
     if "expiring_before" in filters:
         found.append(_s.access_expires_at < filters["expiring_before"])

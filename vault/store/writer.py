@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.audit import Event
+from vault.audit import Event, request_id
 from vault.errors import StorageUnavailable
 from vault.store.database import Database
 from vault.store.schema import audit_events
@@ -53,6 +54,7 @@ Unit = Callable[[Transaction], Awaitable[T]]
 class _Submitted(Generic[T]):
     unit: Unit[T]
     alone: bool
+    request_id: str | None
     done: "asyncio.Future[T]"
 
 
@@ -77,7 +79,7 @@ class Writer:
         """
         if self._closing:
             raise StorageUnavailable
-        submitted = _Submitted(unit, alone, asyncio.get_running_loop().create_future())
+        submitted = _Submitted(unit, alone, request_id.get(), asyncio.get_running_loop().create_future())
         self._waiting.append(submitted)
         self._arrived.set()
         # Shielded: a caller that gives up must not take a unit out of somebody else's transaction.
@@ -139,7 +141,7 @@ class Writer:
     async def _commit(self, group: list[_Submitted[Any]]) -> list[Any]:
         async with self._database.transaction() as connection:
             transaction = Transaction(connection)
-            results = [await submitted.unit(transaction) for submitted in group]
+            results = [await _run_for(submitted, transaction) for submitted in group]
             reached = await self._append(connection, transaction.events)
         self._sequence = reached
         return results
@@ -156,8 +158,21 @@ class Writer:
             for n, event in enumerate(events, start=1)
         ]
         if rows:
-            await connection.execute(_RECORD, rows)
+            try:
+                await connection.execute(_RECORD, rows)
+            except DBAPIError as error:
+                # Whatever keeps the audit from being written keeps its consequence from happening.
+                raise StorageUnavailable from error
         return self._sequence + len(rows)
+
+
+async def _run_for(submitted: _Submitted[T], transaction: Transaction) -> T:
+    """Run a unit so that its audit rows name the request that it came from."""
+    token = request_id.set(submitted.request_id)
+    try:
+        return await submitted.unit(transaction)
+    finally:
+        request_id.reset(token)
 
 
 def _is_being_stopped(error: BaseException) -> bool:
