@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from integrations.contract import (
-    Account,
     AuthorizationRequest,
     Provider,
     ProviderError,
@@ -168,8 +167,9 @@ class Callback:
             now = await connections.get(tx.connection, connection.id)
             if now is None:
                 return "connection_deleted"
-            if _is_another(now, received.account) and not ticket.replace_account:
-                return "account_mismatch"
+            doubt = None if ticket.replace_account else _doubt(now, received)
+            if doubt is not None:
+                return doubt
             generation = await store_grant(tx, self._keyring, now, provider, received, self._jitter)
             await store.succeed(tx.connection, ticket.id)
             tx.record(
@@ -195,8 +195,13 @@ class Callback:
         await self._writer.submit(unit)
 
 
-def _is_another(connection: Connection, account: Account | None) -> bool:
-    return account is not None and connection.account is not None and account.subject != connection.account
+def _doubt(connection: Connection, received: Received) -> str | None:
+    """Return why *received* may be of another account than the one that is stored; None where nothing says so."""
+    if connection.account is None:
+        return None
+    if received.account is None:
+        return "account_unknown" if "openid" in received.scopes else None
+    return None if received.account.subject == connection.account else "account_mismatch"
 
 
 def _refused(error: str) -> str:

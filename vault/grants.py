@@ -43,6 +43,7 @@ async def store_grant(
     tokens = received.tokens
     times = new_tokens(tokens, provider.default_lifetime, now - timedelta(seconds=received.age), jitter)
     place = Place(connection.tenant, connection.provider, "connection", connection.id)
+    whose = received.account or _as_before(connection, received)
     refresh_token = tokens.refresh_token or await _still_good(tx, keyring, place, connection, received)
     kept = {"access_token": tokens.access_token, "refresh_token": refresh_token}
     values = seal_all(keyring, place, generation, kept)
@@ -53,8 +54,8 @@ async def store_grant(
         connection.id,
         {
             "client": received.client,
-            "account": received.account.subject if received.account else connection.account,
-            "account_label": received.account.label if received.account else connection.account_label,
+            "account": whose.subject if whose else None,
+            "account_label": whose.label if whose else None,
             "scopes": json.dumps(tokens.scopes or received.scopes),
             "asked_scopes": json.dumps(received.scopes),
         },
@@ -82,6 +83,14 @@ async def store_grant(
     return generation
 
 
+def _as_before(connection: Connection, received: Received) -> Account | None:
+    """Return the account that is stored, where nothing calls for a new word on it."""
+    asked = received.consented and "openid" in received.scopes
+    if asked or connection.account is None:
+        return None
+    return Account(connection.account, connection.account_label)
+
+
 async def _still_good(
     tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received
 ) -> Secret | None:
@@ -90,7 +99,8 @@ async def _still_good(
     Not one that somebody has sent, or may have: nobody sends it a second time.
     """
     state = connection.state
-    mine = received.account is None or received.account.subject == connection.account
+    whose = received.account or _as_before(connection, received)
+    mine = (whose.subject if whose else None) == connection.account
     if (
         not received.consented
         or not mine

@@ -5,7 +5,6 @@ token that still lives is served, whatever state the provider is in.
 """
 
 import asyncio
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -42,9 +41,15 @@ class _Patience:
 
     ends_at: float
     poll: float = FIRST_POLL
+    begun: bool = False
 
     def left(self) -> float:
-        return max(self.ends_at - time.monotonic(), 0.0)
+        return max(self.ends_at - uptime(), 0.0)
+
+    def is_over(self) -> bool:
+        """Say whether to give up: even who would not wait at all has a refresh begun for whoever comes next."""
+        first, self.begun = not self.begun, True
+        return not first and self.left() == 0
 
     async def pause(self) -> None:
         await asyncio.sleep(min(self.poll, self.left()))
@@ -78,7 +83,7 @@ class Tokens:
         act, Unavailable where waiting may help.
         """
         await self._access.require_reach(caller, *path)
-        patience = _Patience(time.monotonic() + wait)
+        patience = _Patience(uptime() + wait)
         connection, token = await self._read(path)
         asked_of = connection.state.generation
         while not connection.state.fresh(min_ttl, connection.read_at):
@@ -101,7 +106,7 @@ class Tokens:
 
     async def _renew(self, connection: Connection, actor: str, patience: _Patience) -> bool:
         """Let a refresh happen, here or elsewhere. Returns whether another look is worth it."""
-        if not _renewable(connection) or patience.left() == 0:
+        if not _renewable(connection) or patience.is_over():
             return False
         waits_for = _startable_at(connection) - connection.read_at
         if waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id):

@@ -521,12 +521,24 @@ async def test_an_account_that_nobody_names_is_not_taken_for_the_stored_one(rig:
     """Where openid was asked for and no ID token came, the connection does not claim to be the old account's."""
     asking, person = Asking(rig), Person(rig)
     await person.connect(await asking.link())
-    await rig.provider.consent(subject="account-2")
-    await rig.provider.fault(drop=["id_token"])
+    served = (await asking.token()).json()["access_token"]
 
-    page = await person.connect(await asking.link())
+    async def namelessly(**body: Any) -> httpx.Response:
+        await rig.provider.consent(subject="account-2")
+        await rig.provider.fault(drop=["id_token"])
+        return await person.connect(await asking.link(**body))
 
-    assert page.status_code == 400 or (await asking.shown()).get("account") != "account-1"
+    refused = await namelessly()
+    assert (refused.status_code, "account_unknown" in refused.text) == (400, True)
+    assert (await asking.token()).json()["access_token"] == served
+    ledger = await rig.provider.ledger()
+    assert ledger.revoked_families == {ledger.families[-1]}
+
+    await rig.provider.configure(issue_refresh_token=False)
+    assert (await namelessly(replace_account=True)).status_code == 200
+    shown = await asking.shown()
+    assert "account" not in shown
+    assert shown["renewal"] == "none"  # the refresh token that is stored is the old account's
 
 
 def id_token(claims: Any) -> str:

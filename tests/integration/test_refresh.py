@@ -57,3 +57,16 @@ async def test_the_sweep_renews_what_is_due_before_anybody_waits(rig: Rig) -> No
     ledger = await rig.provider.ledger()
     assert len(ledger.exchanges(grant.family)) == 1
     assert (await rig.look("c")).state.status == "verified"
+
+
+async def test_who_does_not_wait_has_a_refresh_begun(rig: Rig) -> None:
+    """With `wait=0` the answer comes at once, and the next one finds the new token."""
+    _, grant = await rig.a_connection("c", expires_in=0)
+
+    at_once = await rig.token("c", wait=0)
+    await rig.vault.refresher.settled()
+    later = await rig.token("c", wait=0)
+
+    assert (at_once.status_code, at_once.json()["code"]) == (503, "refresh_in_progress")
+    assert later.status_code == 200
+    assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1

@@ -26,6 +26,7 @@ CODES = (
     "https_required",
     "access_denied",
     "account_mismatch",
+    "account_unknown",
     "iss_mismatch",
     "iss_missing",
     "invalid_grant",

@@ -21,6 +21,7 @@ _WORDS = {
         "Not connected: this is another account",
         "Sign in at the provider with the account that was connected before.",
     ),
+    "account_unknown": ("Not connected", "The provider did not say whose account this is."),
     "iss_mismatch": ("Not connected", "The answer did not come from the provider that was asked."),
     "iss_missing": ("Not connected", "The answer did not say which provider it came from."),
 }
