@@ -22,9 +22,10 @@ ENDPOINTS = (
 class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One OAuth 2.0 or OpenID provider.
 
-    `rotation` says what a consumed refresh token is worth: `never` (it is not consumed), `grace`
-    (it works for `rotation_grace_seconds` more, and every successor given for it works too), `strict` (using it again ends the grant). `unknown`
-    is treated as `strict`. `default_lifetime` counts where an answer has no `expires_in`.
+    `rotation` says what a consumed refresh token is worth: `never` (it is not consumed), `grace` (it
+    works for `rotation_grace_seconds` more, and every successor given for it works too), `strict`
+    (using it again ends the grant). `unknown` is treated as `strict`. `default_lifetime` counts where
+    an answer has no `expires_in`.
     """
 
     authorization_endpoint: Url

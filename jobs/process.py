@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 
 import uvicorn
 
@@ -25,9 +24,16 @@ class _Server(uvicorn.Server):
         yield
 
 
+class CannotListen(Exception):
+    """The address is in use, or not this machine's."""
+
+
 async def serve(settings: Settings, host: str, port: int, ready: Callable[[Vault], None] | None = None) -> None:
-    """Run API and sweep until SIGTERM or SIGINT: answer what was asked, settle what was sent, then close."""
-    async with _ticking(settings) as vault:
+    """Run API and sweep until SIGTERM or SIGINT: answer what was asked, settle what was sent, then close.
+
+    Raises CannotListen, before anything was begun.
+    """
+    async with serving(settings) as vault:
         server = _Server(
             uvicorn.Config(
                 application(vault),
@@ -46,31 +52,42 @@ async def serve(settings: Settings, host: str, port: int, ready: Callable[[Vault
             server.should_exit = True
 
         _on_signals(stop)
-        serving_task = asyncio.create_task(server.serve())
-        while not server.started and not serving_task.done():
+        listening = asyncio.create_task(_listen(server))
+        while not server.started and not listening.done():  # noqa: ASYNC110 - uvicorn offers no event
             await asyncio.sleep(0.02)
-        if server.started and ready is not None:
-            ready(vault)
-        await serving_task
+        if not server.started:
+            return await listening
+        with _ticking(vault):
+            if ready is not None:
+                ready(vault)
+            await listening
 
 
 async def work(settings: Settings) -> None:
     """Run the sweep alone until SIGTERM or SIGINT."""
-    async with _ticking(settings):
+    async with serving(settings) as vault:
         stopped = asyncio.Event()
         _on_signals(stopped.set)
-        await stopped.wait()
+        with _ticking(vault):
+            await stopped.wait()
 
 
-@asynccontextmanager
-async def _ticking(settings: Settings) -> AsyncIterator[Vault]:
-    async with serving(settings) as vault:
-        metronome = Metronome(vault)
-        metronome.start()
-        try:
-            yield vault
-        finally:
-            metronome.stop()
+async def _listen(server: uvicorn.Server) -> None:
+    """Serve. uvicorn ends the process where it cannot bind, which would end what the vault has begun as well."""
+    try:
+        await server.serve()
+    except SystemExit:
+        raise CannotListen from None
+
+
+@contextlib.contextmanager
+def _ticking(vault: Vault) -> Iterator[None]:
+    metronome = Metronome(vault)
+    metronome.start()
+    try:
+        yield
+    finally:
+        metronome.stop()
 
 
 def _on_signals(stop: Callable[[], None]) -> None:

@@ -93,12 +93,13 @@ def get(connection: str, min_ttl: int, as_json: bool) -> None:
 @click.option("--variable", default="ACCESS_TOKEN", show_default=True, help="Where the command finds the token.")
 @click.option("--min-ttl", default=60, show_default=True, help="Seconds that the token has to live.")
 def execute(connection: str, command: tuple[str, ...], variable: str, min_ttl: int) -> None:
-    """Run COMMAND with a token that works in its environment, and without our API key."""
+    """Run COMMAND with a token that works in its environment, and without our own secrets."""
     from vault.fetching import KEY, fetch
 
     environment = {**os.environ, variable: fetch(connection, min_ttl)["access_token"]}
-    for name in (KEY, f"{KEY}_FILE"):
+    for name in (KEY, "ENCRYPTION_SECRET", "DATABASE_URL"):
         environment.pop(name, None)
+        environment.pop(f"{name}_FILE", None)
     try:
         os.execvpe(command[0], command, environment)  # noqa: S606 - running it is what was asked for
     except OSError as error:
@@ -176,6 +177,7 @@ def _run(work: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
     """Run a command's *work*; say in one line what kept it from being done."""
     import uvloop
 
+    from jobs.process import CannotListen
     from vault.errors import StorageUnavailable, VaultError
     from vault.logs import configure
     from vault.store.database import InUse
@@ -189,6 +191,10 @@ def _run(work: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
         _stop(EX_CONFIG, *error.problems)
     except CannotStart as error:
         _stop(EX_CONFIG, str(error))
+    except CannotListen:
+        _stop(1, "The address is in use, or not one of this machine's.")
+    except OSError as error:
+        _stop(1, f"The database's folder cannot be used ({error.strerror}).")
     except InUse:
         _stop(1, "Another `tokenvault serve` or `worker` runs on this SQLite file.")
     except StorageUnavailable as error:

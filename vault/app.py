@@ -24,13 +24,13 @@ from vault.refresh import Refresher
 from vault.services import Vault
 from vault.settings import Settings
 from vault.store import leases
-from vault.store.database import Database, FileLock, prepare_file
+from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.writer import Transaction, Writer
 from vault.sweep import Sweeper
 from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
-from vault.unlock import open_keyring, open_vault
+from vault.unlock import CannotStart, open_keyring, open_vault
 
 
 @asynccontextmanager
@@ -66,6 +66,9 @@ async def serving(settings: Settings) -> AsyncIterator[Vault]:
 @asynccontextmanager
 async def beside(settings: Settings) -> AsyncIterator[Vault]:
     """Give the vault to a command that works beside a server. Raises CannotStart, StorageUnavailable."""
+    path = sqlite_path(settings.database_url)
+    if path is not None and not path.exists():
+        raise CannotStart("There is no database yet: run `tokenvault migrate`.")
     database = Database(settings.database_url)
     try:
         keyring = await open_keyring(database, settings.encryption_secret)
@@ -125,7 +128,7 @@ def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
         authorize=Authorize(
             writer=writer, keyring=keyring, providers=providers, tickets=tickets, public_url=settings.public_url
         ),
-        callback=Callback(**speaking, public_url=settings.public_url),
+        callback=Callback(**speaking),
         connections=Connections(**speaking),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),

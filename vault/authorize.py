@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.contract import AuthorizationRequest, Client, Secret
 from vault.audit import Event
-from vault.clients import opened
 from vault.connection import Connection
 from vault.errors import Conflict, Gone, Invalid, NotFound
 from vault.keyring import Keyring
@@ -120,8 +119,9 @@ class Authorize:
             raise Gone("No client is registered for this provider any more.")
         state, verifier = secrets.token_urlsafe(32), Secret(secrets.token_urlsafe(32))
         digest = self._keyring.mac("state", state)
-        registration = await opened(tx, self._keyring, client)
-        asked = authorization(self._keyring, self._public_url, registration, connection, state, verifier, ticket)
+        registration = Client(client.client_id)  # the address takes no secret
+        redirect_uri = f"{self._public_url}/oauth/callback/{connection.provider}"
+        asked = authorization(self._keyring, registration, redirect_uri, state, verifier, ticket)
         row = {
             "state_digest": digest,
             "browser_digest": self._keyring.mac("browser", browser),
@@ -145,9 +145,8 @@ class Authorize:
 
 def authorization(
     keyring: Keyring,
-    public_url: str,
     client: Client,
-    connection: Connection,
+    redirect_uri: str,
     state: str,
     verifier: Secret,
     ticket: AnyRow,
@@ -155,7 +154,7 @@ def authorization(
     """Return what is asked of the provider: the same at the visit and, from the same state, at the callback."""
     return AuthorizationRequest(
         client=client,
-        redirect_uri=f"{public_url}/oauth/callback/{connection.provider}",
+        redirect_uri=redirect_uri,
         state=state,
         nonce=keyring.mac("nonce", state).hex(),
         code_verifier=verifier,

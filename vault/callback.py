@@ -56,7 +56,6 @@ class Callback:
         keyring: Keyring,
         outbound: Outbound,
         providers: Providers,
-        public_url: str,
         timeout: float,
         jitter: Jitter,
     ) -> None:
@@ -65,7 +64,6 @@ class Callback:
         self._keyring = keyring
         self._outbound = outbound
         self._providers = providers
-        self._public_url = public_url
         self._timeout = timeout
         self._jitter = jitter
         self._exchanges: set[asyncio.Task[Result]] = set()
@@ -138,9 +136,11 @@ class Callback:
         provider.check_authorization_answer(parameters)
         if "code" not in parameters or "error" in parameters:
             return _refused(parameters.get("error", ""))
+        if "code_verifier" not in values:
+            return "connection_deleted"
         place = verifier_place(connection, pending.state_digest)
         verifier = open_one(self._keyring, place, "code_verifier", values["code_verifier"])
-        asked = authorization(self._keyring, self._public_url, client, connection, state, verifier, ticket)
+        asked = authorization(self._keyring, client, pending.redirect_uri, state, verifier, ticket)
         tokens = await self._exchange(provider, asked, Secret(parameters["code"]), started)
         nonce = asked.nonce if "openid" in asked.scopes else None
         try:

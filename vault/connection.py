@@ -62,6 +62,7 @@ class TokenState:
     lease_expires_at: datetime | None
     inflight_generation: int | None
     retake_after: datetime | None
+    uncertain: bool
 
     @property
     def next_action(self) -> NextAction:

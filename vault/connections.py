@@ -134,8 +134,9 @@ class Connections:
             connection = await store.find(tx.connection, *path)
             if connection is None:
                 raise NotFound
-            last = await self._last_token(tx.connection, connection) if revoking else None
+            # First, so that no other replica can settle a successor behind our back.
             await settle.supersede(tx.connection, connection.id)
+            last = await self._last_token(tx.connection, connection) if revoking else None
             await store.bury(tx.connection, connection.id)
             tx.record(Event(actor, "connection.deleted", "ok", *path))
             return last

@@ -92,7 +92,7 @@ class Exchange:
             grant = await self._granted(turn)
             tokens = await self._send(grant, started)
         except Superseded:
-            await self._writer.insist(lambda tx: settle.release(tx.connection, turn))
+            await self._writer.insist(lambda tx: settle.release(tx.connection, turn), vital=False)
         except (ProviderError, CannotOpen) as error:
             await self._settle_failure(turn, started, error, actor)
         else:
@@ -200,7 +200,7 @@ class Exchange:
                 )
             )
 
-        await self._writer.insist(unit)
+        await self._writer.insist(unit, vital=False)
 
     def _failed(
         self, error: ProviderError | CannotOpen, turn: Turn, provider: Provider, now: datetime, *, asked: bool

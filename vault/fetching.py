@@ -1,5 +1,6 @@
 """`tokenvault get` and `exec`: asking a running vault for a token. Imports nothing of the server."""
 
+import http.client
 import json
 import os
 import urllib.error
@@ -21,18 +22,28 @@ def fetch(connection: str, min_ttl: int) -> dict[str, Any]:
     url = f"{address.rstrip('/')}/v1/connections/{connection}/token?min_ttl={min_ttl}&wait={LONGEST_WAIT}"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {_key()}"})  # noqa: S310 - checked above
     try:
-        with urllib.request.urlopen(request, timeout=LONGEST_WAIT + 10) as answer:  # noqa: S310 - checked above
+        with urllib.request.build_opener(_Stay).open(request, timeout=LONGEST_WAIT + 10) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:
         raise click.ClickException(_problem(error)) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise click.ClickException(f"No vault answers at {address} ({type(error).__name__}).") from None
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows nobody: the API key is for the vault that was named."""
+
+    def redirect_request(self, *_asked: Any) -> None:
+        return None
 
 
 def _key() -> str:
     path = os.environ.get(f"{KEY}_FILE")
-    key = Path(path).read_text(encoding="utf-8").strip() if path else os.environ.get(KEY, "")
+    try:
+        key = Path(path).read_text(encoding="utf-8").strip() if path else os.environ.get(KEY, "")
+    except (OSError, ValueError):
+        raise click.ClickException(f"{KEY}_FILE cannot be read.") from None
     if not key:
         raise click.ClickException(f"Set {KEY}, or {KEY}_FILE, to an API key with tokens:read.")
     return key

@@ -39,6 +39,8 @@ async def store_grant(
 
     Whoever is out refreshing the former grant settles nothing over it.
     """
+    # Held first: what another replica claims or settles meanwhile decides what of it may be kept.
+    connection = await connections.hold(tx.connection, connection.id) or connection
     generation, now = await settle.supersede(tx.connection, connection.id)
     tokens = received.tokens
     times = new_tokens(tokens, provider.default_lifetime, now - timedelta(seconds=received.age), jitter)
@@ -107,6 +109,7 @@ async def _still_good(
         or connection.client != received.client
         or state.status in {"unconfigured", "failed"}
         or state.inflight_generation == state.generation
+        or state.uncertain
     ):
         return None
     stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")

@@ -22,7 +22,7 @@ from vault.providers import Providers
 from vault.store import leases
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn
-from vault.store.writer import Writer
+from vault.store.writer import Unit, Writer
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +118,15 @@ class Refresher:
             started = uptime()
             terms, attempt = await self._terms(connection.provider), leases.new_attempt()
             seen = connection.state.generation
-            turn = await self._writer.submit(
-                lambda tx: leases.claim(tx.connection, terms, connection.id, seen, attempt)
-            )
+            turn = await self._claimed(lambda tx: leases.claim(tx.connection, terms, connection.id, seen, attempt))
             return turn is not None and await self._exchange.spend(turn, started, actor)
+
+    async def _claimed(self, unit: Unit[Turn | None]) -> Turn | None:
+        """Claim; once more where the answer to the commit was lost, for then the same attempt finds itself."""
+        try:
+            return await self._writer.submit(unit)
+        except StorageUnavailable:
+            return await self._writer.submit(unit)
 
     async def _terms(self, provider: str) -> Terms:
         async with self._database.read() as tx:

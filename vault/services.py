@@ -52,6 +52,7 @@ class Vault:
     async def drain(self) -> None:
         """Begin nothing more, and wait until all that was sent is written."""
         self.refresher.stop_claiming()
+        self.writer.begin_closing()
         await self.sweeper.finished()
         await self.refresher.settled()
         await self.callback.drain()

@@ -149,7 +149,13 @@ def _contradictions(settings: Settings) -> list[str]:
 
 
 def _is_database(url: str) -> bool:
-    return url.startswith(("sqlite+aiosqlite:///", "postgresql+psycopg://"))
+    kind, _, rest = url.partition("://")
+    if kind == "sqlite+aiosqlite":
+        return len(rest) > 1 and rest.startswith("/")
+    try:
+        return kind == "postgresql+psycopg" and urlsplit(f"//{rest}").port != 0
+    except ValueError:
+        return False
 
 
 def _is_address(url: str) -> bool:

@@ -77,7 +77,7 @@ class Tenants:
         if tenant in above_parent:
             raise Conflict("A tenant cannot stand under itself.", code="tenant_cycle")
         above = await store.ancestors(tx, tenant)
-        if above and (caller.tenant not in above or caller.tenant == tenant != parent):
+        if above and caller.tenant not in above:
             raise NotFound
 
 

@@ -178,7 +178,7 @@ class Tokens:
                 connect_url=connect_url,
             )
         await self._writer.submit(lambda tx: _note_asked(tx, connection.id))
-        return _come_back(connection)
+        return _come_back(connection, refreshing=self._refresher.is_refreshing(connection.id))
 
 
 def _renewable(connection: Connection) -> bool:
@@ -201,13 +201,13 @@ def _startable_at(connection: Connection) -> datetime:
     return max(at, state.next_refresh_at) if arrived_dead and state.next_refresh_at else at
 
 
-def _come_back(connection: Connection) -> Unavailable:
+def _come_back(connection: Connection, *, refreshing: bool) -> Unavailable:
     """Return the refusal of a connection that may mend by itself, and when to ask again."""
     state, now = connection.state, connection.read_at
     held = connection.held_back_until()
     if connection.client_rejected:
         code, detail = "client_misconfigured", "The provider refuses our client registration."
-    elif held is None and state.lease_expires_at is not None and state.lease_expires_at > now:
+    elif held is None and (refreshing or (state.lease_expires_at is not None and state.lease_expires_at > now)):
         code, detail = "refresh_in_progress", "A refresh is under way."
         return Unavailable(detail, code=code, retry_after=1)
     else:

@@ -16,7 +16,7 @@ from tests.provider.client import Grant
 from tests.rig import Rig
 from vault.outbound import OVERSLEPT
 
-TIMEOUT = 1.0  # seconds of a provider call in the process that is stopped
+TIMEOUT = 2.0  # seconds of a provider call in the process that is stopped; ample to get as far as its step
 A_WHILE = timedelta(minutes=5)  # more than two leases
 
 pytestmark = pytest.mark.parametrize("store", ["postgres"], indirect=True)

@@ -14,12 +14,15 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import adopt_many, count_by_status
 from tests.processes import started, token_path
 from tests.provider.client import FakeProvider, Grant
 from tests.rig import Rig
+from vault.store import leases
 
 ROUNDS = int(os.environ.get("ROUNDS", "25"))
 READERS = 32
@@ -73,6 +76,27 @@ async def test_readers_of_one_process_cause_one_exchange_a_round(
     grants = [await one_round(rig, n, [reader_of(rig)] * 15 + [sweep_too]) for n in range(ROUNDS)]
 
     await judge(provider, grants)
+
+
+async def test_readers_of_one_process_share_one_claim(replicas: Replicas) -> None:
+    """In one process, all but the first reader wait for the first one's try: one claim is made."""
+    rig = await replicas()
+    _, grant = await rig.a_connection("c", expires_in=0)
+    claims = []
+
+    def count(_connection: Any, statement: Any, *_: Any) -> None:
+        if statement is leases.CLAIM:
+            claims.append(statement)
+
+    await rig.provider.fault(latency=0.5)
+    event.listen(Engine, "before_execute", count)
+    try:
+        await asyncio.gather(*(rig.token("c", wait=25) for _ in range(READERS)))
+    finally:
+        event.remove(Engine, "before_execute", count)
+
+    assert len(claims) == 1
+    assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1
 
 
 @on_postgres

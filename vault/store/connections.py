@@ -60,13 +60,14 @@ _AT_PATH = _READ.where(
 _WITH_ACCESS_TOKEN, _ = sealed.beside(_AT_PATH, _c.id, "connection", "access_token")
 _BY_ID = _READ.where(_c.id == bindparam("connection"))
 
+_HOLD = select(_s.connection_id).where(_s.connection_id == bindparam("connection")).with_for_update()
+
 # What a refresh needs beside its turn: the tokens of just that generation, the client, the provider.
 _grant = (
     select(
         connections.c.tenant_id.label("tenant"),
         connections.c.provider,
         connections.c.name,
-        connections.c.scopes,
         clients.c.id.label("client"),
         clients.c.tenant_id.label("client_tenant"),
         clients.c.client_id,
@@ -117,6 +118,12 @@ async def get(tx: AsyncConnection, connection: str) -> Connection | None:
     """Return the connection with that id, None where it is deleted."""
     row = (await tx.execute(_BY_ID, {"connection": connection})).one_or_none()
     return None if row is None else connection_of(row)
+
+
+async def hold(tx: AsyncConnection, connection: str) -> Connection | None:
+    """Return the connection with that id, and let no other replica claim or settle it in this transaction."""
+    await tx.execute(_HOLD, {"connection": connection})
+    return await get(tx, connection)
 
 
 async def grant(tx: AsyncConnection, connection: str) -> AnyRow | None:

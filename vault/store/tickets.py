@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, select, update
+from sqlalchemy import Select, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store import sealed
@@ -18,6 +18,7 @@ _OF_CONNECTION = (
     select(_t.id, _t.expires_at)
     .where(
         _t.connection_id == bindparam("connection"),
+        ~_t.replace_account,  # whoever may only fetch tokens is not told a link that swaps accounts
         *_OPEN,
         _t.expires_at > bindparam("least", type_=_t.expires_at.type),
     )
@@ -107,6 +108,7 @@ async def _forget_verifiers(tx: AsyncConnection, visits: Select[bytes]) -> None:
 async def prune(tx: AsyncConnection, age: timedelta) -> None:
     """Forget authorizations that ended *age* ago, and tickets with nothing left to say."""
     limit = clock() - age // timedelta(milliseconds=1)
-    await _forget_verifiers(tx, select(_p.state_digest).where(_p.expires_at < limit))
+    ended = select(_p.state_digest).join_from(pending_authorizations, tickets)
+    await _forget_verifiers(tx, ended.where(or_(_p.expires_at < limit, _t.expires_at < limit)))
     await tx.execute(delete(pending_authorizations).where(_p.expires_at < limit))
     await tx.execute(delete(tickets).where(_t.expires_at < limit))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import bindparam, func, insert, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.audit import Event, request_id
@@ -56,6 +56,7 @@ class _Submitted(Generic[T]):
     alone: bool
     request_id: str | None
     done: "asyncio.Future[T]"
+    again: bool = False
 
 
 class Writer:
@@ -67,6 +68,7 @@ class Writer:
         self._sequence: int | None = 0
         self._waiting: deque[_Submitted[Any]] = deque()
         self._arrived = asyncio.Event()
+        self._ending = False
         self._closing = False
         self._task = asyncio.create_task(self._run(), name="writer")
 
@@ -85,14 +87,21 @@ class Writer:
         # Shielded: a caller that gives up must not take a unit out of somebody else's transaction.
         return await asyncio.shield(submitted.done)
 
-    async def insist(self, unit: Unit[T]) -> T:
-        """Run *unit* until it is committed: what a provider answered once is not to be had again."""
+    def begin_closing(self) -> None:
+        """Insist no more on what nobody loses."""
+        self._ending = True
+
+    async def insist(self, unit: Unit[T], *, vital: bool = True) -> T:
+        """Run *unit* until it is committed: what a provider answered once is not to be had again.
+
+        What is not *vital* is given up once the process is to end: a lease lapses by itself.
+        """
         delay = 0.1
         while True:
             try:
                 return await self.submit(unit)
             except StorageUnavailable:
-                if self._closing:
+                if self._closing or (self._ending and not vital):
                     raise
                 log.error("an outcome waits to be written", extra={"retry_in": delay})
                 await asyncio.sleep(delay)
@@ -125,6 +134,11 @@ class Writer:
         except (Exception, asyncio.CancelledError) as error:
             if _is_being_stopped(error):
                 raise
+            if len(group) == 1 and isinstance(error, IntegrityError) and not group[0].again:
+                # Another replica was first: what it committed is there to be found the second time.
+                group[0].again = True
+                await self._write(group)
+                return
             away = isinstance(error, StorageUnavailable)
             self._sequence = None if away else self._sequence
             if len(group) == 1 or (away and not getattr(error, "contended", False)):
