@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import logging
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,11 +19,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from tests.integration.conftest import Replicas, Store
-from tests.integration.judge import adopt_many, count_by_status
+from tests.integration.judge import adopt_many, count_by_status, eventually
 from tests.processes import started, token_path
 from tests.provider.client import FakeProvider, Grant
 from tests.rig import Rig
-from vault.store import leases
+from vault.store import connections, leases
 
 ROUNDS = int(os.environ.get("ROUNDS", "25"))
 READERS = 32
@@ -82,20 +83,27 @@ async def test_readers_of_one_process_share_one_claim(replicas: Replicas) -> Non
     """In one process, all but the first reader wait for the first one's try: one claim is made."""
     rig = await replicas()
     _, grant = await rig.a_connection("c", expires_in=0)
-    claims = []
+    executed: Counter[int] = Counter()
 
     def count(_connection: Any, statement: Any, *_: Any) -> None:
-        if statement is leases.CLAIM:
-            claims.append(statement)
+        executed[id(statement)] += 1
 
-    await rig.provider.fault(latency=0.5)
-    event.listen(Engine, "before_execute", count)
+    async def all_have_looked() -> bool:
+        return executed[id(connections._WITH_ACCESS_TOKEN)] >= READERS
+
+    await rig.provider.hold()
+    event.listen(Engine, "after_execute", count)
     try:
-        await asyncio.gather(*(rig.token("c", wait=25) for _ in range(READERS)))
+        readers = [asyncio.create_task(rig.token("c", wait=25)) for _ in range(READERS)]
+        await eventually(all_have_looked)
+        await rig.provider.wait_for_held()
+        await rig.provider.release()
+        answers = await asyncio.gather(*readers)
     finally:
-        event.remove(Engine, "before_execute", count)
+        event.remove(Engine, "after_execute", count)
 
-    assert len(claims) == 1
+    assert {answer.status_code for answer in answers} == {200}
+    assert executed[id(leases.CLAIM)] == 1
     assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1
 
 
