@@ -33,6 +33,7 @@ on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 GATES = ("retry_not_before", "next_refresh_at", "retake_after")
 A_WHILE = timedelta(minutes=10)
 PROMPT = 5.0  # seconds in which a call ends that waits for nobody; the next try is further away
+SLACK = 2.0  # seconds: a failure is dated by our clock from before the claim, so never early
 IMPATIENT = 0.5  # seconds for a provider call that is going to take for ever
 
 
@@ -296,7 +297,7 @@ async def test_retry_after_is_obeyed_within_reason(replicas: Replicas, asked_for
 
     row, now = await row_of(rig, "c"), await now_of(rig)
     left = (row.retry_not_before - now).total_seconds()
-    assert (waits or 5) - 2 <= left <= (waits or 15)
+    assert (waits or 5) - SLACK <= left <= (waits or 15) + SLACK
 
 
 @on_sqlite
@@ -310,7 +311,7 @@ async def test_backoff_of_what_nobody_asks_for(replicas: Replicas) -> None:
         row, now = await row_of(rig, "c"), await now_of(rig)
         middle, left = 10 * 2 ** (n - 1), (row.retry_not_before - now).total_seconds()
         assert row.failures == n
-        assert min(0.5 * middle, 1800) - 2 <= left <= min(1.5 * middle, 1800)
+        assert min(0.5 * middle, 1800) - SLACK <= left <= min(1.5 * middle, 1800) + SLACK
         assert row.next_refresh_at == row.retry_not_before
         await age(rig, timedelta(hours=1))
     assert await requests(rig) == 12
@@ -337,7 +338,7 @@ async def test_backoff_of_what_somebody_waits_for(replicas: Replicas) -> None:
     await age(rig, timedelta(seconds=20), *GATES)
     await rig.vault.sweeper.once()
     assert await requests(rig) == asked + 1
-    assert (await row_of(rig, "c")).retry_not_before - await now_of(rig) <= timedelta(seconds=20)
+    assert (await row_of(rig, "c")).retry_not_before - await now_of(rig) <= timedelta(seconds=20 + SLACK)
 
 
 @on_sqlite
@@ -350,7 +351,7 @@ async def test_backoff_while_the_token_lives(replicas: Replicas) -> None:
         await rig.vault.sweeper.once()
         row, now = await row_of(rig, "c"), await now_of(rig)
         third = max((row.access_expires_at - now).total_seconds() / 3, 5)
-        assert (row.retry_not_before - now).total_seconds() == pytest.approx(third, abs=1.5)
+        assert (row.retry_not_before - now).total_seconds() == pytest.approx(third, abs=SLACK)
         assert row.failures == 0
         await age(rig, row.retry_not_before - now)
     assert await requests(rig) == 6
