@@ -5,7 +5,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 from integrations import sandbox
 from integrations.contract import Client, Provider
@@ -17,6 +16,7 @@ from vault.clients import Clients
 from vault.connections import Connections
 from vault.exchange import Exchange
 from vault.keyring import Keyring
+from vault.means import Means
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
@@ -84,7 +84,6 @@ async def beside(settings: Settings) -> AsyncIterator[Vault]:
 
 def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
     """Return the service over an open database and keyring. Starts nothing but the writer's task."""
-    jitter = secrets.SystemRandom().uniform
     writer = Writer(database)
     application = sandbox.application(settings.public_url, keyring.mac("sandbox")) if settings.sandbox else None
     outbound = Outbound(
@@ -94,21 +93,21 @@ def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
     providers = Providers(_built_in(settings), outbound, writer, allow_local=settings.allow_local_providers)
     access = Access(database, writer, keyring)
     tickets = Tickets(writer, keyring, public_url=settings.public_url, lifetime=settings.ticket_lifetime)
-    speaking: dict[str, Any] = {
-        "database": database,
-        "writer": writer,
-        "keyring": keyring,
-        "outbound": outbound,
-        "providers": providers,
-        "timeout": settings.provider_timeout,
-        "jitter": jitter,
-    }
+    means = Means(
+        database=database,
+        writer=writer,
+        keyring=keyring,
+        outbound=outbound,
+        providers=providers,
+        timeout=settings.provider_timeout,
+        jitter=secrets.SystemRandom().uniform,
+    )
     patience = Patience(timedelta(seconds=settings.lease), timedelta(seconds=settings.provider_timeout))
     refresher = Refresher(
         database=database,
         writer=writer,
         providers=providers,
-        exchange=Exchange(**speaking, patience=patience),
+        exchange=Exchange(means, patience),
         patience=patience,
         holder=f"{socket.gethostname()}/{secrets.token_hex(4)}",
         concurrency=settings.provider_concurrency,
@@ -128,8 +127,8 @@ def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
         authorize=Authorize(
             writer=writer, keyring=keyring, providers=providers, tickets=tickets, public_url=settings.public_url
         ),
-        callback=Callback(**speaking),
-        connections=Connections(**speaking),
+        callback=Callback(means),
+        connections=Connections(means),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),
         tokens=Tokens(

@@ -9,7 +9,6 @@ from integrations.contract import (
     Provider,
     ProviderError,
     Secret,
-    TokenSet,
     Unreadable,
 )
 from integrations.verdicts import OAUTH_ERRORS
@@ -17,19 +16,16 @@ from vault.audit import Event
 from vault.authorize import authorization, verifier_place
 from vault.clients import opened
 from vault.clock import uptime
-from vault.connection import Connection, Jitter
+from vault.connection import Connection
 from vault.errors import CannotOpen, Gone
 from vault.grants import Received, store_grant
-from vault.keyring import Keyring
-from vault.outbound import Outbound
-from vault.providers import Providers
+from vault.means import Means
 from vault.revoke import revoke
 from vault.sealing import open_one
 from vault.store import clients, connections, sealed
 from vault.store import tickets as store
-from vault.store.database import Database
 from vault.store.schema import AnyRow
-from vault.store.writer import Transaction, Writer
+from vault.store.writer import Transaction
 
 
 @dataclass(frozen=True)
@@ -45,27 +41,23 @@ class Result:
         return self.code == "connected"
 
 
+@dataclass(frozen=True)
+class Visit:
+    """A person who came back from the provider: what was asked, what was answered, and since when."""
+
+    pending: AnyRow
+    ticket: AnyRow
+    connection: Connection
+    parameters: Mapping[str, str]
+    state: str
+    started: float
+
+
 class Callback:
     """The way from a code to a stored grant."""
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        writer: Writer,
-        keyring: Keyring,
-        outbound: Outbound,
-        providers: Providers,
-        timeout: float,
-        jitter: Jitter,
-    ) -> None:
-        self._database = database
-        self._writer = writer
-        self._keyring = keyring
-        self._outbound = outbound
-        self._providers = providers
-        self._timeout = timeout
-        self._jitter = jitter
+    def __init__(self, means: Means) -> None:
+        self._means = means
         self._exchanges: set[asyncio.Task[Result]] = set()
 
     async def finish(self, provider: str, parameters: Mapping[str, str], browser: str | None) -> Result:
@@ -75,8 +67,8 @@ class Callback:
         has been asked of the provider. The exchange goes on when the person closes the page.
         """
         state, started = parameters.get("state", ""), uptime()
-        digest = self._keyring.mac("state", state)
-        bound = self._keyring.mac("browser", browser or "")
+        digest = self._means.keyring.mac("state", state)
+        bound = self._means.keyring.mac("browser", browser or "")
 
         async def unit(tx: Transaction) -> tuple[AnyRow, AnyRow, Connection]:
             pending = await store.redeem(tx.connection, digest, bound, provider)
@@ -88,8 +80,9 @@ class Callback:
                 raise Gone
             return pending, ticket, connection
 
-        pending, ticket, connection = await self._writer.submit(unit)
-        task = asyncio.create_task(self._connect(pending, ticket, connection, parameters, state, started))
+        pending, ticket, connection = await self._means.writer.submit(unit)
+        visit = Visit(pending, ticket, connection, parameters, state, started)
+        task = asyncio.create_task(self._connect(visit))
         self._exchanges.add(task)
         task.add_done_callback(self._exchanges.discard)
         return await asyncio.shield(task)
@@ -99,85 +92,68 @@ class Callback:
         while self._exchanges:
             await asyncio.wait(self._exchanges)
 
-    async def _connect(
-        self,
-        pending: AnyRow,
-        ticket: AnyRow,
-        connection: Connection,
-        parameters: Mapping[str, str],
-        state: str,
-        started: float,
-    ) -> Result:
+    async def _connect(self, visit: Visit) -> Result:
         try:
-            code = await self._connected(pending, ticket, connection, parameters, state, started)
+            code = await self._connected(visit)
         except (ProviderError, CannotOpen) as error:
             code = getattr(error, "code", "undecryptable")
         if code != "connected":
-            await self._note_failure(connection, code)
-        return Result(code, connection, ticket.return_url)
+            await self._note_failure(visit.connection, code)
+        return Result(code, visit.connection, visit.ticket.return_url)
 
-    async def _connected(
-        self,
-        pending: AnyRow,
-        ticket: AnyRow,
-        connection: Connection,
-        parameters: Mapping[str, str],
-        state: str,
-        started: float,
-    ) -> str:
+    async def _connected(self, visit: Visit) -> str:
         """Return "connected", or the word for why not."""
-        async with self._database.read() as tx:
-            provider = await self._providers.get(connection.provider, tx)
-            row = await clients.get(tx, pending.client)
+        async with self._means.database.read() as tx:
+            provider = await self._means.providers.get(visit.connection.provider, tx)
+            row = await clients.get(tx, visit.pending.client)
             if row is None:
                 return "no_client"
-            client = await opened(tx, self._keyring, row)
-            values = await sealed.load(tx, "authorization", pending.state_digest.hex())
-        provider.check_authorization_answer(parameters)
-        if "code" not in parameters or "error" in parameters:
-            return _refused(parameters.get("error", ""))
+            client = await opened(tx, self._means.keyring, row)
+            values = await sealed.load(tx, "authorization", visit.pending.state_digest.hex())
+        provider.check_authorization_answer(visit.parameters)
+        if "code" not in visit.parameters or "error" in visit.parameters:
+            return _refused(visit.parameters.get("error", ""))
         if "code_verifier" not in values:
             return "connection_deleted"
-        place = verifier_place(connection, pending.state_digest)
-        verifier = open_one(self._keyring, place, "code_verifier", values["code_verifier"])
-        asked = authorization(self._keyring, client, pending.redirect_uri, state, verifier, ticket)
-        tokens = await self._exchange(provider, asked, Secret(parameters["code"]), started)
+        place = verifier_place(visit.connection, visit.pending.state_digest)
+        verifier = open_one(self._means.keyring, place, "code_verifier", values["code_verifier"])
+        redirect_uri = visit.pending.redirect_uri
+        asked = authorization(self._means.keyring, client, redirect_uri, visit.state, verifier, visit.ticket)
+        return await self._granted(visit, provider, asked)
+
+    async def _granted(self, visit: Visit, provider: Provider, asked: AuthorizationRequest) -> str:
+        """Exchange the code and store what comes of it; what cannot be stored is revoked."""
+        request = provider.code_request(asked, Secret(visit.parameters["code"]))
+        answer = await self._means.outbound.send(request, deadline=self._means.deadline(visit.started))
+        tokens = provider.read_tokens(answer)
         nonce = asked.nonce if "openid" in asked.scopes else None
         try:
-            account = provider.account(tokens, client=client, nonce=nonce)
-            received = Received(tokens, account, pending.client, tuple(asked.scopes), uptime() - started, True)
-            outcome = await self._store(connection, ticket, provider, received)
+            account = provider.account(tokens, client=asked.client, nonce=nonce)
+            age = uptime() - visit.started
+            received = Received(tokens, account, visit.pending.client, tuple(asked.scopes), age, True)
+            outcome = await self._store(visit, provider, received)
         except Unreadable as error:
             outcome = error.code
         if outcome != "connected":
-            await revoke(
-                self._outbound, provider, client, tokens.refresh_token or tokens.access_token, self._timeout
-            )
+            await revoke(self._means, provider, asked.client, tokens.refresh_token or tokens.access_token)
         return outcome
 
-    async def _exchange(
-        self, provider: Provider, asked: AuthorizationRequest, code: Secret, started: float
-    ) -> TokenSet:
-        request = provider.code_request(asked, code)
-        answer = await self._outbound.send(request, deadline=started + self._timeout)
-        return provider.read_tokens(answer)
-
-    async def _store(self, connection: Connection, ticket: AnyRow, provider: Provider, received: Received) -> str:
+    async def _store(self, visit: Visit, provider: Provider, received: Received) -> str:
         async def unit(tx: Transaction) -> str:
-            now = await connections.get(tx.connection, connection.id)
+            now = await connections.get(tx.connection, visit.connection.id)
             if now is None:
                 return "connection_deleted"
-            doubt = None if ticket.replace_account else _doubt(now, received)
+            doubt = None if visit.ticket.replace_account else _doubt(now, received)
             if doubt is not None:
                 return doubt
-            generation = await store_grant(tx, self._keyring, now, provider, received, self._jitter)
-            await store.succeed(tx.connection, ticket.id)
+            generation = await store_grant(tx, self._means, now, provider, received)
+            await store.succeed(tx.connection, visit.ticket.id)
             tx.record(
                 Event("person", "connection.connected", "ok", now.tenant, now.provider, now.name, generation)
             )
             return "connected"
 
-        return await self._writer.insist(unit)
+        return await self._means.writer.insist(unit)
 
     async def _note_failure(self, connection: Connection, code: str) -> None:
         event = Event(
@@ -192,7 +168,7 @@ class Callback:
         async def unit(tx: Transaction) -> None:
             tx.record(event)
 
-        await self._writer.submit(unit)
+        await self._means.writer.submit(unit)
 
 
 def _doubt(connection: Connection, received: Received) -> str | None:

@@ -13,19 +13,15 @@ from vault.access import Caller, subtree
 from vault.audit import Event
 from vault.authorize import KIND
 from vault.clients import opened
-from vault.clock import uptime
-from vault.connection import Connection, Jitter
+from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound
 from vault.grants import Received, store_grant
-from vault.keyring import Keyring
-from vault.outbound import Outbound
-from vault.providers import Providers
+from vault.means import Means
 from vault.revoke import Revoked, revoke
 from vault.sealing import Place, open_one
 from vault.store import clients, sealed, settle, tenants
 from vault.store import connections as store
-from vault.store.database import Database
-from vault.store.writer import Transaction, Writer
+from vault.store.writer import Transaction
 
 Verdict = Literal["valid", "invalid", "unknown"]
 Path = tuple[str, str, str]
@@ -43,28 +39,12 @@ class Change:
 
 
 class Connections:
-    def __init__(
-        self,
-        *,
-        database: Database,
-        writer: Writer,
-        keyring: Keyring,
-        outbound: Outbound,
-        providers: Providers,
-        timeout: float,
-        jitter: Jitter,
-    ) -> None:
-        self._database = database
-        self._writer = writer
-        self._keyring = keyring
-        self._outbound = outbound
-        self._providers = providers
-        self._timeout = timeout
-        self._jitter = jitter
+    def __init__(self, means: Means) -> None:
+        self._means = means
 
     async def get(self, path: Path) -> Connection:
         """Return the connection at *path*, without opening anything. Raises NotFound."""
-        async with self._database.read() as tx:
+        async with self._means.database.read() as tx:
             found = await store.find(tx, *path)
         if found is None:
             raise NotFound
@@ -92,7 +72,7 @@ class Connections:
             providers = frozenset({provider}) if providers is None else providers & {provider}
         if providers is not None:
             filters["provider"] = sorted(providers)
-        async with self._database.read() as tx:
+        async with self._means.database.read() as tx:
             within = await subtree(tx, caller, tenant)
             if expiring_within is not None:
                 filters["expiring_before"] = await store.database_time(tx) + expiring_within
@@ -110,7 +90,7 @@ class Connections:
                 raise Invalid("The provider refuses this access token.", code="credentials_rejected")
 
         async def unit(tx: Transaction) -> tuple[Connection, bool]:
-            provider = await self._providers.get(path[1], tx.connection)
+            provider = await self._means.providers.get(path[1], tx.connection)
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
             connection = await store.find(tx.connection, *path)
@@ -125,7 +105,7 @@ class Connections:
             assert changed is not None
             return changed, new
 
-        return await self._writer.submit(unit, alone=True)
+        return await self._means.writer.submit(unit, alone=True)
 
     async def delete(self, actor: str, path: Path, *, revoking: bool) -> Revoked | Literal["not_asked"]:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
@@ -141,20 +121,20 @@ class Connections:
             tx.record(Event(actor, "connection.deleted", "ok", *path))
             return last
 
-        last = await self._writer.submit(unit, alone=True)
+        last = await self._means.writer.submit(unit, alone=True)
         if not revoking:
             return "not_asked"
         return await self._revoked(last)
 
     async def _probed(self, provider_id: str, tokens: TokenSet) -> Verdict:
         """Ask the provider about an access token, in a way that spends nothing."""
-        async with self._database.read() as tx:
-            provider = await self._providers.get(provider_id, tx)
+        async with self._means.database.read() as tx:
+            provider = await self._means.providers.get(provider_id, tx)
         request = provider.probe_request(tokens.access_token) if tokens.access_token else None
         if request is None:
             return "unknown"
         try:
-            answer = await self._outbound.send(request, deadline=uptime() + self._timeout)
+            answer = await self._means.outbound.send(request, deadline=self._means.deadline())
         except ProviderError:
             return "unknown"
         if 200 <= answer.status < 300:
@@ -207,7 +187,7 @@ class Connections:
                 "verified" if verdict == "valid" else "configured",
                 None if verdict == "valid" else "probe_unknown" if change.verify else "unverified",
             )
-            await store_grant(tx, self._keyring, connection, provider, received, self._jitter)
+            await store_grant(tx, self._means, connection, provider, received)
 
     async def _last_token(
         self, tx: AsyncConnection, connection: Connection
@@ -220,10 +200,10 @@ class Connections:
             return None
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         try:
-            token = open_one(self._keyring, place, field, values[field])
+            token = open_one(self._means.keyring, place, field, values[field])
             return (
-                await self._providers.get(connection.provider, tx),
-                await opened(tx, self._keyring, row),
+                await self._means.providers.get(connection.provider, tx),
+                await opened(tx, self._means.keyring, row),
                 token,
             )
         except CannotOpen:
@@ -232,7 +212,7 @@ class Connections:
     async def _revoked(self, last: tuple[Provider, Client, Secret] | None) -> Revoked:
         if last is None:
             return "failed"
-        return await revoke(self._outbound, *last, self._timeout)
+        return await revoke(self._means, *last)
 
 
 def _dated(change: Change, now: datetime) -> TokenSet:

@@ -25,19 +25,17 @@ from integrations.contract import (
 )
 from vault.audit import Event
 from vault.clock import uptime
-from vault.connection import Connection, Jitter, new_tokens
+from vault.connection import Connection, new_tokens
 from vault.errors import CannotOpen, StorageUnavailable
 from vault.failure import aftermath, pause_of_provider
-from vault.keyring import Keyring, Sealed
-from vault.outbound import Outbound
+from vault.keyring import Sealed
+from vault.means import Means
 from vault.patience import Patience
-from vault.providers import Providers
 from vault.revoke import revoke
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections, sealed, settle
-from vault.store.database import Database
 from vault.store.leases import Turn
-from vault.store.writer import Transaction, Writer
+from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
 SOONEST = timedelta(seconds=2)  # between refreshes of a provider whose tokens arrive dead
@@ -65,26 +63,9 @@ class Superseded(Exception):
 class Exchange:
     """Spends turns."""
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        writer: Writer,
-        keyring: Keyring,
-        outbound: Outbound,
-        providers: Providers,
-        patience: Patience,
-        timeout: float,
-        jitter: Jitter,
-    ) -> None:
-        self._database = database
-        self._writer = writer
-        self._keyring = keyring
-        self._outbound = outbound
-        self._providers = providers
+    def __init__(self, means: Means, patience: Patience) -> None:
+        self._means = means
         self._patience = patience
-        self._timeout = timeout
-        self._jitter = jitter
 
     async def spend(self, turn: Turn, started: float, actor: str) -> bool:
         """Spend *turn*: send the refresh token of its generation, and settle whatever comes of it."""
@@ -92,7 +73,7 @@ class Exchange:
             grant = await self._granted(turn)
             tokens = await self._send(grant, started)
         except Superseded:
-            await self._writer.insist(lambda tx: settle.release(tx.connection, turn), vital=False)
+            await self._means.writer.insist(lambda tx: settle.release(tx.connection, turn), vital=False)
         except (ProviderError, CannotOpen) as error:
             await self._settle_failure(turn, started, error, actor)
         else:
@@ -107,7 +88,7 @@ class Exchange:
             raise Transient("storage_unavailable") from None
 
     async def _grant(self, turn: Turn) -> Grant:
-        async with self._database.read() as tx:
+        async with self._means.database.read() as tx:
             row = await connections.grant(tx, turn.connection)
         if row is None:
             raise Superseded
@@ -122,39 +103,39 @@ class Exchange:
         place = Place(row.tenant, row.provider, "connection", turn.connection)
         return Grant(
             tenant=row.tenant,
-            provider=self._providers.speaking(row.provider, row.definition),
+            provider=self._means.providers.speaking(row.provider, row.definition),
             name=row.name,
             client=Client(row.client_id, self._client_secret(row, secret)),
             client_row=row.client,
-            refresh_token=open_one(self._keyring, place, "refresh_token", token),
+            refresh_token=open_one(self._means.keyring, place, "refresh_token", token),
         )
 
     def _client_secret(self, row: Any, stored: tuple[Sealed, int] | None) -> Secret | None:
         place = Place(row.client_tenant, row.provider, "client", row.client)
         try:
-            return None if stored is None else open_one(self._keyring, place, "client_secret", stored)
+            return None if stored is None else open_one(self._means.keyring, place, "client_secret", stored)
         except CannotOpen:
             # The client's matter, and mended by entering it anew: no connection is to blame.
             raise ClientRejected("undecryptable") from None
 
     async def _send(self, grant: Grant, started: float) -> TokenSet:
         request = grant.provider.refresh_request(grant.client, grant.refresh_token)
-        answer = await self._outbound.send(request, deadline=started + self._timeout)
+        answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
         return grant.provider.read_tokens(answer)
 
     async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> None:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
-        columns = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._jitter)
+        columns = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._means.jitter)
         columns = replace(columns, next_refresh_at=max(columns.next_refresh_at, turn.claimed_at + SOONEST))
         kept = {
             "access_token": tokens.access_token,
             "refresh_token": tokens.refresh_token or grant.refresh_token,
         }
         next_generation = turn.generation + 1
-        values = seal_all(self._keyring, grant.place("connection", turn.connection), next_generation, kept)
+        values = seal_all(self._means.keyring, grant.place("connection", turn.connection), next_generation, kept)
         rotated = tokens.refresh_token is not None and tokens.refresh_token != grant.refresh_token
         place = grant.place("orphan", turn.attempt)
-        orphan = seal_all(self._keyring, place, next_generation, kept) if rotated else None
+        orphan = seal_all(self._means.keyring, place, next_generation, kept) if rotated else None
 
         async def unit(tx: Transaction) -> settle.Stored:
             stored = await settle.success(tx.connection, turn, columns, values, orphan)
@@ -166,12 +147,12 @@ class Exchange:
             tx.record(_event(grant, action, actor, next_generation, outcome=stored))
             return stored
 
-        stored = await self._writer.insist(unit)
+        stored = await self._means.writer.insist(unit)
         if stored == "orphaned":
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
-            await revoke(self._outbound, grant.provider, grant.client, token, self._timeout)
+            await revoke(self._means, grant.provider, grant.client, token)
 
     async def _settle_failure(
         self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str
@@ -182,7 +163,7 @@ class Exchange:
             about = await connections.get(tx.connection, turn.connection)
             if about is None:
                 return
-            provider = await self._providers.get(about.provider, tx.connection)
+            provider = await self._means.providers.get(about.provider, tx.connection)
             failed = self._failed(error, turn, provider, now, asked=actor != "scheduler")
             if not await settle.failure(tx.connection, turn, failed):
                 return
@@ -200,7 +181,7 @@ class Exchange:
                 )
             )
 
-        await self._writer.insist(unit, vital=False)
+        await self._means.writer.insist(unit, vital=False)
 
     def _failed(
         self, error: ProviderError | CannotOpen, turn: Turn, provider: Provider, now: datetime, *, asked: bool
@@ -219,7 +200,7 @@ class Exchange:
                 extra={"connection": turn.connection, "code": error.code},
             )
         in_grace = self._patience.of(provider) == timedelta(0)
-        return aftermath(error, turn, now=now, asked=asked, in_grace=in_grace, jitter=self._jitter)
+        return aftermath(error, turn, now=now, asked=asked, in_grace=in_grace, jitter=self._means.jitter)
 
     async def _spread(
         self, tx: Transaction, error: ProviderError | CannotOpen, about: Connection, now: datetime

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from integrations.contract import Account, Provider, Secret, TokenSet
-from vault.connection import Connection, Jitter, Reason, Status, new_tokens
+from vault.connection import Connection, NewTokens, Reason, Status, new_tokens
 from vault.errors import CannotOpen
 from vault.keyring import Keyring
+from vault.means import Means
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections, sealed, settle
 from vault.store.writer import Transaction
@@ -28,12 +30,7 @@ class Received:
 
 
 async def store_grant(
-    tx: Transaction,
-    keyring: Keyring,
-    connection: Connection,
-    provider: Provider,
-    received: Received,
-    jitter: Jitter,
+    tx: Transaction, means: Means, connection: Connection, provider: Provider, received: Received
 ) -> int:
     """Make *received* the grant of *connection*; return its generation.
 
@@ -42,47 +39,50 @@ async def store_grant(
     # Held first: what another replica claims or settles meanwhile decides what of it may be kept.
     connection = await connections.hold(tx.connection, connection.id) or connection
     generation, now = await settle.supersede(tx.connection, connection.id)
-    tokens = received.tokens
-    times = new_tokens(tokens, provider.default_lifetime, now - timedelta(seconds=received.age), jitter)
+    asked_at = now - timedelta(seconds=received.age)
+    times = new_tokens(received.tokens, provider.default_lifetime, asked_at, means.jitter)
     place = Place(connection.tenant, connection.provider, "connection", connection.id)
-    whose = received.account or _as_before(connection, received)
-    refresh_token = tokens.refresh_token or await _still_good(tx, keyring, place, connection, received)
-    kept = {"access_token": tokens.access_token, "refresh_token": refresh_token}
-    values = seal_all(keyring, place, generation, kept)
+    renewing = received.tokens.refresh_token or await _still_good(tx, means.keyring, place, connection, received)
+    kept = {"access_token": received.tokens.access_token, "refresh_token": renewing}
+    values = seal_all(means.keyring, place, generation, kept)
     await sealed.forget(tx.connection, "connection", connection.id)
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
-    await connections.edit(
-        tx.connection,
-        connection.id,
-        {
-            "client": received.client,
-            "account": whose.subject if whose else None,
-            "account_label": whose.label if whose else None,
-            "scopes": json.dumps(tokens.scopes or received.scopes),
-            "asked_scopes": json.dumps(received.scopes),
-        },
-    )
-    renewable = refresh_token is not None
+    await connections.edit(tx.connection, connection.id, _whose(connection, received))
     await connections.edit_state(
-        tx.connection,
-        connection.id,
-        {
-            **vars(times),
-            "client": received.client,
-            "status": received.status,
-            "reason": received.reason,
-            "renewal": "refresh_token" if renewable else "none",
-            "next_refresh_at": times.next_refresh_at if renewable else None,
-            "refreshed_at": now,
-            "verified_at": now if received.status == "verified" else None,
-            "failures": 0,
-            "first_failed_at": None,
-            "last_error_code": None,
-            "retry_not_before": None,
-            "retry_dictated": False,
-        },
+        tx.connection, connection.id, _begun(received, times, now, renewable=renewing is not None)
     )
     return generation
+
+
+def _whose(connection: Connection, received: Received) -> dict[str, Any]:
+    """Return the columns of a connection that a new grant decides."""
+    account = received.account or _as_before(connection, received)
+    return {
+        "client": received.client,
+        "account": account.subject if account else None,
+        "account_label": account.label if account else None,
+        "scopes": json.dumps(received.tokens.scopes or received.scopes),
+        "asked_scopes": json.dumps(received.scopes),
+    }
+
+
+def _begun(received: Received, times: NewTokens, now: datetime, *, renewable: bool) -> dict[str, Any]:
+    """Return the columns of a token state with which a new grant begins: nothing has failed yet."""
+    return {
+        **vars(times),
+        "client": received.client,
+        "status": received.status,
+        "reason": received.reason,
+        "renewal": "refresh_token" if renewable else "none",
+        "next_refresh_at": times.next_refresh_at if renewable else None,
+        "refreshed_at": now,
+        "verified_at": now if received.status == "verified" else None,
+        "failures": 0,
+        "first_failed_at": None,
+        "last_error_code": None,
+        "retry_not_before": None,
+        "retry_dictated": False,
+    }
 
 
 def _as_before(connection: Connection, received: Received) -> Account | None:

@@ -6,7 +6,7 @@ import msgspec
 
 from vault.callers import OPERATOR
 from vault.connection import Connection
-from vault.http.views import ConnectionView
+from vault.http.views.connections import ConnectionView
 from vault.services import Vault
 
 PAGE = 200

@@ -3,19 +3,18 @@
 from typing import Literal
 
 from integrations.contract import Client, Provider, ProviderError, Secret
-from vault.clock import uptime
-from vault.outbound import Outbound
+from vault.means import Means
 
 Revoked = Literal["revoked", "not_supported", "failed"]
 
 
-async def revoke(outbound: Outbound, provider: Provider, client: Client, token: Secret, timeout: float) -> Revoked:  # noqa: ASYNC109 - the provider's deadline
-    """Ask *provider* to end the grant of *token*, once, within *timeout* seconds."""
+async def revoke(means: Means, provider: Provider, client: Client, token: Secret) -> Revoked:
+    """Ask *provider* to end the grant of *token*, once."""
     request = provider.revoke_request(client, token)
     if request is None:
         return "not_supported"
     try:
-        answer = await outbound.send(request, deadline=uptime() + timeout)
+        answer = await means.outbound.send(request, deadline=means.deadline())
     except ProviderError:
         return "failed"
     # RFC 7009 2.2: 200 also where the token was already dead.

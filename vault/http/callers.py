@@ -8,15 +8,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from vault import names
 from vault.http.auth import Call
-from vault.http.views import (
-    CallerList,
-    CallerView,
-    CreateCaller,
-    CreatedCaller,
-    decode_cursor,
-    encode_cursor,
-    storable,
-)
+from vault.http.views.callers import CallerList, CallerView, CreateCaller, CreatedCaller
+from vault.http.views.common import decode_cursor, encode_cursor, storable
 from vault.services import Vault
 
 

@@ -12,7 +12,8 @@ from vault import names
 from vault.connections import Change
 from vault.errors import Invalid
 from vault.http.auth import Call
-from vault.http.views import (
+from vault.http.views.common import decode_cursor, encode_cursor, storable
+from vault.http.views.connections import (
     AuthorizeBody,
     ConnectionList,
     ConnectionView,
@@ -21,9 +22,6 @@ from vault.http.views import (
     Deleted,
     PutConnection,
     TokenView,
-    decode_cursor,
-    encode_cursor,
-    storable,
 )
 from vault.services import Vault
 

@@ -7,7 +7,7 @@ from litestar.params import FromPath, JSONBody
 from vault import names
 from vault.errors import NotFound
 from vault.http.auth import Call
-from vault.http.views import ProviderList, ProviderView, PutProvider
+from vault.http.views.providers import ProviderList, ProviderView, PutProvider
 from vault.services import Vault
 
 

@@ -12,12 +12,13 @@ from vault.http import problems
 from vault.http.auth import ApiKey
 from vault.http.body import JsonRequest, each_once
 from vault.http.callers import CallersController
+from vault.http.clients import ClientsController
 from vault.http.connections import ConnectionsController
 from vault.http.edge import Edge
 from vault.http.health import healthz, readyz
 from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
-from vault.http.tenants import ClientsController, TenantsController
+from vault.http.tenants import TenantsController
 from vault.pages.connect import ConnectController
 from vault.services import Vault
 

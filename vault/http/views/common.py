@@ -1,0 +1,64 @@
+"""What the shapes of all requests and answers share. Absent is absent: no field is null."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from integrations.contract import encodable
+from vault.errors import Invalid
+
+# Printable, because no database takes a NUL and no log should take a line break. `$` alone would
+# let a last line break pass.
+_PRINTABLE = r"^[^\x00-\x1f\x7f\ud800-\udfff]*$(?!\n)"
+Line = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
+Url = Annotated[str, Meta(min_length=1, max_length=2048, pattern=_PRINTABLE)]
+Token = Annotated[str, Meta(min_length=1, max_length=16_384, pattern=_PRINTABLE)]
+Instant = Annotated[datetime, Meta(tz=True)]
+ScopeWord = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$(?!\n)")]
+
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class Body(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a caller sends."""
+
+
+class View(Struct, omit_defaults=True, kw_only=True):
+    """What a caller gets."""
+
+
+def storable(moment: datetime | None, field: str) -> datetime | None:
+    """Return *moment*. Raises Invalid for one so late that reckoning with it leaves the calendar."""
+    if moment is not None and moment >= _LATEST:
+        raise Invalid("This moment is too far ahead.", code="invalid_moment", field=field)
+    return moment
+
+
+def whole(moment: datetime) -> datetime:
+    """Return *moment* without the fraction of a second, as answers show it."""
+    return moment.replace(microsecond=0)
+
+
+def encode_cursor(parts: list[str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, length: int) -> list[str] | None:
+    """Return the parts of a cursor that we gave out. Raises Invalid for any other."""
+    if cursor is None:
+        return None
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, RecursionError):
+        parts = None
+    if not isinstance(parts, list) or len(parts) != length or not all(_storable_text(part) for part in parts):
+        raise Invalid("This cursor is not one of ours.", code="invalid_cursor")
+    return list(parts)
+
+
+def _storable_text(part: object) -> bool:
+    """Say whether a database could compare with *part*: neither NUL nor half a character is in it."""
+    return isinstance(part, str) and "\x00" not in part and encodable(part)

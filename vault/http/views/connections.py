@@ -1,0 +1,146 @@
+"""The shapes of /v1/connections."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from vault.connection import Connection
+from vault.http.views.common import Body, Instant, Line, ScopeWord, Token, Url, View, whole
+from vault.tokens import HandedOut
+
+
+class Source(View):
+    tenant: str
+    provider: str
+    name: str
+
+
+class TokenView(View):
+    """A token that works now. `expires_in` is in seconds and true: it is what is really left."""
+
+    access_token: str
+    token_type: str
+    authorization: str
+    expires_at: datetime
+    expires_in: int
+    scopes: tuple[str, ...]
+    generation: int
+    status: str
+    source: Source
+
+    @classmethod
+    def of(cls, handed: HandedOut) -> "TokenView":
+        about, token = handed.connection, handed.access_token.reveal()
+        return cls(
+            access_token=token,
+            token_type="Bearer",  # noqa: S106 - a scheme, not a password
+            authorization=f"Bearer {token}",
+            expires_at=whole(handed.expires_at),
+            expires_in=handed.expires_in,
+            scopes=about.scopes,
+            generation=about.state.generation,
+            status=about.state.status,
+            source=Source(tenant=about.tenant, provider=about.provider, name=about.name),
+        )
+
+
+class ConnectionView(View):
+    """A connection and its health, readable without opening anything."""
+
+    tenant: str
+    provider: str
+    name: str
+    kind: str
+    status: str
+    next_action: str
+    enabled: bool
+    generation: int
+    renewal: str
+    scopes: tuple[str, ...]
+    metadata: dict[str, Any]
+    created_at: datetime
+    reason: str | None = None
+    account: str | None = None
+    account_label: str | None = None
+    expires_at: datetime | None = None
+    refresh_expires_at: datetime | None = None
+    refreshed_at: datetime | None = None
+    verified_at: datetime | None = None
+    next_refresh_at: datetime | None = None
+    retry_not_before: datetime | None = None
+    failing_since: datetime | None = None
+    last_error_code: str | None = None
+
+    @classmethod
+    def of(cls, connection: Connection) -> "ConnectionView":
+        state = connection.state
+        times = {
+            "expires_at": state.access_expires_at,
+            "refresh_expires_at": state.refresh_expires_at,
+            "refreshed_at": state.refreshed_at,
+            "verified_at": state.verified_at,
+            "next_refresh_at": state.next_refresh_at,
+            "retry_not_before": state.retry_not_before,
+            "failing_since": state.first_failed_at,
+        }
+        return cls(
+            tenant=connection.tenant,
+            provider=connection.provider,
+            name=connection.name,
+            kind=connection.kind,
+            status=state.status,
+            reason=state.reason,
+            next_action=state.next_action,
+            enabled=connection.enabled,
+            generation=state.generation,
+            renewal=state.renewal,
+            scopes=connection.scopes,
+            metadata=dict(connection.metadata),
+            created_at=whole(connection.created_at),
+            account=connection.account,
+            account_label=connection.account_label,
+            last_error_code=state.last_error_code,
+            **{name: whole(moment) for name, moment in times.items() if moment is not None},
+        )
+
+
+class ConnectionList(View):
+    items: list[ConnectionView]
+    next: str | None = None
+
+
+class Credentials(Body):
+    """A token set from elsewhere. At least one of the two tokens."""
+
+    access_token: Token | None = None
+    refresh_token: Token | None = None
+    expires_at: Instant | None = None
+
+
+class PutConnection(Body):
+    kind: Line | None = None
+    credentials: Credentials | None = None
+    metadata: dict[str, Any] | None = None
+    verify: bool = True
+    enabled: bool | None = None
+
+
+class AuthorizeBody(Body):
+    """`replace_account` allows that a person connects another account than the one that is stored."""
+
+    kind: Line | None = None
+    scopes: Annotated[list[ScopeWord], Meta(max_length=100)] | None = None
+    return_url: Url | None = None
+    replace_account: bool = False
+
+
+class ConnectLink(View):
+    connect_url: str
+    expires_at: datetime
+
+
+class Deleted(View):
+    """What became of it at the provider: not_asked, revoked, not_supported or failed."""
+
+    revoked: Literal["not_asked", "revoked", "not_supported", "failed"]

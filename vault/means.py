@@ -1,0 +1,28 @@
+"""What a use case that speaks to providers works with."""
+
+from dataclasses import dataclass
+
+from vault.clock import uptime
+from vault.connection import Jitter
+from vault.keyring import Keyring
+from vault.outbound import Outbound
+from vault.providers import Providers
+from vault.store.database import Database
+from vault.store.writer import Writer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """Stores, keys and the way out, for whoever needs all of them. *timeout* is that of one call, in seconds."""
+
+    database: Database
+    writer: Writer
+    keyring: Keyring
+    outbound: Outbound
+    providers: Providers
+    timeout: float
+    jitter: Jitter
+
+    def deadline(self, started: float | None = None) -> float:
+        """Return when a call that counts from *started* (by default from now) has to be over."""
+        return (uptime() if started is None else started) + self.timeout
