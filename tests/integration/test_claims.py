@@ -274,6 +274,20 @@ async def test_an_open_intent_is_retaken_after_its_end_and_in_doubt(ground: Grou
     assert (await ground.turn()).uncertain is True
 
 
+async def test_a_lease_is_respected_though_a_late_success_closed_the_intent(ground: Ground) -> None:
+    """Who overslept stores the next tokens; whoever has the lease by now still has it, on those too."""
+    await ground.connection("x")
+    overslept = await ground.turn(terms=NO_TERMS)
+    await ground.turn()
+
+    assert await ground.succeed(overslept, "canary-late") == "stored"
+
+    assert (await ground.state()).inflight_generation is None
+    assert await ground.claim(seen=2) is None
+    await ground.edit(schema.token_states, "x", lease_expires_at=ground.now - HOUR)
+    assert await ground.claim(seen=2) is not None
+
+
 async def test_a_claim_does_not_wait_for_a_row_that_is_being_written(on_postgres: Ground) -> None:
     """While another transaction holds the row, a claim is refused at once instead of queueing for it."""
     ground, other = on_postgres, Database(on_postgres.store.url)

@@ -140,6 +140,8 @@ tenants = Table(
     Column("name", String, nullable=False),
     Column("return_urls", Text, nullable=False, server_default="[]"),
     Column("created_at", Moment, nullable=False),
+    # A kill switch for the tenant and all below it.
+    Column("paused_at", Moment),
     CheckConstraint("(id = 'platform') = (parent_id IS NULL)", name="one_root"),
     CheckConstraint("id <> parent_id", name="not_its_own_parent"),
 )
@@ -156,7 +158,13 @@ provider_states = Table(
     "provider_states",
     metadata,
     Column("provider", String, primary_key=True),
+    # Until then it is asked nothing: its own Retry-After, or the open breaker's.
     Column("retry_not_before", Moment),
+    # Open: too much failed at once. One call at a time finds out whether that is over.
+    Column("breaker", String, nullable=False, server_default="closed"),
+    Column("trips", Integer, nullable=False, server_default="0"),
+    Column("paused_at", Moment),
+    CheckConstraint("breaker IN ('closed', 'open')", name="breaker"),
 )
 
 clients = Table(
@@ -173,6 +181,7 @@ clients = Table(
     Column("retry_not_before", Moment),
     Column("generation", BigInteger, nullable=False, server_default="1"),
     Column("created_at", Moment, nullable=False),
+    Column("paused_at", Moment),
     CheckConstraint("state IN ('active', 'rejected')", name="state"),
     UniqueConstraint("tenant_id", "provider", "client_id"),
     Index(
@@ -254,18 +263,28 @@ token_states = Table(
     # An attempt on this generation ended without anybody knowing how: a rejection now is our loss.
     Column("uncertain", Boolean, nullable=False, server_default=text("false")),
     Column("last_success_attempt", String),
+    # Why the sweep passes it by, without a look at its client or tenant: "rejected" (its client), "paused".
+    Column("parked", String),
+    # The newest tokens that a caller saw refused downstream, and how many seconds they had lived by then.
+    Column("rejected_generation", BigInteger),
+    Column("rejected_age", BigInteger),
+    # Seconds that tokens really live, where the provider says more.
+    Column("learned_lifetime", BigInteger),
     CheckConstraint(f"status IN {STATUSES}", name="status"),
     CheckConstraint("renewal IN ('refresh_token', 'none')", name="renewal"),
     CheckConstraint("(lease_holder IS NULL) = (lease_expires_at IS NULL)", name="whole_lease"),
     CheckConstraint("inflight_generation IS NULL OR retake_after IS NOT NULL", name="intent_has_an_end"),
     CheckConstraint("granted_generation <= generation", name="granted_before_now"),
+    CheckConstraint("parked IN ('rejected', 'paused')", name="parked"),
+    # What the sweep claims from. However many rows of a rejected client are due, none of them is in it.
     Index(
         "ix_token_states_due",
         "provider",
         "next_refresh_at",
-        sqlite_where=text("next_refresh_at IS NOT NULL"),
-        postgresql_where=text("next_refresh_at IS NOT NULL"),
+        sqlite_where=text("next_refresh_at IS NOT NULL AND parked IS NULL"),
+        postgresql_where=text("next_refresh_at IS NOT NULL AND parked IS NULL"),
     ),
+    Index("ix_token_states_client", "client"),
 )
 
 # Successors that lost a race. Never dropped: one of them may be the only good copy.
@@ -334,4 +353,53 @@ audit_events = Table(
     Column("generation", BigInteger),
     Column("request_id", String),
     Column("detail", Text, nullable=False, server_default="{}"),
+    # Chains the record to the one before it; only records from before there was a chain have none.
+    Column("mac", LargeBinary),
+    Index("ix_audit_events_at", "at"),
+)
+
+# Where each stream of the audit begins, and how far it is known to reach. Both are signed.
+audit_streams = Table(
+    "audit_streams",
+    metadata,
+    Column("stream", String, primary_key=True),
+    Column("started_at", Moment, nullable=False),
+    # The last record that is gone by retention: 0 and the chain's beginning where none is.
+    Column("base_seq", BigInteger, nullable=False),
+    Column("base_mac", LargeBinary, nullable=False),
+    Column("base_signature", LargeBinary, nullable=False),
+    # A record that was there: a stream that ends before it was cut.
+    Column("head_seq", BigInteger, nullable=False),
+    Column("head_mac", LargeBinary, nullable=False),
+    Column("head_at", Moment, nullable=False),
+    Column("head_signature", LargeBinary, nullable=False),
+    CheckConstraint("base_seq <= head_seq", name="base_before_head"),
+)
+
+# What replicas have to forget of what they remember, in the order in which it was written.
+changes = Table(
+    "changes",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("kind", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
+    CheckConstraint("kind IN ('connection', 'caller', 'tenant', 'gate')", name="kind"),
+    sqlite_autoincrement=True,
+)
+
+# One-time links with which an operator signs in to the pages, and the browsers that did.
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("expires_at", Moment, nullable=False),
+    Column("used_at", Moment),
+)
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False, index=True),
 )
