@@ -50,7 +50,7 @@ class Secret:
 
 def encodable(value: str) -> bool:
     """Say whether *value* is free of lone surrogates, which JSON can smuggle in and no encoding takes."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ async def serve(settings: Settings, host: str, port: int, ready: Callable[[Vault
 
     Raises CannotListen, before anything was begun.
     """
+    stopped = _told_to_stop()
     async with serving(settings) as vault:
         server = _Server(
             uvicorn.Config(
@@ -47,11 +48,6 @@ async def serve(settings: Settings, host: str, port: int, ready: Callable[[Vault
             )
         )
 
-        def stop() -> None:
-            vault.refresher.stop_claiming()
-            server.should_exit = True
-
-        _on_signals(stop)
         listening = asyncio.create_task(_listen(server))
         while not server.started and not listening.done():  # noqa: ASYNC110 - uvicorn offers no event
             await asyncio.sleep(0.02)
@@ -60,14 +56,18 @@ async def serve(settings: Settings, host: str, port: int, ready: Callable[[Vault
         with _ticking(vault):
             if ready is not None:
                 ready(vault)
+            told = asyncio.create_task(stopped.wait())
+            await asyncio.wait({listening, told}, return_when=asyncio.FIRST_COMPLETED)
+            vault.refresher.stop_claiming()
+            server.should_exit = True
+            told.cancel()
             await listening
 
 
 async def work(settings: Settings) -> None:
     """Run the sweep alone until SIGTERM or SIGINT."""
+    stopped = _told_to_stop()
     async with serving(settings) as vault:
-        stopped = asyncio.Event()
-        _on_signals(stopped.set)
         with _ticking(vault):
             await stopped.wait()
 
@@ -90,7 +90,9 @@ def _ticking(vault: Vault) -> Iterator[None]:
         metronome.stop()
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
+def _told_to_stop() -> asyncio.Event:
+    """Return what SIGTERM and SIGINT set. From the first moment on: a start that is interrupted ends well too."""
+    stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    return stopped

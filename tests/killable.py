@@ -184,7 +184,12 @@ class _Answering:
 
 
 async def _refresh(order: Order, answers: Pipe) -> None:
-    vault = build(settings(order.url, **order.settings), Database(order.url), order.keyring)
+    vault = build(
+        settings(order.url, **order.settings),
+        Database(order.url),
+        order.keyring,
+        alone=order.url.startswith("sqlite"),
+    )
     try:
         if order.sweep:
             await vault.sweeper.once()

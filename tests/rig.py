@@ -109,7 +109,7 @@ async def replica(
 ) -> AsyncIterator[Rig]:
     """Give one replica on *database_url*, with an administrator's key in its HTTP client."""
     chosen = settings(database_url, **changed)
-    vault = build(chosen, Database(database_url), keyring)
+    vault = build(chosen, Database(database_url), keyring, alone=database_url.startswith("sqlite"))
     transport = httpx.ASGITransport(application(vault))
     async with httpx.AsyncClient(transport=transport, base_url=chosen.public_url) as api:
         rig = Rig(vault, provider, api)

@@ -18,7 +18,8 @@ ENTRY_POINTS = {"vault/__main__.py"}
 # Inside vault, from the bottom up: a module may import what stands before it, and its own layer.
 LAYERS = (
     {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "logs"},
-    {"keyring", "sealing", "store", "outbound"},
+    {"keyring", "sealing", "chain", "store", "outbound"},
+    {"memory", "watch"},
     {"failure", "unlock", "providers", "housekeeping", "clients", "access", "tickets"},
     {"means"},
     {"revoke", "grants"},
@@ -28,7 +29,7 @@ LAYERS = (
     {"app"},
     {"__main__"},
 )
-PURE = ("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience")
+PURE = ("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "chain")
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 
 

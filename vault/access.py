@@ -22,10 +22,12 @@ from integrations.contract import Secret
 from vault.audit import Event
 from vault.errors import InsufficientScope, NotFound, Unauthenticated
 from vault.keyring import Keyring
+from vault.memory import TENANTS, Memory
 from vault.store import callers as store
 from vault.store import tenants
+from vault.store.changes import Stale
 from vault.store.database import Database
-from vault.store.writer import Transaction, Writer
+from vault.store.writer import Writer
 
 SCOPES = (
     "tokens:read",
@@ -91,30 +93,44 @@ def key_digest(keyring: Keyring, key: Secret) -> bytes:
     return keyring.mac("caller key", key.reveal())
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A caller and what its key has to hash to."""
+
+    caller: Caller
+    key_digest: bytes
+
+
 class Access:
     """Checks keys and limits, and writes down what a known caller was denied."""
 
-    def __init__(self, database: Database, writer: Writer, keyring: Keyring) -> None:
+    def __init__(self, database: Database, writer: Writer, keyring: Keyring, memory: Memory) -> None:
         self._database = database
         self._writer = writer
         self._keyring = keyring
+        self._memory = memory
 
     async def identify(self, key: str) -> Caller:
         """Return the caller whose API key *key* is. Raises Unauthenticated, for every reason alike."""
         caller_id = _id_of(key)
         if caller_id is None:
             raise Unauthenticated
-        async with self._database.read() as tx:
-            row = await store.find(tx, caller_id)
-        digest = key_digest(self._keyring, Secret(key))
+        known = await self._memory.get(("caller", caller_id), lambda: self._load_caller(caller_id))
         # Compared for an unknown id too, so that the time taken tells nothing.
-        if not hmac.compare_digest(digest, row["key_digest"] if row else bytes(32)) or row is None:
+        if not self._fits(known, key) or known is None:
             raise Unauthenticated
-        caller = Caller.of(row)
-        if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
-            await self.denied(caller, "expired_key")
+        if _is_over(known.caller):
+            await self.denied(known.caller, "expired_key")
             raise Unauthenticated
-        return caller
+        return known.caller
+
+    def recognised(self, key: str) -> Caller | None:
+        """Return the caller whose key *key* is, where it is remembered and its key is good; else None."""
+        caller_id = _id_of(key)
+        known: _Known | None = self._memory.recall(("caller", caller_id)) if caller_id else None
+        if known is None or not self._fits(known, key) or _is_over(known.caller):
+            return None
+        return known.caller
 
     async def require_scope(self, caller: Caller, scope: str) -> None:
         """Raise InsufficientScope where the key lacks *scope*."""
@@ -129,13 +145,34 @@ class Access:
 
         A tenant that does not exist and one that belongs to somebody else look the same.
         """
-        async with self._database.read() as tx:
-            above = await tenants.ancestors(tx, tenant)
+        above = await self._memory.get(("tenant", tenant), lambda: self._load_ancestors(tenant))
         if caller.tenant in above and caller.reaches(provider, name):
             return above
         if above:
             await self.denied(caller, "out_of_reach", tenant, provider, name)
         raise NotFound
+
+    def is_in_reach(self, caller: Caller, tenant: str, provider: str, name: str) -> bool:
+        """Say whether it is remembered that *caller* reaches all of it."""
+        above: list[str] | None = self._memory.recall(("tenant", tenant))
+        return above is not None and caller.tenant in above and caller.reaches(provider, name)
+
+    def _fits(self, known: _Known | None, key: str) -> bool:
+        return hmac.compare_digest(
+            key_digest(self._keyring, Secret(key)), known.key_digest if known else bytes(32)
+        )
+
+    async def _load_caller(self, caller_id: str) -> tuple[_Known | None, Sequence[Stale]]:
+        async with self._database.read() as tx:
+            row = await store.find(tx, caller_id)
+        if row is None:
+            return None, ()
+        return _Known(Caller.of(row), row["key_digest"]), (Stale("caller", caller_id),)
+
+    async def _load_ancestors(self, tenant: str) -> tuple[list[str], Sequence[Stale]]:
+        async with self._database.read() as tx:
+            above = await tenants.ancestors(tx, tenant)
+        return above, (TENANTS,) if above else ()
 
     async def denied(
         self,
@@ -145,12 +182,7 @@ class Access:
         provider: str | None = None,
         name: str | None = None,
     ) -> None:
-        event = Event(caller.actor, "caller.denied", reason, tenant, provider, name)
-
-        async def unit(tx: Transaction) -> None:
-            tx.record(event)
-
-        await self._writer.submit(unit)
+        await self._writer.record(Event(caller.actor, "caller.denied", reason, tenant, provider, name))
 
 
 def exceeds(maker: Caller, *, above: Sequence[str], wanted: dict[str, Any]) -> str | None:
@@ -184,6 +216,10 @@ def _id_of(key: str) -> str | None:
     if parts is None or not hmac.compare_digest(parts["checksum"], _checksum(parts["body"])):
         return None
     return parts["id"]
+
+
+def _is_over(caller: Caller) -> bool:
+    return caller.expires_at is not None and caller.expires_at <= datetime.now(UTC)
 
 
 def _checksum(body: str) -> str:

@@ -12,11 +12,13 @@ from vault.access import Access
 from vault.authorize import Authorize
 from vault.callback import Callback
 from vault.callers import Callers
+from vault.chain import Chain
 from vault.clients import Clients
 from vault.connections import Connections
 from vault.exchange import Exchange
 from vault.keyring import Keyring
 from vault.means import Means
+from vault.memory import Memory
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
@@ -25,12 +27,14 @@ from vault.services import Vault
 from vault.settings import Settings
 from vault.store import leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
+from vault.store.trail import Trail
 from vault.store.writer import Transaction, Writer
 from vault.sweep import Sweeper
 from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
 from vault.unlock import CannotStart, open_keyring, open_vault
+from vault.watch import Watch
 
 
 @asynccontextmanager
@@ -49,7 +53,7 @@ async def serving(settings: Settings) -> AsyncIterator[Vault]:
         except BaseException:
             await database.close()
             raise
-        vault = build(settings, database, keyring)
+        vault = build(settings, database, keyring, alone=database.on_sqlite)
         try:
             if database.on_sqlite:
                 # We hold the lock, so whoever held these leases, or sent these intents, is dead.
@@ -75,28 +79,33 @@ async def beside(settings: Settings) -> AsyncIterator[Vault]:
     except BaseException:
         await database.close()
         raise
-    vault = build(settings, database, keyring)
+    vault = build(settings, database, keyring, alone=False)
     try:
         yield vault
     finally:
         await vault.close()
 
 
-def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
-    """Return the service over an open database and keyring. Starts nothing but the writer's task."""
-    writer = Writer(database)
+def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bool) -> Vault:
+    """Return the service over an open database and keyring, with the tasks that write and that watch begun.
+
+    *alone* says that no other process serves from this database.
+    """
+    memory = Memory(settings.cache_entries, alone=alone)
+    writer = Writer(database, Trail(Chain(keyring.mac_key("audit"))), memory.forget)
     application = sandbox.application(settings.public_url, keyring.mac("sandbox")) if settings.sandbox else None
     outbound = Outbound(
         allow_local=settings.allow_local_providers,
         in_process={settings.public_url: application} if application else None,
     )
     providers = Providers(_built_in(settings), outbound, writer, allow_local=settings.allow_local_providers)
-    access = Access(database, writer, keyring)
+    access = Access(database, writer, keyring, memory)
     tickets = Tickets(writer, keyring, public_url=settings.public_url, lifetime=settings.ticket_lifetime)
     means = Means(
         database=database,
         writer=writer,
         keyring=keyring,
+        memory=memory,
         outbound=outbound,
         providers=providers,
         timeout=settings.provider_timeout,
@@ -117,10 +126,12 @@ def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
         database=database,
         writer=writer,
         keyring=keyring,
+        memory=memory,
+        watch=Watch(database, memory),
         outbound=outbound,
         access=access,
-        callers=Callers(database, writer, keyring, access),
-        tenants=Tenants(database, writer),
+        callers=Callers(database, writer, keyring, access, memory),
+        tenants=Tenants(database, writer, memory),
         clients=Clients(database, writer, keyring, providers),
         providers=providers,
         tickets=tickets,
@@ -138,6 +149,7 @@ def build(settings: Settings, database: Database, keyring: Keyring) -> Vault:
             access=access,
             refresher=refresher,
             tickets=tickets,
+            memory=memory,
         ),
         sandbox=application,
     )

@@ -156,19 +156,8 @@ class Callback:
         return await self._means.writer.insist(unit)
 
     async def _note_failure(self, connection: Connection, code: str) -> None:
-        event = Event(
-            "person",
-            "connection.connect_failed",
-            code,
-            connection.tenant,
-            connection.provider,
-            connection.name,
-        )
-
-        async def unit(tx: Transaction) -> None:
-            tx.record(event)
-
-        await self._means.writer.submit(unit)
+        about = (connection.tenant, connection.provider, connection.name)
+        await self._means.writer.record(Event("person", "connection.connect_failed", code, *about))
 
 
 def _doubt(connection: Connection, received: Received) -> str | None:

@@ -8,8 +8,10 @@ from vault.access import SCOPES, Access, Caller, exceeds, key_digest, new_key
 from vault.audit import Event
 from vault.errors import InsufficientScope, Invalid, NotFound
 from vault.keyring import Keyring
+from vault.memory import Memory
 from vault.store import callers as store
 from vault.store import tenants
+from vault.store.changes import Stale
 from vault.store.database import Database
 from vault.store.writer import Transaction, Writer
 
@@ -27,11 +29,14 @@ OPERATOR = Caller(
 
 
 class Callers:
-    def __init__(self, database: Database, writer: Writer, keyring: Keyring, access: Access) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, keyring: Keyring, access: Access, memory: Memory
+    ) -> None:
         self._database = database
         self._writer = writer
         self._keyring = keyring
         self._access = access
+        self._memory = memory
 
     async def create(self, maker: Caller, wanted: dict[str, Any]) -> tuple[Caller, Secret]:
         """Make a caller and its key, which is shown now and never again.
@@ -56,7 +61,8 @@ class Callers:
         """Make *name* anew, in place of every caller called that. For the quickstart."""
 
         async def unit(tx: Transaction) -> None:
-            await store.remove_named(tx.connection, name)
+            for caller in await store.remove_named(tx.connection, name):
+                tx.outdate(Stale("caller", caller))
 
         await self._writer.submit(unit)
         return await self.create(OPERATOR, {"name": name, **wanted})
@@ -79,14 +85,16 @@ class Callers:
         return row
 
     async def delete(self, caller: Caller, caller_id: str) -> None:
-        """Withdraw a key. Raises NotFound."""
+        """Withdraw a key, everywhere. Raises NotFound."""
         row = await self.get(caller, caller_id)
 
         async def unit(tx: Transaction) -> None:
             await store.remove(tx.connection, caller_id)
+            tx.outdate(Stale("caller", caller_id))
             tx.record(Event(caller.actor, "caller.deleted", tenant=row["tenant_id"], detail={"caller": caller_id}))
 
         await self._writer.submit(unit)
+        await self._memory.elsewhere()
 
     async def _store(self, maker: Caller, tenant: str, wanted: dict[str, Any]) -> tuple[Caller, Secret]:
         caller_id, key = new_key()

@@ -21,6 +21,7 @@ from vault.revoke import Revoked, revoke
 from vault.sealing import Place, open_one
 from vault.store import clients, sealed, settle, tenants
 from vault.store import connections as store
+from vault.store.changes import Stale
 from vault.store.writer import Transaction
 
 Verdict = Literal["valid", "invalid", "unknown"]
@@ -105,7 +106,10 @@ class Connections:
             assert changed is not None
             return changed, new
 
-        return await self._means.writer.submit(unit, alone=True)
+        stored = await self._means.writer.submit(unit, alone=True)
+        if change.enabled is False:
+            await self._means.memory.elsewhere()
+        return stored
 
     async def delete(self, actor: str, path: Path, *, revoking: bool) -> Revoked | Literal["not_asked"]:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
@@ -118,13 +122,14 @@ class Connections:
             await settle.supersede(tx.connection, connection.id)
             last = await self._last_token(tx.connection, connection) if revoking else None
             await store.bury(tx.connection, connection.id)
+            tx.outdate(Stale("connection", connection.id))
             tx.record(Event(actor, "connection.deleted", "ok", *path))
             return last
 
         last = await self._means.writer.submit(unit, alone=True)
-        if not revoking:
-            return "not_asked"
-        return await self._revoked(last)
+        revoked = await self._revoked(last) if revoking else "not_asked"
+        await self._means.memory.elsewhere()
+        return revoked
 
     async def _probed(self, provider_id: str, tokens: TokenSet) -> Verdict:
         """Ask the provider about an access token, in a way that spends nothing."""
@@ -173,6 +178,7 @@ class Connections:
             values["enabled"] = change.enabled
         if values:
             await store.edit(tx.connection, connection.id, values)
+            tx.outdate(Stale("connection", connection.id))
         if change.tokens is not None:
             client = await clients.nearest(tx.connection, above, connection.provider)
             if client is None and change.tokens.refresh_token is not None:

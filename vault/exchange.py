@@ -34,6 +34,7 @@ from vault.patience import Patience
 from vault.revoke import revoke
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections, sealed, settle
+from vault.store.changes import Stale
 from vault.store.leases import Turn
 from vault.store.writer import Transaction
 
@@ -139,6 +140,7 @@ class Exchange:
 
         async def unit(tx: Transaction) -> settle.Stored:
             stored = await settle.success(tx.connection, turn, columns, values, orphan)
+            tx.outdate(Stale("connection", turn.connection))
             if stored == "stored" and tokens.scopes is not None:
                 await connections.edit_scopes(tx.connection, turn.connection, tokens.scopes)
             if await settle.accept_client(tx.connection, grant.client_row):
@@ -167,6 +169,7 @@ class Exchange:
             failed = self._failed(error, turn, provider, now, asked=actor != "scheduler")
             if not await settle.failure(tx.connection, turn, failed):
                 return
+            tx.outdate(Stale("connection", turn.connection))
             await self._spread(tx, error, about, now)
             tx.record(
                 Event(

@@ -12,6 +12,7 @@ from vault.keyring import Keyring
 from vault.means import Means
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections, sealed, settle
+from vault.store.changes import Stale
 from vault.store.writer import Transaction
 
 
@@ -39,6 +40,7 @@ async def store_grant(
     # Held first: what another replica claims or settles meanwhile decides what of it may be kept.
     connection = await connections.hold(tx.connection, connection.id) or connection
     generation, now = await settle.supersede(tx.connection, connection.id)
+    tx.outdate(Stale("connection", connection.id))
     asked_at = now - timedelta(seconds=received.age)
     times = new_tokens(received.tokens, provider.default_lifetime, asked_at, means.jitter)
     place = Place(connection.tenant, connection.provider, "connection", connection.id)

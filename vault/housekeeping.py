@@ -3,8 +3,9 @@
 import logging
 from datetime import timedelta
 
+from vault import watch
 from vault.errors import StorageUnavailable
-from vault.store import connections, tickets
+from vault.store import changes, connections, tickets
 from vault.store.writer import Transaction, Writer
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ async def tidy(writer: Writer, lease: float) -> None:
     async def unit(tx: Transaction) -> None:
         await connections.purge(tx.connection, timedelta(seconds=lease))
         await tickets.prune(tx.connection, KEPT)
+        await changes.prune(tx.connection, watch.KEPT)
 
     try:
         await writer.submit(unit, alone=True)

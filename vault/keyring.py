@@ -120,6 +120,7 @@ class Keyring:
         self._roots = dict(roots)
         self._primary = primary
         self._mac_root = mac_root
+        self._mac_keys: dict[str, bytes] = {}
 
     def seal(self, value: Secret, context: Context) -> Sealed:
         """Return *value* sealed under the primary key, to be opened only in *context*."""
@@ -145,8 +146,14 @@ class Keyring:
 
     def mac(self, purpose: str, *parts: str) -> bytes:
         """Return the 32-byte keyed hash of *parts* under the sub-key of *purpose*."""
-        key = HKDFExpand(SHA256(), KEY_BYTES, length_prefixed(_MAC_LABEL, purpose.encode())).derive(self._mac_root)
-        return hmac.digest(key, length_prefixed(*(part.encode() for part in parts)), "sha256")
+        return hmac.digest(self.mac_key(purpose), length_prefixed(*(part.encode() for part in parts)), "sha256")
+
+    def mac_key(self, purpose: str) -> bytes:
+        """Return the sub-key of *purpose*, for what is hashed too often to derive it each time."""
+        if purpose not in self._mac_keys:
+            info = length_prefixed(_MAC_LABEL, purpose.encode())
+            self._mac_keys[purpose] = HKDFExpand(SHA256(), KEY_BYTES, info).derive(self._mac_root)
+        return self._mac_keys[purpose]
 
 
 def wrapping_key(secret: Secret, salt: bytes, params: Mapping[str, int]) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from vault.clock import uptime
 from vault.connection import Jitter
 from vault.keyring import Keyring
+from vault.memory import Memory
 from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.store.database import Database
@@ -18,6 +19,7 @@ class Means:
     database: Database
     writer: Writer
     keyring: Keyring
+    memory: Memory
     outbound: Outbound
     providers: Providers
     timeout: float

@@ -11,6 +11,7 @@ from vault.clients import Clients
 from vault.connections import Connections
 from vault.housekeeping import tidy
 from vault.keyring import Keyring
+from vault.memory import Memory
 from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.refresh import Refresher
@@ -21,6 +22,7 @@ from vault.sweep import Sweeper
 from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
+from vault.watch import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Vault:
     database: Database
     writer: Writer
     keyring: Keyring
+    memory: Memory
+    watch: Watch
     outbound: Outbound
     access: Access
     callers: Callers
@@ -62,4 +66,5 @@ class Vault:
         await self.drain()
         await self.outbound.close()
         await self.writer.close()
+        await self.watch.close()
         await self.database.close()

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault.access import Caller
 from vault.audit import Event
 from vault.errors import Conflict, Invalid, NotFound
+from vault.memory import TENANTS, Memory
 from vault.store import tenants as store
 from vault.store.database import Database
 from vault.store.writer import Transaction, Writer
@@ -18,9 +19,10 @@ ROOT = store.ROOT
 
 
 class Tenants:
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, memory: Memory) -> None:
         self._database = database
         self._writer = writer
+        self._memory = memory
 
     async def put(self, caller: Caller, tenant: str, *, parent: str, name: str, return_urls: list[str]) -> bool:
         """Store *tenant*. Returns whether it is new.
@@ -35,10 +37,14 @@ class Tenants:
             await store.hold_tree(tx.connection)
             await self._check_place(tx.connection, caller, tenant, parent)
             tx.record(Event(caller.actor, "tenant.changed", tenant=tenant, detail={"parent": parent}))
+            tx.outdate(TENANTS)
             above = None if tenant == store.ROOT else parent
             return await store.put(tx.connection, tenant, above, name, return_urls, datetime.now(UTC))
 
-        return await self._writer.submit(unit, alone=True)
+        new = await self._writer.submit(unit, alone=True)
+        if not new:
+            await self._memory.elsewhere()  # it may have moved out of somebody's reach
+        return new
 
     async def get(self, tenant: str) -> dict[str, Any]:
         """Return the columns of *tenant*. Raises NotFound."""
@@ -56,6 +62,7 @@ class Tenants:
         async def unit(tx: Transaction) -> None:
             await store.remove(tx.connection, tenant)
             tx.record(Event(caller.actor, "tenant.deleted", tenant=tenant))
+            tx.outdate(TENANTS)
 
         try:
             await self._writer.submit(unit, alone=True)

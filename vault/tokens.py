@@ -5,6 +5,7 @@ token that still lives is served, whatever state the provider is in.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,13 +16,17 @@ from vault.clock import uptime
 from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.keyring import Keyring, Sealed
+from vault.memory import GATES, Memory
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
 from vault.store import connections, leases
+from vault.store.changes import Stale
 from vault.store.database import Database
 from vault.store.writer import Transaction, Writer
 from vault.tickets import Tickets
 
+Path = tuple[str, str, str]
+Stored = tuple[Sealed, int]  # a sealed access token, and the generation it is of
 FIRST_POLL, SLOWEST_POLL = 0.05, 0.5  # seconds between looks at a refresh on another replica
 
 
@@ -66,6 +71,7 @@ class Tokens:
         access: Access,
         refresher: Refresher,
         tickets: Tickets,
+        memory: Memory,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -73,10 +79,9 @@ class Tokens:
         self._access = access
         self._refresher = refresher
         self._tickets = tickets
+        self._memory = memory
 
-    async def fetch(
-        self, caller: Caller, path: tuple[str, str, str], *, min_ttl: timedelta, wait: float
-    ) -> HandedOut:
+    async def fetch(self, caller: Caller, path: Path, *, min_ttl: timedelta, wait: float) -> HandedOut:
         """Return a token of the connection at *path* that lives *min_ttl* longer, or the best there is.
 
         Waits up to *wait* seconds for a refresh. Raises NotFound, Conflict where a person has to
@@ -84,7 +89,7 @@ class Tokens:
         """
         await self._access.require_reach(caller, *path)
         patience = _Patience(uptime() + wait)
-        connection, token = await self._read(path)
+        connection, token = self._recalled(path, min_ttl) or await self._read(path)
         asked_of = connection.state.generation
         while not connection.state.fresh(min_ttl, connection.read_at):
             renewed = connection.state.generation > asked_of
@@ -95,14 +100,43 @@ class Tokens:
             return await self._hand_out(caller, connection, token)
         raise await self._refusal(connection)
 
-    async def _read(self, path: tuple[str, str, str]) -> tuple[Connection, tuple[Sealed, int] | None]:
-        async with self._database.read() as tx:
-            found = await connections.find_with_token(tx, *path)
+    async def at_once(self, key: str, path: Path, *, min_ttl: timedelta) -> HandedOut | None:
+        """Return a token like `fetch`, to whoever has the API key *key*, if all it takes is remembered.
+
+        None where anything is not, or stands against it: then nothing has happened, and it is for the
+        long way to find out and to say. Raises StorageUnavailable.
+        """
+        recalled = self._recalled(path, min_ttl)
+        caller = None if recalled is None else self._access.recognised(key)
+        if recalled is None or caller is None:
+            return None
+        if not caller.has("tokens:read") or not self._access.is_in_reach(caller, *path):
+            return None
+        return await self._hand_out(caller, *recalled)
+
+    def _recalled(self, path: Path, min_ttl: timedelta) -> tuple[Connection, Stored] | None:
+        """Return what is remembered of the connection at *path* where that is enough: a fresh token."""
+        now = self._memory.now()
+        held: tuple[Connection, Stored] | None = self._memory.recall(("connection", *path)) if now else None
+        if now is None or held is None or not held[0].state.fresh(min_ttl, now):
+            return None
+        return held[0].seen_at(now), held[1]
+
+    async def _read(self, path: Path) -> tuple[Connection, Stored | None]:
+        """Return the connection at *path* as it is in the database now, to be remembered."""
+        found = await self._memory.load(("connection", *path), lambda: self._load(path))
         if found is None:
             raise NotFound
         if not found[0].enabled:
             raise Conflict("This connection is switched off.", code="disabled")
         return found
+
+    async def _load(self, path: Path) -> tuple[tuple[Connection, Stored | None] | None, Sequence[Stale]]:
+        async with self._database.read() as tx:
+            found = await connections.find_with_token(tx, *path)
+        if found is None or found[1] is None or not found[0].enabled:
+            return found, ()
+        return found, (Stale("connection", found[0].id), GATES)
 
     async def _renew(self, connection: Connection, actor: str, patience: _Patience) -> bool:
         """Let a refresh happen, here or elsewhere. Returns whether another look is worth it."""
@@ -128,23 +162,15 @@ class Tokens:
             await patience.pause()
         return True
 
-    async def _hand_out(self, caller: Caller, connection: Connection, stored: tuple[Sealed, int]) -> HandedOut:
+    async def _hand_out(self, caller: Caller, connection: Connection, stored: Stored) -> HandedOut:
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         try:
             token = open_one(self._keyring, place, "access_token", stored)
         except CannotOpen:
             raise await self._undecryptable(connection) from None
-        event = Event(
-            caller.actor,
-            "token.handed_out",
-            "ok",
-            connection.tenant,
-            connection.provider,
-            connection.name,
-            stored[1],
-        )
+        about = (connection.tenant, connection.provider, connection.name, stored[1])
         began = uptime()
-        await self._writer.submit(lambda tx: _record(tx, event))
+        await self._writer.record(Event(caller.actor, "token.handed_out", "ok", *about))
         remaining = connection.state.remaining(connection.read_at) - timedelta(seconds=uptime() - began)
         if remaining <= timedelta(0):
             raise StorageUnavailable  # which took so long that the token died meanwhile
@@ -158,6 +184,7 @@ class Tokens:
     async def _undecryptable(self, connection: Connection) -> VaultError:
         async def unit(tx: Transaction) -> None:
             await connections.mark_undecryptable(tx.connection, connection.id, connection.state.generation)
+            tx.outdate(Stale("connection", connection.id))
 
         await self._writer.submit(unit)
         return Conflict("A stored value does not open.", code="operator_required")
@@ -214,10 +241,6 @@ def _come_back(connection: Connection, *, refreshing: bool) -> Unavailable:
         code, detail = "provider_unavailable", "The provider gives no token now."
     again = max(held or now, state.claimable_at(now), now + timedelta(seconds=1))
     return Unavailable(detail, code=code, retry_after=(again - now).total_seconds(), reason=state.reason)
-
-
-async def _record(tx: Transaction, event: Event) -> None:
-    tx.record(event)
 
 
 async def _note_asked(tx: Transaction, connection: str) -> None:

@@ -47,6 +47,7 @@ def upgrade() -> None:
         "audit_streams",
         sa.Column("stream", sa.String(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("links", sa.Text(), nullable=False),
         sa.Column("base_seq", sa.BigInteger(), nullable=False),
         sa.Column("base_mac", sa.LargeBinary(), nullable=False),
         sa.Column("base_signature", sa.LargeBinary(), nullable=False),

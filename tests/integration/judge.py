@@ -14,6 +14,7 @@ from integrations.contract import Secret
 from tests.provider.client import Grant
 from tests.provider.oracle import Ledger
 from tests.rig import PROVIDER, TENANT, Rig
+from vault.memory import GATES
 from vault.sealing import Place, open_one, seal_all
 from vault.store import sealed
 from vault.store.connections import database_time
@@ -51,6 +52,7 @@ async def age(rig: Rig, by: timedelta, *columns: str, name: str | None = None) -
     """Let *by* pass as far as the database can tell: for all its moments or some, of all connections or one."""
 
     async def unit(tx: Transaction) -> None:
+        tx.outdate(GATES)  # what goes behind the program's back, its memory has to be told of
         for table, moments in TIMES.items():
             of_one = " WHERE connection_id = (SELECT id FROM connections WHERE name = :name)" if name else ""
             if name and table != "token_states":

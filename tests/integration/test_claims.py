@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from integrations.contract import Secret
 from tests.integration.conftest import Store
+from vault.chain import Chain
 from vault.connection import NewTokens
 from vault.errors import CannotOpen
 from vault.keyring import Sealed
@@ -24,6 +25,7 @@ from vault.store import leases, schema, sealed, settle
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn, new_attempt
 from vault.store.settle import Failed
+from vault.store.trail import Trail
 from vault.store.writer import Writer
 
 PROVIDER, TENANT, CLIENT = "p", "t", "c"
@@ -142,7 +144,7 @@ class Ground:
         for _ in range(count):
             database = Database(self.store.url)
             self._stack.push_async_callback(database.close)
-            made.append(Writer(database))
+            made.append(Writer(database, Trail(Chain(bytes(32))), lambda _stale: None))
             self._stack.push_async_callback(made[-1].close)
         return made
 

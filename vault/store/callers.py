@@ -37,9 +37,9 @@ async def remove(tx: AsyncConnection, caller: str) -> None:
     await tx.execute(delete(callers).where(_c.id == caller))
 
 
-async def remove_named(tx: AsyncConnection, name: str) -> None:
-    """Delete every caller called *name*."""
-    await tx.execute(delete(callers).where(_c.name == name))
+async def remove_named(tx: AsyncConnection, name: str) -> list[str]:
+    """Delete every caller called *name*; return their ids."""
+    return list((await tx.execute(delete(callers).where(_c.name == name).returning(_c.id))).scalars())
 
 
 def _columns(row: AnyRow) -> dict[str, Any]:

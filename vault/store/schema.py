@@ -34,6 +34,11 @@ AnyRow = Row[*tuple[Any, ...]]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def milliseconds(moment: datetime) -> int:
+    """Return *moment* as it is stored."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
 class Moment(TypeDecorator[datetime]):
     """An aware datetime, kept as milliseconds since 1970 UTC."""
 
@@ -41,7 +46,7 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - EPOCH) // timedelta(milliseconds=1)
+        return None if value is None else milliseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         return None if value is None else EPOCH + timedelta(milliseconds=value)
@@ -364,6 +369,8 @@ audit_streams = Table(
     metadata,
     Column("stream", String, primary_key=True),
     Column("started_at", Moment, nullable=False),
+    # The heads of other streams when this one began, as JSON: a stream that is gone altogether is missed.
+    Column("links", Text, nullable=False),
     # The last record that is gone by retention: 0 and the chain's beginning where none is.
     Column("base_seq", BigInteger, nullable=False),
     Column("base_mac", LargeBinary, nullable=False),

@@ -8,53 +8,58 @@ order of the audit is the order of the commits.
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import bindparam, func, insert, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.audit import Event, request_id
 from vault.errors import StorageUnavailable
+from vault.store import changes
+from vault.store.changes import Stale
 from vault.store.database import Database
-from vault.store.schema import audit_events
+from vault.store.trail import Position, Trail
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741 - an item
 log = logging.getLogger(__name__)
 SLOWEST_RETRY = 5.0  # seconds between tries to write down an outcome
 LARGEST_GROUP = 256  # units a commit
 
-_RECORD = insert(audit_events)
-_LAST = select(func.max(audit_events.c.seq)).where(audit_events.c.stream == bindparam("this_stream"))
-
 
 @dataclass
 class Transaction:
-    """What a unit of work writes through: statements, and the audit rows that go with them."""
+    """What a unit of work writes through: statements, and the audit rows and changes that go with them."""
 
     connection: AsyncConnection
     events: list[Event] = field(default_factory=list)
+    changes: list[Stale] = field(default_factory=list)
 
     def record(self, event: Event) -> None:
+        """Add *event* to the audit of this transaction."""
         self.events.append(event)
+
+    def outdate(self, change: Stale) -> None:
+        """Have every replica forget what *change* names."""
+        self.changes.append(change)
 
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
         return await self.connection.execute(statement, parameters)
 
 
 Unit = Callable[[Transaction], Awaitable[T]]
+# Carries out all its items of one transaction together, and returns a result for each.
+Batch = Callable[[Transaction, list[I]], Awaitable[Sequence[T]]]
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class _Submitted(Generic[T]):
-    unit: Unit[T]
+    batch: Batch[Any, T]
+    item: Any
     alone: bool
-    request_id: str | None
     done: "asyncio.Future[T]"
     again: bool = False
 
@@ -62,15 +67,20 @@ class _Submitted(Generic[T]):
 class Writer:
     """Runs units of work, grouped into transactions, in the order of their arrival."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, trail: Trail, forget: Callable[[Sequence[Stale]], None]) -> None:
         self._database = database
-        self._stream = secrets.token_hex(8)
-        self._sequence: int | None = 0
+        self._trail = trail
+        self._forget = forget  # told of the changes of each commit, before anybody hears that it is done
         self._waiting: deque[_Submitted[Any]] = deque()
         self._arrived = asyncio.Event()
         self._ending = False
         self._closing = False
         self._task = asyncio.create_task(self._run(), name="writer")
+
+    @property
+    def queued(self) -> int:
+        """Return how many units wait for the commit under way."""
+        return len(self._waiting)
 
     async def submit(self, unit: Unit[T], *, alone: bool = False) -> T:
         """Run *unit* and return its result once it is committed.
@@ -79,13 +89,27 @@ class Writer:
         Raises what the unit raises, and StorageUnavailable where nothing could be committed or
         nobody can say whether it was: a unit must bear being submitted again.
         """
+        return await self._submitted(_each, (unit, request_id.get()), alone=alone)
+
+    async def submit_to(self, batch: Batch[I, T], item: I) -> T:
+        """Have *batch* carry out *item* with all the others of its next transaction; return the item's result.
+
+        Raises like `submit`. What an item needs of the request that it came from, it has to carry.
+        """
+        return await self._submitted(batch, item)
+
+    async def record(self, event: Event) -> None:
+        """Write *event* into the audit, and return once it is durable. Raises StorageUnavailable."""
+        await self._submitted(_recorded, event)
+
+    async def _submitted(self, batch: Batch[Any, T], item: Any, *, alone: bool = False) -> T:
         if self._closing:
             raise StorageUnavailable
-        submitted = _Submitted(unit, alone, request_id.get(), asyncio.get_running_loop().create_future())
-        self._waiting.append(submitted)
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Submitted(batch, item, alone, done))
         self._arrived.set()
-        # Shielded: a caller that gives up must not take a unit out of somebody else's transaction.
-        return await asyncio.shield(submitted.done)
+        # A caller that gives up cancels this future alone: its unit stays in the transaction.
+        return await done
 
     def begin_closing(self) -> None:
         """Insist no more on what nobody loses."""
@@ -140,7 +164,8 @@ class Writer:
                 await self._write(group)
                 return
             away = isinstance(error, StorageUnavailable)
-            self._sequence = None if away else self._sequence
+            if away:
+                self._trail.lost()
             if len(group) == 1 or (away and not getattr(error, "contended", False)):
                 _fail(group, error)
                 return
@@ -155,38 +180,42 @@ class Writer:
     async def _commit(self, group: list[_Submitted[Any]]) -> list[Any]:
         async with self._database.transaction() as connection:
             transaction = Transaction(connection)
-            results = [await _run_for(submitted, transaction) for submitted in group]
-            reached = await self._append(connection, transaction.events)
-        self._sequence = reached
+            results = await _carried_out(group, transaction)
+            await changes.add(connection, transaction.changes)
+            position: Position | None = await self._trail.append(connection, transaction.events)
+        self._trail.committed(position)
+        self._forget(transaction.changes)
         return results
 
-    async def _append(self, connection: AsyncConnection, events: list[Event]) -> int:
-        """Add *events* to the stream and return the number of the last one."""
-        if self._sequence is None:
-            # The last commit went unanswered: only the database knows how far the stream got.
-            last = await connection.scalar(_LAST, {"this_stream": self._stream})
-            self._sequence = int(last or 0)
-        now = datetime.now(UTC)
-        rows = [
-            {"stream": self._stream, "seq": self._sequence + n, "at": now, **event.columns()}
-            for n, event in enumerate(events, start=1)
-        ]
-        if rows:
-            try:
-                await connection.execute(_RECORD, rows)
-            except DBAPIError as error:
-                # Whatever keeps the audit from being written keeps its consequence from happening.
-                raise StorageUnavailable from error
-        return self._sequence + len(rows)
+
+async def _carried_out(group: list[_Submitted[Any]], transaction: Transaction) -> list[Any]:
+    """Return the results of *group*, whose items are gathered by the batch that carries them out."""
+    members: dict[Any, list[int]] = {}
+    for number, submitted in enumerate(group):
+        members.setdefault(submitted.batch, []).append(number)
+    results: list[Any] = [None] * len(group)
+    for batch, numbers in members.items():
+        found = await batch(transaction, [group[number].item for number in numbers])
+        for number, result in zip(numbers, found, strict=True):
+            results[number] = result
+    return results
 
 
-async def _run_for(submitted: _Submitted[T], transaction: Transaction) -> T:
-    """Run a unit so that its audit rows name the request that it came from."""
-    token = request_id.set(submitted.request_id)
-    try:
-        return await submitted.unit(transaction)
-    finally:
-        request_id.reset(token)
+async def _each(transaction: Transaction, items: list[tuple[Unit[Any], str | None]]) -> list[Any]:
+    """Run units one after the other, so that the audit rows of each name the request that it came from."""
+    results = []
+    for unit, request in items:
+        token = request_id.set(request)
+        try:
+            results.append(await unit(transaction))
+        finally:
+            request_id.reset(token)
+    return results
+
+
+async def _recorded(transaction: Transaction, events: list[Event]) -> list[None]:
+    transaction.events += events
+    return [None] * len(events)
 
 
 def _is_being_stopped(error: BaseException) -> bool:
