@@ -5,6 +5,7 @@ token that still lives is served, whatever state the provider is in.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from vault.clock import uptime
 from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.keyring import Keyring, Sealed
+from vault.limits import Overloaded, WaitingRoom
 from vault.memory import GATES, Memory
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
@@ -47,6 +49,7 @@ class _Patience:
     ends_at: float
     poll: float = FIRST_POLL
     begun: bool = False
+    crowded: bool = False  # there was no place to wait in
 
     def left(self) -> float:
         return max(self.ends_at - uptime(), 0.0)
@@ -72,6 +75,7 @@ class Tokens:
         refresher: Refresher,
         tickets: Tickets,
         memory: Memory,
+        waiting: WaitingRoom,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -80,6 +84,7 @@ class Tokens:
         self._refresher = refresher
         self._tickets = tickets
         self._memory = memory
+        self._waiting = waiting
 
     async def fetch(self, caller: Caller, path: Path, *, min_ttl: timedelta, wait: float) -> HandedOut:
         """Return a token of the connection at *path* that lives *min_ttl* longer, or the best there is.
@@ -98,7 +103,7 @@ class Tokens:
             connection, token = await self._read(path)
         if connection.state.living(connection.read_at) and token is not None:
             return await self._hand_out(caller, connection, token)
-        raise await self._refusal(connection)
+        raise Overloaded if patience.crowded else await self._refusal(connection)
 
     async def at_once(self, key: str, path: Path, *, min_ttl: timedelta) -> HandedOut | None:
         """Return a token like `fetch`, to whoever has the API key *key*, if all it takes is remembered.
@@ -129,12 +134,14 @@ class Tokens:
             raise NotFound
         if not found[0].enabled:
             raise Conflict("This connection is switched off.", code="disabled")
+        if (paused := found[0].paused) is not None:
+            raise Conflict(f"The {paused} is paused.", code="disabled", paused=paused)
         return found
 
     async def _load(self, path: Path) -> tuple[tuple[Connection, Stored | None] | None, Sequence[Stale]]:
         async with self._database.read() as tx:
             found = await connections.find_with_token(tx, *path)
-        if found is None or found[1] is None or not found[0].enabled:
+        if found is None or found[1] is None or not found[0].enabled or found[0].paused:
             return found, ()
         return found, (Stale("connection", found[0].id), GATES)
 
@@ -143,12 +150,21 @@ class Tokens:
         if not _renewable(connection) or patience.is_over():
             return False
         waits_for = _startable_at(connection) - connection.read_at
-        if waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id):
-            return await self._joined(connection, actor, patience)
+        ours = waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id)
         leased_until = connection.state.lease_expires_at
         somebody_has_it = leased_until is not None and leased_until > connection.read_at
-        if not somebody_has_it and waits_for.total_seconds() > patience.left():
+        if not ours and not somebody_has_it and waits_for.total_seconds() > patience.left():
             return False
+        try:
+            with self._waiting.place(connection.id) if patience.left() else contextlib.nullcontext():
+                return await self._waited(connection, actor, patience, ours=ours)
+        except Overloaded:
+            patience.crowded = True
+            return False
+
+    async def _waited(self, connection: Connection, actor: str, patience: _Patience, *, ours: bool) -> bool:
+        if ours:
+            return await self._joined(connection, actor, patience)
         await patience.pause()
         return True
 

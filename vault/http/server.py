@@ -49,7 +49,7 @@ def litestar(vault: Vault) -> Litestar:
     return Litestar(
         handlers,
         dependencies={"vault": Provide(lambda: vault, sync_to_thread=False)},
-        middleware=[ApiKey(vault.access)],
+        middleware=[ApiKey(vault.access, vault.limits)],
         guards=[each_once],
         request_class=JsonRequest,
         exception_handlers={

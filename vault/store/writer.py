@@ -115,7 +115,7 @@ class Writer:
         """Insist no more on what nobody loses."""
         self._ending = True
 
-    async def insist(self, unit: Unit[T], *, vital: bool = True) -> T:
+    async def insist(self, unit: Unit[T], *, vital: bool = True, alone: bool = False) -> T:
         """Run *unit* until it is committed: what a provider answered once is not to be had again.
 
         What is not *vital* is given up once the process is to end: a lease lapses by itself.
@@ -123,7 +123,7 @@ class Writer:
         delay = 0.1
         while True:
             try:
-                return await self.submit(unit)
+                return await self.submit(unit, alone=alone)
             except StorageUnavailable:
                 if self._closing or (self._ending and not vital):
                     raise
@@ -158,15 +158,15 @@ class Writer:
         except (Exception, asyncio.CancelledError) as error:
             if _is_being_stopped(error):
                 raise
-            if len(group) == 1 and isinstance(error, IntegrityError) and not group[0].again:
+            away, contended = isinstance(error, StorageUnavailable), getattr(error, "contended", False)
+            if away:
+                self._trail.lost()
+            if len(group) == 1 and (contended or isinstance(error, IntegrityError)) and not group[0].again:
                 # Another replica was first: what it committed is there to be found the second time.
                 group[0].again = True
                 await self._write(group)
                 return
-            away = isinstance(error, StorageUnavailable)
-            if away:
-                self._trail.lost()
-            if len(group) == 1 or (away and not getattr(error, "contended", False)):
+            if len(group) == 1 or (away and not contended):
                 _fail(group, error)
                 return
             # One unit spoiled it for all: each has its own transaction now, and its own failure.
