@@ -227,6 +227,18 @@ async def test_a_kill_switch_outranks_a_rejection(ground: Ground) -> None:
     assert await ground.claim(TENANT) is not None
 
 
+async def test_what_was_parked_since_the_look_is_not_claimed(ground: Ground) -> None:
+    """The statement that takes the lease looks for itself: a switch that is thrown in between is in force."""
+    await ground.connection("x")
+    seen = {"connection": "x", "seen": 1, **TERMS.parameters(new_attempt())}
+    for parked_as in ("paused", "rejected"):
+        await ground.edit(schema.token_states, "x", parked=parked_as)
+        assert (await ground.run(lambda tx: tx.execute(leases.CLAIM, seen))).first() is None
+
+    await ground.edit(schema.token_states, "x", parked="paused")
+    assert (await ground.run(lambda tx: tx.execute(leases.CLAIM_AS_TRY, seen))).first() is None
+
+
 async def test_a_new_connection_is_parked_as_it_has_to_be(ground: Ground) -> None:
     """One that is added below a paused tenant, or for a rejected client, is passed by from the beginning."""
     await family(ground)
