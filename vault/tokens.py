@@ -100,19 +100,16 @@ class Tokens:
             return await self._hand_out(caller, connection, token)
         raise await self._refusal(connection)
 
-    async def at_once(self, key: str, path: Path, *, min_ttl: timedelta) -> HandedOut | None:
-        """Return a token like `fetch`, to whoever has the API key *key*, if all it takes is remembered.
+    async def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> HandedOut | None:
+        """Return a token like `fetch`, if all it takes is remembered and nothing stands against it.
 
-        None where anything is not, or stands against it: then nothing has happened, and it is for the
-        long way to find out and to say. Raises StorageUnavailable.
+        None where anything does: then nothing has happened, and `fetch` finds out and says. The scope
+        is looked at too, as the route's guard would. Raises Conflict, StorageUnavailable.
         """
-        recalled = self._recalled(path, min_ttl)
-        caller = None if recalled is None else self._access.recognised(key)
-        if recalled is None or caller is None:
-            return None
         if not caller.has("tokens:read") or not self._access.is_in_reach(caller, *path):
             return None
-        return await self._hand_out(caller, *recalled)
+        recalled = self._recalled(path, min_ttl)
+        return None if recalled is None else await self._hand_out(caller, *recalled)
 
     def _recalled(self, path: Path, min_ttl: timedelta) -> tuple[Connection, Stored] | None:
         """Return what is remembered of the connection at *path* where that is enough: a fresh token."""

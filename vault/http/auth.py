@@ -29,7 +29,7 @@ class ApiKey(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         opt = scope["route_handler"].opt
         if not opt.get("public"):
-            caller = await self._access.identify(_bearer(scope))
+            caller = await self._access.identify(bearer(scope))
             if "scope" not in opt:
                 raise InsufficientScope
             if opt["scope"] is not None:
@@ -38,7 +38,8 @@ class ApiKey(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-def _bearer(scope: Scope) -> str:
+def bearer(scope: Scope) -> str:
+    """Return the one API key that was sent. Raises Unauthenticated."""
     sent = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(sent) != 1:
         raise Unauthenticated

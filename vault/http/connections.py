@@ -26,7 +26,9 @@ from vault.http.views.connections import (
 from vault.services import Vault
 
 PATH = "/{tenant:str}/{provider:str}/{name:str}"
+TOKEN_ROUTE = "/v1/connections" + PATH + "/token"
 LONGEST_WAIT = 25  # seconds
+LONGEST_TTL = 31_536_000  # seconds
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
 
 
@@ -42,7 +44,7 @@ class ConnectionsController(Controller):
         tenant: FromPath[str],
         provider: FromPath[str],
         name: FromPath[str],
-        min_ttl: Annotated[int, QueryParameter(ge=0, le=31_536_000)] = 60,
+        min_ttl: Annotated[int, QueryParameter(ge=0, le=LONGEST_TTL)] = 60,
         wait: Annotated[int, QueryParameter(ge=0, le=LONGEST_WAIT)] = 10,
     ) -> TokenView:
         """Return an access token that lives `min_ttl` seconds longer, refreshed first if it has to be.

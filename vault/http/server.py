@@ -16,6 +16,7 @@ from vault.http.clients import ClientsController
 from vault.http.connections import ConnectionsController
 from vault.http.edge import Edge
 from vault.http.health import healthz, readyz
+from vault.http.hot import HotTokens
 from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
 from vault.http.tenants import TenantsController
@@ -27,7 +28,7 @@ LARGEST_BODY = 64 * 1024  # bytes
 
 def application(vault: Vault) -> ASGIApp:
     """Return the whole of what listens, for *vault*."""
-    return Edge(litestar(vault))
+    return Edge(HotTokens(litestar(vault), vault.access, vault.tokens))
 
 
 def litestar(vault: Vault) -> Litestar:
