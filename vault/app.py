@@ -127,7 +127,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         writer=writer,
         keyring=keyring,
         memory=memory,
-        watch=Watch(database, memory),
+        watch=Watch(writer, memory),
         outbound=outbound,
         access=access,
         callers=Callers(database, writer, keyring, access, memory),

@@ -124,10 +124,6 @@ class Connection:
     def path(self) -> str:
         return f"{self.tenant}/{self.provider}/{self.name}"
 
-    def seen_at(self, now: datetime) -> "Connection":
-        """Return the same connection as it is at *now*, where nothing about it was written since."""
-        return replace(self, read_at=now, state=self.state.judged(now))
-
     def held_back_until(self) -> datetime | None:
         """Return when the provider's and the client's gates open again; None where they are open."""
         gates = [self.provider_held_until, self.client_held_until if self.client_rejected else None]

@@ -6,6 +6,7 @@
 No database transaction is open while the provider is called.
 """
 
+import json
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,12 +22,11 @@ from integrations.contract import (
     RateLimited,
     Secret,
     TokenSet,
-    Transient,
 )
-from vault.audit import Event
+from vault.audit import Action, Event
 from vault.clock import uptime
 from vault.connection import Connection, new_tokens
-from vault.errors import CannotOpen, StorageUnavailable
+from vault.errors import CannotOpen
 from vault.failure import aftermath, pause_of_provider
 from vault.keyring import Sealed
 from vault.means import Means
@@ -36,6 +36,7 @@ from vault.sealing import Place, open_one, seal_all
 from vault.store import connections, sealed, settle
 from vault.store.changes import Stale
 from vault.store.leases import Turn
+from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
@@ -51,10 +52,29 @@ class Grant:
     name: str
     client: Client
     client_row: str
+    scopes: tuple[str, ...]
     refresh_token: Secret
 
     def place(self, owner_kind: str, owner_id: str) -> Place:
         return Place(self.tenant, self.provider.id, owner_kind, owner_id)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A turn and, read in the same transaction, what it is to be spent with; None where that is deleted."""
+
+    turn: Turn
+    row: AnyRow | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _News:
+    """An answer with new tokens, on its way to be stored with others. *event* says so in the audit."""
+
+    success: settle.Success
+    grant: Grant
+    scopes: tuple[str, ...] | None
+    event: Event
 
 
 class Superseded(Exception):
@@ -68,10 +88,11 @@ class Exchange:
         self._means = means
         self._patience = patience
 
-    async def spend(self, turn: Turn, started: float, actor: str) -> bool:
-        """Spend *turn*: send the refresh token of its generation, and settle whatever comes of it."""
+    async def spend(self, claimed: Claimed, started: float, actor: str) -> bool:
+        """Spend a turn: send the refresh token of its generation, and settle whatever comes of it."""
+        turn = claimed.turn
         try:
-            grant = await self._granted(turn)
+            grant = self._granted(claimed)
             tokens = await self._send(grant, started)
         except Superseded:
             await self._means.writer.insist(lambda tx: settle.release(tx.connection, turn), vital=False)
@@ -81,31 +102,22 @@ class Exchange:
             await self._settle_success(turn, grant, tokens, actor)
         return True
 
-    async def _granted(self, turn: Turn) -> Grant:
-        try:
-            return await self._grant(turn)
-        except StorageUnavailable:
-            # Nothing was sent: the intent is closed as soon as the database is back.
-            raise Transient("storage_unavailable") from None
-
-    async def _grant(self, turn: Turn) -> Grant:
-        async with self._means.database.read() as tx:
-            row = await connections.grant(tx, turn.connection)
+    def _granted(self, claimed: Claimed) -> Grant:
+        turn, row = claimed.turn, claimed.row
         if row is None:
             raise Superseded
         token, secret = (
             sealed.read(row, "connection", "refresh_token"),
             sealed.read(row, "client", "client_secret"),
         )
-        if token is None:
+        if token is None or token[1] != turn.generation:
             raise CannotOpen
-        if token[1] != turn.generation:
-            raise Superseded
         place = Place(row.tenant, row.provider, "connection", turn.connection)
         return Grant(
             tenant=row.tenant,
             provider=self._means.providers.speaking(row.provider, row.definition),
             name=row.name,
+            scopes=tuple(json.loads(row.scopes)),
             client=Client(row.client_id, self._client_secret(row, secret)),
             client_row=row.client,
             refresh_token=open_one(self._means.keyring, place, "refresh_token", token),
@@ -126,35 +138,45 @@ class Exchange:
 
     async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> None:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
-        columns = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._means.jitter)
-        columns = replace(columns, next_refresh_at=max(columns.next_refresh_at, turn.claimed_at + SOONEST))
-        kept = {
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token or grant.refresh_token,
-        }
-        next_generation = turn.generation + 1
-        values = seal_all(self._means.keyring, grant.place("connection", turn.connection), next_generation, kept)
-        rotated = tokens.refresh_token is not None and tokens.refresh_token != grant.refresh_token
-        place = grant.place("orphan", turn.attempt)
-        orphan = seal_all(self._means.keyring, place, next_generation, kept) if rotated else None
-
-        async def unit(tx: Transaction) -> settle.Stored:
-            stored = await settle.success(tx.connection, turn, columns, values, orphan)
-            tx.outdate(Stale("connection", turn.connection))
-            if stored == "stored" and tokens.scopes is not None:
-                await connections.edit_scopes(tx.connection, turn.connection, tokens.scopes)
-            if await settle.accept_client(tx.connection, grant.client_row):
-                tx.record(_event(grant, "client.recovered", actor, turn.generation))
-            action = "token.orphaned" if stored == "orphaned" else "token.refreshed"
-            tx.record(_event(grant, action, actor, next_generation, outcome=stored))
-            return stored
-
-        stored = await self._means.writer.insist(unit)
+        news = self._news(turn, grant, tokens, actor)
+        stored = await self._means.writer.insist_to(_store, news)
         if stored == "orphaned":
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
             await revoke(self._means, grant.provider, grant.client, token)
+
+    def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
+        times = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._means.jitter)
+        times = replace(times, next_refresh_at=max(times.next_refresh_at, turn.claimed_at + SOONEST))
+        kept = {
+            "access_token": tokens.access_token,
+            "refresh_token": tokens.refresh_token or grant.refresh_token,
+        }
+
+        def sealed_for(kind: str, owner: str) -> dict[str, Sealed]:
+            return seal_all(self._means.keyring, grant.place(kind, owner), turn.generation + 1, kept)
+
+        rotated = tokens.refresh_token is not None and tokens.refresh_token != grant.refresh_token
+        return _News(
+            success=settle.Success(
+                turn=turn,
+                tokens=times,
+                values=sealed_for("connection", turn.connection),
+                orphan=sealed_for("orphan", turn.attempt) if rotated else None,
+            ),
+            grant=grant,
+            scopes=tokens.scopes,
+            event=Event(
+                actor,
+                "token.refreshed",
+                "stored",
+                grant.tenant,
+                grant.provider.id,
+                grant.name,
+                turn.generation + 1,
+            ),
+        )
 
     async def _settle_failure(
         self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str
@@ -220,5 +242,17 @@ class Exchange:
             await settle.accept_client(tx.connection, about.client)
 
 
-def _event(grant: Grant, action: Any, actor: str, generation: int, outcome: str = "ok") -> Event:
-    return Event(actor, action, outcome, grant.tenant, grant.provider.id, grant.name, generation)
+async def _store(tx: Transaction, news: list[_News]) -> list[settle.Stored]:
+    """Store what came of many exchanges in one transaction."""
+    outcomes = await settle.successes(tx.connection, [one.success for one in news])
+    for client, one in {one.grant.client_row: one for one in news}.items():
+        if await settle.accept_client(tx.connection, client):
+            tx.record(replace(one.event, action="client.recovered", outcome="ok"))
+    for one, outcome in zip(news, outcomes, strict=True):
+        connection = one.success.turn.connection
+        if outcome == "stored" and one.scopes is not None and one.scopes != one.grant.scopes:
+            await connections.edit_scopes(tx.connection, connection, one.scopes)
+        action: Action = "token.orphaned" if outcome == "orphaned" else "token.refreshed"
+        tx.record(replace(one.event, action=action, outcome=outcome))
+        tx.outdate(Stale("connection", connection))
+    return outcomes

@@ -65,6 +65,6 @@ class Vault:
         """Drain, then close from the outside in; the database last."""
         await self.drain()
         await self.outbound.close()
-        await self.writer.close()
         await self.watch.close()
+        await self.writer.close()
         await self.database.close()

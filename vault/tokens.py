@@ -89,7 +89,9 @@ class Tokens:
         """
         await self._access.require_reach(caller, *path)
         patience = _Patience(uptime() + wait)
-        connection, token = self._recalled(path, min_ttl) or await self._read(path)
+        if recalled := self._recalled(path, min_ttl):
+            return await self._hand_out(caller, *recalled)
+        connection, token = await self._read(path)
         asked_of = connection.state.generation
         while not connection.state.fresh(min_ttl, connection.read_at):
             renewed = connection.state.generation > asked_of
@@ -97,7 +99,7 @@ class Tokens:
                 break
             connection, token = await self._read(path)
         if connection.state.living(connection.read_at) and token is not None:
-            return await self._hand_out(caller, connection, token)
+            return await self._hand_out(caller, connection, token, connection.read_at)
         raise await self._refusal(connection)
 
     async def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> HandedOut | None:
@@ -111,13 +113,13 @@ class Tokens:
         recalled = self._recalled(path, min_ttl)
         return None if recalled is None else await self._hand_out(caller, *recalled)
 
-    def _recalled(self, path: Path, min_ttl: timedelta) -> tuple[Connection, Stored] | None:
-        """Return what is remembered of the connection at *path* where that is enough: a fresh token."""
+    def _recalled(self, path: Path, min_ttl: timedelta) -> tuple[Connection, Stored, datetime] | None:
+        """Return what is remembered of the connection at *path*, and the time, where its token is fresh."""
         now = self._memory.now()
         held: tuple[Connection, Stored] | None = self._memory.recall(("connection", *path)) if now else None
         if now is None or held is None or not held[0].state.fresh(min_ttl, now):
             return None
-        return held[0].seen_at(now), held[1]
+        return *held, now
 
     async def _read(self, path: Path) -> tuple[Connection, Stored | None]:
         """Return the connection at *path* as it is in the database now, to be remembered."""
@@ -159,23 +161,24 @@ class Tokens:
             await patience.pause()
         return True
 
-    async def _hand_out(self, caller: Caller, connection: Connection, stored: Stored) -> HandedOut:
+    async def _hand_out(self, caller: Caller, connection: Connection, stored: Stored, now: datetime) -> HandedOut:
+        began = uptime()
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         try:
             token = open_one(self._keyring, place, "access_token", stored)
         except CannotOpen:
             raise await self._undecryptable(connection) from None
         about = (connection.tenant, connection.provider, connection.name, stored[1])
-        began = uptime()
         await self._writer.record(Event(caller.actor, "token.handed_out", "ok", *about))
-        remaining = connection.state.remaining(connection.read_at) - timedelta(seconds=uptime() - began)
-        if remaining <= timedelta(0):
+        living = connection.state.remaining(now)
+        left = living - timedelta(seconds=uptime() - began)
+        if left <= timedelta(0):
             raise StorageUnavailable  # which took so long that the token died meanwhile
         return HandedOut(
             connection=connection,
             access_token=token,
-            expires_at=connection.read_at + connection.state.remaining(connection.read_at),
-            expires_in=int(remaining.total_seconds()),
+            expires_at=now + living,
+            expires_in=int(left.total_seconds()),
         )
 
     async def _undecryptable(self, connection: Connection) -> VaultError:

@@ -120,10 +120,17 @@ class Writer:
 
         What is not *vital* is given up once the process is to end: a lease lapses by itself.
         """
+        return await self._insisted(lambda: self.submit(unit), vital=vital)
+
+    async def insist_to(self, batch: Batch[I, T], item: I) -> T:
+        """Have *batch* carry out *item* until it is committed."""
+        return await self._insisted(lambda: self.submit_to(batch, item), vital=True)
+
+    async def _insisted(self, submit: Callable[[], Awaitable[T]], *, vital: bool) -> T:
         delay = 0.1
         while True:
             try:
-                return await self.submit(unit)
+                return await submit()
             except StorageUnavailable:
                 if self._closing or (self._ending and not vital):
                     raise
