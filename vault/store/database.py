@@ -154,8 +154,7 @@ def _sqlite_engine(url: URL, *, immediate: bool = False) -> AsyncEngine:
         url,
         hide_parameters=True,
         connect_args={"isolation_level": None},
-        # Every transaction here ends in a commit or a rollback already: another is a thread hop for nothing.
-        pool_reset_on_return=None,
+        pool_reset_on_return=None,  # `_reset` below does it
         pool_size=1 if immediate else READERS,
         max_overflow=0,
     )
@@ -166,6 +165,12 @@ def _sqlite_engine(url: URL, *, immediate: bool = False) -> AsyncEngine:
         for pragma in _SQLITE_PRAGMAS:
             cursor.execute(pragma)
         cursor.close()
+
+    @event.listens_for(engine.sync_engine, "reset")
+    def _reset(connection: Any, _entry: ConnectionPoolEntry, _state: Any) -> None:
+        # Only after a commit that failed is there anything left to roll back; else it is a thread hop for nothing.
+        if connection.driver_connection.in_transaction:
+            connection.rollback()
 
     if immediate:
 
