@@ -59,5 +59,5 @@ class Event:
             "name": self.name,
             "generation": self.generation,
             "request_id": self.request_id,
-            "detail": json.dumps(self.detail, sort_keys=True),
+            "detail": json.dumps(self.detail, sort_keys=True) if self.detail else "{}",
         }

@@ -21,7 +21,7 @@ from vault.http.connections import LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
 from vault.http.views.connections import TokenView
 from vault.tokens import HandedOut, Path, Tokens
 
-_QUERY = re.compile(rb"(?:min_ttl=(?P<min_ttl>[0-9]{1,8}))?&?(?:wait=(?P<wait>[0-9]{1,2}))?")
+_QUERY = re.compile(rb"min_ttl=(?P<min_ttl>[0-9]{1,8})(?:&wait=(?P<wait>[0-9]{1,2}))?|wait=(?P<alone>[0-9]{1,2})")
 _LEAST = 60  # seconds, where no min_ttl is asked for
 
 
@@ -74,7 +74,7 @@ def _min_ttl(query: bytes) -> timedelta | None:
     if not query:
         return timedelta(seconds=_LEAST)
     found = _QUERY.fullmatch(query)
-    if found is None or int(found["wait"] or 0) > LONGEST_WAIT:
+    if found is None or int(found["wait"] or found["alone"] or 0) > LONGEST_WAIT:
         return None
     seconds = int(found["min_ttl"] or _LEAST)
     return timedelta(seconds=seconds) if seconds <= LONGEST_TTL else None
