@@ -31,7 +31,7 @@ th, td { text-align: left; vertical-align: top; font-weight: normal; padding: .6
   border-top: 1px solid var(--line); }
 thead th { font-size: .85rem; color: var(--quiet); }
 tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 14rem; }
-td > small, th > small { display: block; font-weight: normal; }
+td small, th small { display: block; font-weight: normal; }
 time { white-space: nowrap; }
 .verified { color: var(--good); } .degraded, .off { color: var(--warn); } .failed { color: var(--bad); }
 """

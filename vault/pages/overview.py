@@ -39,7 +39,10 @@ _ROW = (
     '<td><span class="{look}">{status}</span><small>{reason}</small></td>'
     "<td>{help}</td><td>{ends}</td><td>{renewed}</td></tr>"
 )
-_MORE = f"The first {MOST}, by their names. `tokenvault connections list` has all of them."
+_ALL = Markup("All of them, in the order of their names.")
+_FIRST = Markup(
+    f"The first {MOST}, in the order of their names. <code>tokenvault connections list</code> has all of them."
+)
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -65,7 +68,7 @@ class OverviewController(Controller):
 
 def overview(found: list[Connection]) -> Response[str]:
     """Return the page for *found*; one more than MOST says that there are more."""
-    caption = _MORE if len(found) > MOST else f"{len(found)} of {len(found)}, by their names."
+    caption = _FIRST if len(found) > MOST else _ALL
     table = markup(_TABLE, caption=caption, rows=joined(_row(each) for each in found[:MOST]))
     return page("Connections", markup(_PAGE, main=table if found else _NONE))
 

@@ -9,23 +9,40 @@ from vault.errors import Gone
 from vault.pages.markup import Markup, markup, page
 from vault.pages.session import Refused
 
-_GET_A_LINK = Markup(
+# What helps, with the way from there to the first page. Where another site's link led here, the
+# browser has kept our cookie back; our own link brings it along.
+_GET_A_LINK = (
     "<p>Whoever runs this vault makes a link to sign in with, good once and within 10 minutes:</p>"
     "<p><code>tokenvault login-link</code></p>"
+    '<p><a href="{home}">Open the vault</a> if you are signed in on this browser.</p>'
 )
-# Where another site's link led here, the browser has kept our cookie back; our own link brings it along.
-_TRY_AGAIN = Markup('<p><a href="./">Open the vault again</a> if you had signed in before.</p>')
+_ASK_FOR_HTTPS = Markup("<p>Tell whoever runs this vault that PUBLIC_URL must be https.</p>")
 # By code: status, title, what it means, what helps.
 _WORDS = {
-    "not_signed_in": (401, "Not signed in", "This page is for those who run the vault.", _GET_A_LINK + _TRY_AGAIN),
-    "gone": (410, "This link does not work any more", "It was used, or is too old.", _GET_A_LINK),
+    "not_signed_in": (
+        401,
+        "Not signed in",
+        "This page is for those who run the vault.",
+        markup(_GET_A_LINK, home="./"),
+    ),
+    "gone": (
+        410,
+        "This link does not work any more",
+        "It was used, or is too old.",
+        markup(_GET_A_LINK, home="../"),
+    ),
     "https_required": (
         403,
         "This page needs https",
         "Signing in is possible over https only.",
-        "Tell whoever runs this vault that PUBLIC_URL must be https.",
+        _ASK_FOR_HTTPS,
     ),
-    "cross_site": (403, "Refused", "This was sent from a page that is not the vault's.", "Nothing was done."),
+    "cross_site": (
+        403,
+        "Refused",
+        "This was sent from a page that is not the vault's. Nothing was done.",
+        Markup(""),
+    ),
 }
 
 
