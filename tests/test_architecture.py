@@ -20,7 +20,7 @@ LAYERS = (
     {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "logs"},
     {"keyring", "sealing", "chain", "store", "outbound"},
     {"memory", "watch"},
-    {"failure", "unlock", "providers", "housekeeping", "clients", "access", "tickets"},
+    {"failure", "unlock", "providers", "housekeeping", "clients", "access", "tickets", "signing_in"},
     {"means"},
     {"revoke", "grants"},
     {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "tokens", "sweep"},
@@ -131,6 +131,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "vault/keyring.py",  # sealing, and the wrapping key
         "vault/__main__.py",  # a new key, shown once
         "vault/quickstart.py",  # the key of the quickstart
+        "vault/pages/signing_in.py",  # the session, into its cookie
         "vault/settings.py",  # the length of the secret
     }
 

@@ -75,6 +75,21 @@ def quickstart(host: str, port: int) -> None:
     _run(lambda settings: run(settings, host, port, greet))
 
 
+@main.command("login-link")
+@click.option("--json", "as_json", is_flag=True, help='Print {"login_url", "expires_at"}.')
+def login_link(as_json: bool) -> None:
+    """Print a link with which an operator's browser signs in to the pages: once, within 10 minutes."""
+    from vault.app import beside
+
+    async def run(settings: Settings) -> None:
+        async with beside(settings) as vault:
+            link, expires_at = await vault.signing_in.link()
+        made = {"login_url": link.reveal(), "expires_at": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}"}
+        click.echo(json.dumps(made) if as_json else made["login_url"])
+
+    _run(run)
+
+
 @main.command()
 @click.argument("connection", metavar="TENANT/PROVIDER/NAME")
 @click.option("--min-ttl", default=60, show_default=True, help="Seconds that the token has to live.")

@@ -25,6 +25,7 @@ from vault.providers import Providers
 from vault.refresh import Refresher
 from vault.services import Vault
 from vault.settings import Settings
+from vault.signing_in import SigningIn
 from vault.store import leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.trail import Trail
@@ -135,6 +136,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         clients=Clients(database, writer, keyring, providers),
         providers=providers,
         tickets=tickets,
+        signing_in=SigningIn(database, writer, keyring, public_url=settings.public_url),
         authorize=Authorize(
             writer=writer, keyring=keyring, providers=providers, tickets=tickets, public_url=settings.public_url
         ),

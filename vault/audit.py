@@ -29,6 +29,8 @@ Action = Literal[
     "caller.created",
     "caller.deleted",
     "caller.denied",
+    "operator.signed_in",
+    "operator.signed_out",
 ]
 
 

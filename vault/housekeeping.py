@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from vault import watch
 from vault.errors import StorageUnavailable
-from vault.store import changes, connections, tickets
+from vault.store import changes, connections, sign_ins, tickets
 from vault.store.writer import Transaction, Writer
 
 log = logging.getLogger(__name__)
@@ -13,11 +13,12 @@ KEPT = timedelta(days=1)  # that ended authorizations and tickets stay, for whoe
 
 
 async def tidy(writer: Writer, lease: float) -> None:
-    """Drop tombstones that no lease points to any more, and what is left of ended authorizations."""
+    """Drop tombstones that no lease points to any more, and what is left of ended authorizations and sessions."""
 
     async def unit(tx: Transaction) -> None:
         await connections.purge(tx.connection, timedelta(seconds=lease))
         await tickets.prune(tx.connection, KEPT)
+        await sign_ins.prune(tx.connection)
         await changes.prune(tx.connection, watch.KEPT)
 
     try:

@@ -16,6 +16,7 @@ from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.refresh import Refresher
 from vault.settings import Settings
+from vault.signing_in import SigningIn
 from vault.store.database import Database
 from vault.store.writer import Writer
 from vault.sweep import Sweeper
@@ -42,6 +43,7 @@ class Vault:
     clients: Clients
     providers: Providers
     tickets: Tickets
+    signing_in: SigningIn
     authorize: Authorize
     callback: Callback
     connections: Connections

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,20 @@ def test_a_caller_is_made_and_its_key_printed_once(tmp_path: Path) -> None:
     assert told["key"].startswith(f"tv_{told['id']}_")
     stored = (tmp_path / "data" / "vault.db").read_bytes()
     assert told["key"].split("_")[2].encode() not in stored
+
+
+def test_a_link_to_sign_in_with_is_printed_and_not_stored(tmp_path: Path) -> None:
+    """`login-link --json` prints login_url and expires_at; the database does not hold the link."""
+    run("migrate", folder=tmp_path, environment=with_secret())
+
+    told = json.loads(run("login-link", "--json", folder=tmp_path, environment=with_secret()).stdout)
+
+    assert set(told) == {"login_url", "expires_at"}
+    left = datetime.fromisoformat(told["expires_at"]) - datetime.now(UTC)
+    assert timedelta(minutes=9) < left < timedelta(minutes=11)
+    link = re.fullmatch(r"http://127\.0\.0\.1:8000/login/([A-Za-z0-9_-]{43})", told["login_url"])
+    assert link is not None
+    assert link[1].encode() not in (tmp_path / "data" / "vault.db").read_bytes()
 
 
 def test_a_wrong_scope_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
 from vault.http.tenants import TenantsController
 from vault.pages.connect import ConnectController
+from vault.pages.overview import OverviewController
+from vault.pages.signing_in import SigningInController
 from vault.services import Vault
 
 LARGEST_BODY = 64 * 1024  # bytes
@@ -40,6 +42,8 @@ def litestar(vault: Vault) -> Litestar:
         ProvidersController,
         CallersController,
         ConnectController,
+        SigningInController,
+        OverviewController,
         healthz,
         readyz,
         assets(),
