@@ -17,10 +17,22 @@ PACKAGES = {
 ENTRY_POINTS = {"vault/__main__.py"}
 # Inside vault, from the bottom up: a module may import what stands before it, and its own layer.
 LAYERS = (
-    {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "logs"},
+    {
+        "errors",
+        "clock",
+        "names",
+        "addresses",
+        "settings",
+        "audit",
+        "connection",
+        "patience",
+        "logs",
+        "breaker",
+        "limits",
+    },
     {"keyring", "sealing", "chain", "store", "outbound"},
     {"memory", "watch"},
-    {"failure", "unlock", "providers", "housekeeping", "clients", "access", "tickets", "signing_in"},
+    {"failure", "unlock", "providers", "gates", "housekeeping", "clients", "access", "tickets", "signing_in"},
     {"means"},
     {"revoke", "grants"},
     {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "tokens", "sweep"},
@@ -29,7 +41,19 @@ LAYERS = (
     {"app"},
     {"__main__"},
 )
-PURE = ("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "chain")
+PURE = (
+    "errors",
+    "clock",
+    "names",
+    "addresses",
+    "settings",
+    "audit",
+    "connection",
+    "patience",
+    "chain",
+    "breaker",
+    "limits",
+)
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 
 

@@ -16,7 +16,9 @@ from vault.chain import Chain
 from vault.clients import Clients
 from vault.connections import Connections
 from vault.exchange import Exchange
+from vault.gates import Gates
 from vault.keyring import Keyring
+from vault.limits import CallerLimits, WaitingRoom
 from vault.means import Means
 from vault.memory import Memory
 from vault.outbound import Outbound
@@ -112,12 +114,13 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         timeout=settings.provider_timeout,
         jitter=secrets.SystemRandom().uniform,
     )
+    gates = Gates(database, writer, memory, providers, means.jitter)
     patience = Patience(timedelta(seconds=settings.lease), timedelta(seconds=settings.provider_timeout))
     refresher = Refresher(
         database=database,
         writer=writer,
         providers=providers,
-        exchange=Exchange(means, patience),
+        exchange=Exchange(means, patience, gates),
         patience=patience,
         holder=f"{socket.gethostname()}/{secrets.token_hex(4)}",
         concurrency=settings.provider_concurrency,
@@ -131,10 +134,12 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         watch=Watch(writer, memory),
         outbound=outbound,
         access=access,
+        limits=CallerLimits(settings.caller_rate),
         callers=Callers(database, writer, keyring, access, memory),
-        tenants=Tenants(database, writer, memory),
-        clients=Clients(database, writer, keyring, providers),
+        tenants=Tenants(database, writer, memory, gates),
+        clients=Clients(database, writer, keyring, providers, gates),
         providers=providers,
+        gates=gates,
         tickets=tickets,
         signing_in=SigningIn(database, writer, keyring, public_url=settings.public_url),
         authorize=Authorize(
@@ -152,6 +157,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             refresher=refresher,
             tickets=tickets,
             memory=memory,
+            waiting=WaitingRoom(settings.waiting_readers),
         ),
         sandbox=application,
     )

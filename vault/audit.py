@@ -26,6 +26,8 @@ Action = Literal[
     "client.recovered",
     "provider.changed",
     "provider.deleted",
+    "provider.breaker_opened",
+    "provider.breaker_closed",
     "caller.created",
     "caller.deleted",
     "caller.denied",

@@ -63,6 +63,7 @@ class TokenState:
     inflight_generation: int | None
     retake_after: datetime | None
     uncertain: bool
+    parked: Literal["rejected", "paused"] | None
 
     @property
     def next_action(self) -> NextAction:
@@ -117,12 +118,23 @@ class Connection:
     state: TokenState
     client_rejected: bool
     client_held_until: datetime | None
+    client_paused: bool
     provider_held_until: datetime | None
+    provider_paused: bool
     read_at: datetime
 
     @property
     def path(self) -> str:
         return f"{self.tenant}/{self.provider}/{self.name}"
+
+    @property
+    def paused(self) -> Literal["provider", "client", "tenant"] | None:
+        """Return whose kill switch is on; None where none is."""
+        if self.provider_paused:
+            return "provider"
+        if self.client_paused:
+            return "client"
+        return "tenant" if self.state.parked == "paused" else None
 
     def held_back_until(self) -> datetime | None:
         """Return when the provider's and the client's gates open again; None where they are open."""

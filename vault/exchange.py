@@ -24,16 +24,18 @@ from integrations.contract import (
     TokenSet,
 )
 from vault.audit import Action, Event
+from vault.breaker import Breaker, works
 from vault.clock import uptime
 from vault.connection import Connection, new_tokens
 from vault.errors import CannotOpen
 from vault.failure import aftermath, pause_of_provider
+from vault.gates import Gates
 from vault.keyring import Sealed
 from vault.means import Means
 from vault.patience import Patience
 from vault.revoke import revoke
 from vault.sealing import Place, open_one, seal_all
-from vault.store import connections, sealed, settle
+from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
 from vault.store.leases import Turn
 from vault.store.schema import AnyRow
@@ -53,6 +55,7 @@ class Grant:
     client: Client
     client_row: str
     scopes: tuple[str, ...]
+    client_rejected: bool
     refresh_token: Secret
 
     def place(self, owner_kind: str, owner_id: str) -> Place:
@@ -84,9 +87,11 @@ class Superseded(Exception):
 class Exchange:
     """Spends turns."""
 
-    def __init__(self, means: Means, patience: Patience) -> None:
+    def __init__(self, means: Means, patience: Patience, gates: Gates) -> None:
         self._means = means
         self._patience = patience
+        self._gates = gates
+        self._breaker = Breaker()
 
     async def spend(self, claimed: Claimed, started: float, actor: str) -> bool:
         """Spend a turn: send the refresh token of its generation, and settle whatever comes of it."""
@@ -120,6 +125,7 @@ class Exchange:
             scopes=tuple(json.loads(row.scopes)),
             client=Client(row.client_id, self._client_secret(row, secret)),
             client_row=row.client,
+            client_rejected=row.client_rejected,
             refresh_token=open_one(self._means.keyring, place, "refresh_token", token),
         )
 
@@ -139,7 +145,11 @@ class Exchange:
     async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> None:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
         news = self._news(turn, grant, tokens, actor)
-        stored = await self._means.writer.insist_to(_store, news)
+        self._breaker.note(turn.provider, True, uptime())
+        stored = await self._means.writer.insist_to(self._store, news)
+        if grant.client_rejected:
+            recovered = replace(news.event, action="client.recovered", outcome="ok")
+            await self._gates.accept_client(grant.client_row, recovered)
         if stored == "orphaned":
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
@@ -178,21 +188,38 @@ class Exchange:
             ),
         )
 
+    async def _store(self, tx: Transaction, news: list[_News]) -> list[settle.Stored]:
+        """Store what came of many exchanges in one transaction."""
+        outcomes = await settle.successes(tx.connection, [one.success for one in news])
+        for one, outcome in zip(news, outcomes, strict=True):
+            turn = one.success.turn
+            if outcome == "stored" and one.scopes is not None and one.scopes != one.grant.scopes:
+                await connections.edit_scopes(tx.connection, turn.connection, one.scopes)
+            await self._gates.judge(tx, turn, True, trips=False)
+            action: Action = "token.orphaned" if outcome == "orphaned" else "token.refreshed"
+            tx.record(replace(one.event, action=action, outcome=outcome))
+            tx.outdate(Stale("connection", turn.connection))
+        return outcomes
+
     async def _settle_failure(
         self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str
     ) -> None:
         now = turn.claimed_at + timedelta(seconds=uptime() - started)
+        verdict = works(error)
+        trips = self._breaker.note(turn.provider, verdict, uptime())
 
-        async def unit(tx: Transaction) -> None:
+        async def unit(tx: Transaction) -> Connection | None:
+            await self._gates.judge(tx, turn, verdict, trips=trips)
             about = await connections.get(tx.connection, turn.connection)
             if about is None:
-                return
+                return None
             provider = await self._means.providers.get(about.provider, tx.connection)
             failed = self._failed(error, turn, provider, now, asked=actor != "scheduler")
             if not await settle.failure(tx.connection, turn, failed):
-                return
+                return None
             tx.outdate(Stale("connection", turn.connection))
-            await self._spread(tx, error, about, now)
+            if isinstance(error, RateLimited):
+                await gates.hold_provider(tx.connection, about.provider, pause_of_provider(error, now))
             tx.record(
                 Event(
                     actor,
@@ -205,8 +232,11 @@ class Exchange:
                     {"status": failed.status, "reason": failed.reason},
                 )
             )
+            return about
 
-        await self._means.writer.insist(unit, vital=False)
+        counted = await self._means.writer.insist(unit, vital=False)
+        if counted is not None:
+            await self._tell_client(error, counted)
 
     def _failed(
         self, error: ProviderError | CannotOpen, turn: Turn, provider: Provider, now: datetime, *, asked: bool
@@ -227,32 +257,14 @@ class Exchange:
         in_grace = self._patience.of(provider) == timedelta(0)
         return aftermath(error, turn, now=now, asked=asked, in_grace=in_grace, jitter=self._means.jitter)
 
-    async def _spread(
-        self, tx: Transaction, error: ProviderError | CannotOpen, about: Connection, now: datetime
-    ) -> None:
-        """Take from one failure what concerns the whole provider, or all grants of a client."""
-        if isinstance(error, RateLimited):
-            await settle.hold_provider(tx.connection, about.provider, pause_of_provider(error, now))
-        if isinstance(error, ClientRejected) and about.client:
-            if await settle.reject_client(tx.connection, about.client):
-                log.critical("a client registration was rejected", extra={"client": about.client})
-                tx.record(Event("scheduler", "client.rejected", error.code, about.tenant, about.provider))
-        elif isinstance(error, GrantRejected) and about.client:
+    async def _tell_client(self, error: ProviderError | CannotOpen, about: Connection) -> None:
+        """Take from one failure what concerns all grants of its client."""
+        if about.client is None:
+            return
+        if isinstance(error, ClientRejected):
+            event = Event("scheduler", "client.rejected", error.code, about.tenant, about.provider)
+            await self._gates.reject_client(about.client, event)
+        elif isinstance(error, GrantRejected) and about.client_rejected:
             # The provider looked at the grant, so it knew the client.
-            await settle.accept_client(tx.connection, about.client)
-
-
-async def _store(tx: Transaction, news: list[_News]) -> list[settle.Stored]:
-    """Store what came of many exchanges in one transaction."""
-    outcomes = await settle.successes(tx.connection, [one.success for one in news])
-    for client, one in {one.grant.client_row: one for one in news}.items():
-        if await settle.accept_client(tx.connection, client):
-            tx.record(replace(one.event, action="client.recovered", outcome="ok"))
-    for one, outcome in zip(news, outcomes, strict=True):
-        connection = one.success.turn.connection
-        if outcome == "stored" and one.scopes is not None and one.scopes != one.grant.scopes:
-            await connections.edit_scopes(tx.connection, connection, one.scopes)
-        action: Action = "token.orphaned" if outcome == "orphaned" else "token.refreshed"
-        tx.record(replace(one.event, action=action, outcome=outcome))
-        tx.outdate(Stale("connection", connection))
-    return outcomes
+            event = Event("scheduler", "client.recovered", error.code, about.tenant, about.provider)
+            await self._gates.accept_client(about.client, event)

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from vault import watch
 from vault.errors import StorageUnavailable
+from vault.gates import Gates
 from vault.store import changes, connections, sign_ins, tickets
 from vault.store.writer import Transaction, Writer
 
@@ -12,8 +13,11 @@ log = logging.getLogger(__name__)
 KEPT = timedelta(days=1)  # that ended authorizations and tickets stay, for whoever asks what happened
 
 
-async def tidy(writer: Writer, lease: float) -> None:
-    """Drop tombstones that no lease points to any more, and what is left of ended authorizations and sessions."""
+async def tidy(writer: Writer, gates: Gates, lease: float) -> None:
+    """Drop tombstones that no lease points to any more, and what is left of ended authorizations and sessions.
+
+    Finish what a process died over as it closed or opened a gate.
+    """
 
     async def unit(tx: Transaction) -> None:
         await connections.purge(tx.connection, timedelta(seconds=lease))
@@ -23,5 +27,6 @@ async def tidy(writer: Writer, lease: float) -> None:
 
     try:
         await writer.submit(unit, alone=True)
+        await gates.finish_all()
     except StorageUnavailable:
         log.warning("housekeeping cannot reach the database")

@@ -9,8 +9,10 @@ from vault.callback import Callback
 from vault.callers import Callers
 from vault.clients import Clients
 from vault.connections import Connections
+from vault.gates import Gates
 from vault.housekeeping import tidy
 from vault.keyring import Keyring
+from vault.limits import CallerLimits
 from vault.memory import Memory
 from vault.outbound import Outbound
 from vault.providers import Providers
@@ -38,10 +40,12 @@ class Vault:
     watch: Watch
     outbound: Outbound
     access: Access
+    limits: CallerLimits
     callers: Callers
     tenants: Tenants
     clients: Clients
     providers: Providers
+    gates: Gates
     tickets: Tickets
     signing_in: SigningIn
     authorize: Authorize
@@ -53,7 +57,7 @@ class Vault:
     sandbox: Any | None  # an ASGI application, where it is switched on
 
     async def tidy(self) -> None:
-        await tidy(self.writer, self.settings.lease)
+        await tidy(self.writer, self.gates, self.settings.lease)
 
     async def drain(self) -> None:
         """Begin nothing more, and wait until all that was sent is written."""

@@ -5,6 +5,7 @@ token that still lives is served, whatever state the provider is in.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from vault.clock import uptime
 from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.keyring import Keyring, Sealed
+from vault.limits import Overloaded, WaitingRoom
 from vault.memory import GATES, Memory
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
@@ -28,6 +30,15 @@ from vault.tickets import Tickets
 Path = tuple[str, str, str]
 Stored = tuple[Sealed, int]  # a sealed access token, and the generation it is of
 FIRST_POLL, SLOWEST_POLL = 0.05, 0.5  # seconds between looks at a refresh on another replica
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A token that is fresh at *now*, the database's time."""
+
+    connection: Connection
+    stored: Stored
+    now: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +58,7 @@ class _Patience:
     ends_at: float
     poll: float = FIRST_POLL
     begun: bool = False
+    crowded: bool = False  # there was no place to wait in
 
     def left(self) -> float:
         return max(self.ends_at - uptime(), 0.0)
@@ -72,6 +84,7 @@ class Tokens:
         refresher: Refresher,
         tickets: Tickets,
         memory: Memory,
+        waiting: WaitingRoom,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -80,6 +93,7 @@ class Tokens:
         self._refresher = refresher
         self._tickets = tickets
         self._memory = memory
+        self._waiting = waiting
 
     async def fetch(self, caller: Caller, path: Path, *, min_ttl: timedelta, wait: float) -> HandedOut:
         """Return a token of the connection at *path* that lives *min_ttl* longer, or the best there is.
@@ -89,8 +103,8 @@ class Tokens:
         """
         await self._access.require_reach(caller, *path)
         patience = _Patience(uptime() + wait)
-        if recalled := self._recalled(path, min_ttl):
-            return await self._hand_out(caller, *recalled)
+        if ready := self._recalled(path, min_ttl):
+            return await self.hand_out(caller, ready)
         connection, token = await self._read(path)
         asked_of = connection.state.generation
         while not connection.state.fresh(min_ttl, connection.read_at):
@@ -99,27 +113,26 @@ class Tokens:
                 break
             connection, token = await self._read(path)
         if connection.state.living(connection.read_at) and token is not None:
-            return await self._hand_out(caller, connection, token, connection.read_at)
-        raise await self._refusal(connection)
+            return await self.hand_out(caller, Ready(connection, token, connection.read_at))
+        raise Overloaded if patience.crowded else await self._refusal(connection)
 
-    async def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> HandedOut | None:
-        """Return a token like `fetch`, if all it takes is remembered and nothing stands against it.
+    def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> Ready | None:
+        """Return what `fetch` would hand out, if all it takes is remembered and nothing stands against it.
 
-        None where anything does: then nothing has happened, and `fetch` finds out and says. The scope
-        is looked at too, as the route's guard would. Raises Conflict, StorageUnavailable.
+        None where anything does: `fetch` finds out what, and says so. The scope is looked at too, as
+        the route's guard would.
         """
         if not caller.has("tokens:read") or not self._access.is_in_reach(caller, *path):
             return None
-        recalled = self._recalled(path, min_ttl)
-        return None if recalled is None else await self._hand_out(caller, *recalled)
+        return self._recalled(path, min_ttl)
 
-    def _recalled(self, path: Path, min_ttl: timedelta) -> tuple[Connection, Stored, datetime] | None:
-        """Return what is remembered of the connection at *path*, and the time, where its token is fresh."""
+    def _recalled(self, path: Path, min_ttl: timedelta) -> Ready | None:
+        """Return what is remembered of the connection at *path* where its token is fresh."""
         now = self._memory.now()
         held: tuple[Connection, Stored] | None = self._memory.recall(("connection", *path)) if now else None
         if now is None or held is None or not held[0].state.fresh(min_ttl, now):
             return None
-        return *held, now
+        return Ready(*held, now)
 
     async def _read(self, path: Path) -> tuple[Connection, Stored | None]:
         """Return the connection at *path* as it is in the database now, to be remembered."""
@@ -128,12 +141,14 @@ class Tokens:
             raise NotFound
         if not found[0].enabled:
             raise Conflict("This connection is switched off.", code="disabled")
+        if (paused := found[0].paused) is not None:
+            raise Conflict(f"The {paused} is paused.", code="disabled", paused=paused)
         return found
 
     async def _load(self, path: Path) -> tuple[tuple[Connection, Stored | None] | None, Sequence[Stale]]:
         async with self._database.read() as tx:
             found = await connections.find_with_token(tx, *path)
-        if found is None or found[1] is None or not found[0].enabled:
+        if found is None or found[1] is None or not found[0].enabled or found[0].paused:
             return found, ()
         return found, (Stale("connection", found[0].id), GATES)
 
@@ -142,12 +157,21 @@ class Tokens:
         if not _renewable(connection) or patience.is_over():
             return False
         waits_for = _startable_at(connection) - connection.read_at
-        if waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id):
-            return await self._joined(connection, actor, patience)
+        ours = waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id)
         leased_until = connection.state.lease_expires_at
         somebody_has_it = leased_until is not None and leased_until > connection.read_at
-        if not somebody_has_it and waits_for.total_seconds() > patience.left():
+        if not ours and not somebody_has_it and waits_for.total_seconds() > patience.left():
             return False
+        try:
+            with self._waiting.place(connection.id) if patience.left() else contextlib.nullcontext():
+                return await self._waited(connection, actor, patience, ours=ours)
+        except Overloaded:
+            patience.crowded = True
+            return False
+
+    async def _waited(self, connection: Connection, actor: str, patience: _Patience, *, ours: bool) -> bool:
+        if ours:
+            return await self._joined(connection, actor, patience)
         await patience.pause()
         return True
 
@@ -161,8 +185,12 @@ class Tokens:
             await patience.pause()
         return True
 
-    async def _hand_out(self, caller: Caller, connection: Connection, stored: Stored, now: datetime) -> HandedOut:
-        began = uptime()
+    async def hand_out(self, caller: Caller, ready: Ready) -> HandedOut:
+        """Open and return what is *ready*, once it is written that *caller* gets it.
+
+        Raises Conflict where it does not open, StorageUnavailable.
+        """
+        began, connection, stored, now = uptime(), ready.connection, ready.stored, ready.now
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         try:
             token = open_one(self._keyring, place, "access_token", stored)

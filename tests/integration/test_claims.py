@@ -21,9 +21,10 @@ from vault.errors import CannotOpen
 from vault.keyring import Sealed
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections as connection_rows
-from vault.store import leases, schema, sealed, settle
+from vault.store import gates, leases, parking, schema, sealed, settle
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn, new_attempt
+from vault.store.parking import Scope
 from vault.store.settle import Failed, Success
 from vault.store.trail import Trail
 from vault.store.writer import Writer
@@ -79,6 +80,7 @@ class Ground:
             "next_refresh_at": self.now - HOUR,
         }
         await self.insert(schema.token_states, **{**due, **state})
+        await self.run(parking.park, Scope("connection", id_))
 
     async def insert(self, table: Table, **row: Any) -> None:
         async with self.database.transaction() as tx:
@@ -512,16 +514,16 @@ async def test_a_probe_is_not_spent_on_a_row_that_cannot_be_claimed(ground: Grou
 
 async def test_of_all_that_fail_together_one_raises_the_alarm(ground: Ground) -> None:
     """Rejecting and accepting a client are news once."""
-    assert [await ground.run(settle.reject_client, CLIENT) for _ in range(3)] == [True, False, False]
-    assert [await ground.run(settle.accept_client, CLIENT) for _ in range(3)] == [True, False, False]
+    assert [await ground.run(gates.reject_client, CLIENT) for _ in range(3)] == [True, False, False]
+    assert [await ground.run(gates.accept_client, CLIENT) for _ in range(3)] == [True, False, False]
 
 
 async def test_a_provider_is_held_for_the_longest_that_it_asked_for(ground: Ground) -> None:
     """A shorter pause that is heard of later does not shorten a longer one."""
     await ground.connection("x")
 
-    await ground.run(settle.hold_provider, PROVIDER, ground.now + HOUR)
-    await ground.run(settle.hold_provider, PROVIDER, ground.now - HOUR)
+    await ground.run(gates.hold_provider, PROVIDER, ground.now + HOUR)
+    await ground.run(gates.hold_provider, PROVIDER, ground.now - HOUR)
 
     assert await ground.claim() is None
 

@@ -30,7 +30,7 @@ LARGEST_BODY = 64 * 1024  # bytes
 
 def application(vault: Vault) -> ASGIApp:
     """Return the whole of what listens, for *vault*."""
-    return Edge(HotTokens(litestar(vault), vault.access, vault.tokens))
+    return Edge(HotTokens(litestar(vault), vault.access, vault.limits, vault.tokens))
 
 
 def litestar(vault: Vault) -> Litestar:
@@ -54,7 +54,7 @@ def litestar(vault: Vault) -> Litestar:
     return Litestar(
         handlers,
         dependencies={"vault": Provide(lambda: vault, sync_to_thread=False)},
-        middleware=[ApiKey(vault.access)],
+        middleware=[ApiKey(vault.access, vault.limits)],
         guards=[each_once],
         request_class=JsonRequest,
         exception_handlers={

@@ -25,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import LIVING, Connection, TokenState
 from vault.keyring import Sealed
-from vault.store import sealed, tickets
+from vault.store import parking, sealed, tickets
+from vault.store.parking import Scope
 from vault.store.schema import (
     AnyRow,
     Moment,
@@ -45,7 +46,9 @@ _READ = (
         *(token_states.c[name].label(f"state_{name}") for name in _STATE),
         (clients.c.state == "rejected").label("client_rejected"),
         clients.c.retry_not_before.label("client_held_until"),
+        clients.c.paused_at.is_not(None).label("client_paused"),
         provider_states.c.retry_not_before.label("provider_held_until"),
+        provider_states.c.paused_at.is_not(None).label("provider_paused"),
         type_coerce(clock(), Moment).label("read_at"),
     )
     .join_from(connections, token_states, token_states.c.connection_id == connections.c.id)
@@ -72,6 +75,7 @@ _grant = (
         connections.c.name,
         connections.c.scopes,
         clients.c.id.label("client"),
+        (clients.c.state == "rejected").label("client_rejected"),
         clients.c.tenant_id.label("client_tenant"),
         clients.c.client_id,
         providers.c.definition,
@@ -149,6 +153,7 @@ async def page(
 
 async def add(tx: AsyncConnection, row: dict[str, Any], *, renewal: str = "none") -> None:
     """Store a new connection that holds nothing yet. A taken path violates a constraint."""
+    await parking.stand_still(tx)
     await tx.execute(_INSERT, {"enabled": True, "scopes": "[]", "metadata": "{}", **row})
     state = {
         "connection_id": row["id"],
@@ -161,6 +166,7 @@ async def add(tx: AsyncConnection, row: dict[str, Any], *, renewal: str = "none"
         "renewal": renewal,
     }
     await tx.execute(_INSERT_STATE, state)
+    await parking.park(tx, Scope("connection", row["id"]))
 
 
 async def edit(tx: AsyncConnection, connection: str, values: dict[str, Any]) -> None:
@@ -238,7 +244,9 @@ def connection_of(row: AnyRow) -> Connection:
         state=TokenState(**{name: found[f"state_{name}"] for name in _STATE}).judged(found["read_at"]),
         client_rejected=bool(found["client_rejected"]),
         client_held_until=found["client_held_until"],
+        client_paused=bool(found["client_paused"]),
         provider_held_until=found["provider_held_until"],
+        provider_paused=bool(found["provider_paused"]),
         read_at=found["read_at"],
     )
 

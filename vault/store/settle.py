@@ -11,14 +11,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import and_, bindparam, case, func, insert, select, type_coerce, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import NewTokens
 from vault.keyring import Sealed
 from vault.store import sealed
-from vault.store.leases import CLIENT_PROBE_INTERVAL, Turn
-from vault.store.schema import AnyRow, Moment, clients, clock, orphaned_tokens, provider_states, token_states
+from vault.store.leases import Turn
+from vault.store.schema import AnyRow, Moment, clock, orphaned_tokens, token_states
 
 _state = token_states.c
 _now = clock()
@@ -111,27 +110,6 @@ STANDING = select(_state.connection_id, _state.granted_generation, _state.last_s
     _state.connection_id.in_(bindparam("connections", expanding=True))
 )
 
-REJECT_CLIENT = (
-    update(clients)
-    .where(clients.c.id == bindparam("this_client"), clients.c.state == "active")
-    .values(state="rejected", rejected_at=_now, retry_not_before=_now + CLIENT_PROBE_INTERVAL)
-)
-ACCEPT_CLIENT = (
-    update(clients)
-    .where(clients.c.id == bindparam("this_client"), clients.c.state == "rejected")
-    .values(state="active", rejected_at=None, retry_not_before=None)
-)
-
-HOLD_PROVIDER = (
-    update(provider_states)
-    .where(
-        provider_states.c.provider == bindparam("this_provider"),
-        # The longest of what it asked for counts.
-        func.coalesce(provider_states.c.retry_not_before, 0) < bindparam("until", type_=Moment),
-    )
-    .values(retry_not_before=bindparam("until", type_=Moment))
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
@@ -214,24 +192,6 @@ async def supersede(tx: AsyncConnection, connection: str) -> tuple[int, datetime
     """Begin a new grant, or the end: return its generation and the database's time."""
     row = (await tx.execute(SUPERSEDE, {"connection": connection})).one()
     return row.generation, row.superseded_at
-
-
-async def hold_provider(tx: AsyncConnection, provider: str, until: datetime) -> None:
-    """Ask *provider* nothing before *until*, on any replica."""
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    known = dialect.insert(provider_states).on_conflict_do_nothing()
-    await tx.execute(known, {"provider": provider})
-    await tx.execute(HOLD_PROVIDER, {"this_provider": provider, "until": until})
-
-
-async def reject_client(tx: AsyncConnection, client: str) -> bool:
-    """Pause *client*. Returns whether that is news: of all that fail together, one raises the alarm."""
-    return bool((await tx.execute(REJECT_CLIENT, {"this_client": client})).rowcount)
-
-
-async def accept_client(tx: AsyncConnection, client: str) -> bool:
-    """Take *client* as right again. Returns whether that is news."""
-    return bool((await tx.execute(ACCEPT_CLIENT, {"this_client": client})).rowcount)
 
 
 async def _set_aside(tx: AsyncConnection, turn: Turn, values: Mapping[str, Sealed]) -> None:

@@ -115,12 +115,12 @@ class Writer:
         """Insist no more on what nobody loses."""
         self._ending = True
 
-    async def insist(self, unit: Unit[T], *, vital: bool = True) -> T:
+    async def insist(self, unit: Unit[T], *, vital: bool = True, alone: bool = False) -> T:
         """Run *unit* until it is committed: what a provider answered once is not to be had again.
 
         What is not *vital* is given up once the process is to end: a lease lapses by itself.
         """
-        return await self._insisted(lambda: self.submit(unit), vital=vital)
+        return await self._insisted(lambda: self.submit(unit, alone=alone), vital=vital)
 
     async def insist_to(self, batch: Batch[I, T], item: I) -> T:
         """Have *batch* carry out *item* until it is committed."""
@@ -165,15 +165,15 @@ class Writer:
         except (Exception, asyncio.CancelledError) as error:
             if _is_being_stopped(error):
                 raise
-            if len(group) == 1 and isinstance(error, IntegrityError) and not group[0].again:
+            away, contended = isinstance(error, StorageUnavailable), getattr(error, "contended", False)
+            if away:
+                self._trail.lost()
+            if len(group) == 1 and (contended or isinstance(error, IntegrityError)) and not group[0].again:
                 # Another replica was first: what it committed is there to be found the second time.
                 group[0].again = True
                 await self._write(group)
                 return
-            away = isinstance(error, StorageUnavailable)
-            if away:
-                self._trail.lost()
-            if len(group) == 1 or (away and not getattr(error, "contended", False)):
+            if len(group) == 1 or (away and not contended):
                 _fail(group, error)
                 return
             # One unit spoiled it for all: each has its own transaction now, and its own failure.
