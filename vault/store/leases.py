@@ -136,7 +136,7 @@ CLAIM_DUE = (
     update(token_states)
     .where(_state.connection_id.in_(select(_found.c.connection_id)))
     .values({**_taken, "attempt_id": bindparam("attempt", type_=String) + _state.connection_id})
-    .returning(*_returned)
+    .returning(*_returned, _state.next_refresh_at)
 )
 
 # One due connection for each rejected client whose next try has come.
@@ -277,12 +277,11 @@ async def claim_due(tx: AsyncConnection, terms: Terms, provider: str, most: int)
     # The sweep's attempts are called after it and their connections; nothing has the sweep's own name yet.
     found = {"of_provider": provider, **terms.parameters(new_attempt())}
     if passage == "one":
-        triable = [
-            *await tx.execute(DUE, {**found, "most": 1}),
-            *await tx.execute(DUE_PROBES, {**found, "most": 1}),
-        ]
-        return await _claim_some(tx, terms, triable[:1])
-    turns = [_turn(row) for row in await tx.execute(CLAIM_DUE, {**found, "most": most})]
+        first = (await tx.execute(DUE, {**found, "most": 1})).first()
+        first = first or (await tx.execute(DUE_PROBES, {**found, "most": 1})).first()
+        return await _claim_some(tx, terms, [first] if first else [])
+    rows = await tx.execute(CLAIM_DUE, {**found, "most": most})
+    turns = [_turn(row) for row in sorted(rows, key=lambda row: row.next_refresh_at)]
     left = most - len(turns)
     probes = list(await tx.execute(DUE_PROBES, {**found, "most": left})) if left else []
     return turns + await _claim_some(tx, terms, probes)
