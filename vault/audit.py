@@ -29,6 +29,7 @@ Action = Literal[
     "caller.created",
     "caller.deleted",
     "caller.denied",
+    "audit.pruned",
 ]
 
 
