@@ -65,7 +65,7 @@ class Trail:
     async def append(self, tx: AsyncConnection, events: Sequence[Event]) -> Position | None:
         """Add *events* and return where the stream then ends; None where there are none.
 
-        Raises StorageUnavailable: whatever keeps the audit from being written keeps its consequence from happening.
+        Raises StorageUnavailable: what keeps the audit from being written keeps its consequence from happening.
         """
         if not events:
             return None
