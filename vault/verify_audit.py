@@ -75,8 +75,9 @@ class Report:
         lines = [str(finding) for finding in self.findings]
         if self.unchained:
             lines.append(f"{self.unchained} records are from before there was a chain: nothing vouches for them.")
-        counted = f"{self.records} records in {self.streams} streams"
-        return "\n".join([*lines, f"The audit is {'' if self.whole else 'NOT '}whole: {counted} were read."])
+        verdict = "whole" if self.whole else "NOT whole"
+        lines.append(f"The audit is {verdict}; records that fit: {self.records}, in {self.streams} stream(s).")
+        return "\n".join(lines)
 
 
 async def verify(database: Database, chain: Chain, begin: Callable[[int], Callable[[int], None]]) -> Report:
@@ -152,12 +153,14 @@ class _Reading:
             self.report.findings.append(Finding(name, chained, "unknown"))
 
     async def _first_bad(self, stream: Stream, advance: Callable[[int], None]) -> Finding | None:
+        before = self.report.records
         bad = await self._read(stream, advance)
         if bad is None:
             return None
         now = await self._find(stream.stream)
         if now and now.base.seq > stream.base.seq and self._base_is_signed(now):
             # Retention took what we were about to read.
+            self.report.records = before
             return await self._first_bad(now, advance)
         return bad
 
@@ -177,7 +180,7 @@ class _Reading:
                     what = await self._misfit(stream.stream, reached, record)
                     return Finding(stream.stream, record.seq, what)
                 reached = Position(record.seq, mac)
-            self.report.records += len(page)
+                self.report.records += 1
             advance(len(page))
         return Finding(stream.stream, reached.seq + 1, "missing") if max(marks, default=0) > reached.seq else None
 
