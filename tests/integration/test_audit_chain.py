@@ -4,14 +4,17 @@ import asyncio
 import hashlib
 import json
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from jobs.metronome import Metronome
@@ -21,12 +24,14 @@ from tests.integration.test_commands import run
 from tests.integration.test_kills import die
 from tests.processes import started, token_path
 from tests.rig import SECRET, Rig
+from vault import retention
 from vault.audit import Event
 from vault.chain import Chain, Position
 from vault.housekeeping import anchor
 from vault.retention import BATCH, prune
+from vault.store import streams
 from vault.store.database import Database
-from vault.store.schema import EPOCH
+from vault.store.schema import EPOCH, milliseconds
 from vault.store.trail import COLUMNS, Trail, move_head
 from vault.store.writer import Transaction, Writer
 from vault.verify_audit import Report, verify
@@ -381,6 +386,17 @@ async def test_the_head_is_said_in_the_log(one: Replica, caplog: pytest.LogCaptu
     assert row.head_seq == 3
 
 
+async def test_what_waits_to_be_written_is_under_the_head(one: Replica) -> None:
+    """A head counts all that was submitted before it, so that the last one of a process has everything."""
+    waiting = [asyncio.create_task(one.writer.record(Event("operator", "tenant.changed"))) for _ in range(5)]
+    await asyncio.sleep(0)  # lets them submit
+
+    await one.anchor()
+
+    await asyncio.gather(*waiting)
+    assert (await one.head()).head_seq == 5
+
+
 async def test_every_process_that_writes_anchors(rig: Rig) -> None:
     """Also one that does not sweep: the job runs from the start."""
     metronome = Metronome(rig.vault)  # the rig's sweep interval is 0
@@ -475,9 +491,19 @@ async def test_a_living_stream_goes_on_after_it_expired(one: Replica, two: Repli
     await two.prune()
     one.trail.lost()
     await one.write(1)
+    await two.prune()
+    one.trail = one.writer._trail = _forgetful(one.trail)
+    await one.write(1)
 
-    assert await counted(one, one.stream) == [7]
+    assert await counted(one, one.stream) == [8]
     assert await two.findings() == []
+
+
+def _forgetful(trail: Trail) -> Trail:
+    """Return what *trail* would be if it had never heard whether its first commit happened."""
+    made = Trail(trail._chain)
+    made.stream = trail.stream
+    return made
 
 
 async def test_much_is_taken_in_batches(one: Replica, two: Replica) -> None:
@@ -510,8 +536,8 @@ async def test_replicas_may_prune_while_the_owner_writes(store: Store, one: Repl
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
-async def test_a_base_waits_for_a_head_that_is_being_moved(one: Replica, two: Replica) -> None:
-    """A prune that meets the owner's open transaction goes on from the head that was written there."""
+async def test_prunes_that_meet_take_it_once(store: Store, one: Replica, two: Replica) -> None:
+    """Two that wait for the owner's open transaction go on from its head, and one of them finds it done."""
     await one.write(5)
     moved, go_on = asyncio.Event(), asyncio.Event()
 
@@ -522,14 +548,69 @@ async def test_a_base_waits_for_a_head_that_is_being_moved(one: Replica, two: Re
 
     moving = asyncio.create_task(one.writer.submit(unit))
     await moved.wait()
-    pruning = asyncio.create_task(two.prune())
-    await eventually(lambda: two.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
-    go_on.set()
-    await asyncio.gather(moving, pruning)
+    async with replica_on(store) as three:
+        pruning = [asyncio.create_task(each.prune()) for each in (two, three)]
+        await eventually(lambda: _both_wait(one))
+        go_on.set()
+        await asyncio.gather(moving, *pruning)
 
     row = await one.head()
     assert (row.base_seq, row.head_seq) == (5, 5)
+    assert len(await pruned(one)) == 1
     assert await one.findings() == []
+
+
+async def _both_wait(one: Replica) -> bool:
+    async with one.database.read() as tx:
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return len((await tx.execute(text(waiting))).all()) == 2
+
+
+@contextmanager
+def pruned_meanwhile(store: Store) -> Iterator[None]:
+    """Have another replica take everything, once, when a stream was found and its records are about to be read."""
+    due = [True]
+
+    async def take() -> None:
+        async with replica_on(store) as other:
+            await other.prune()
+
+    def hook(_connection: Any, statement: Any, *_: Any) -> None:
+        if statement is streams._RECORDS and due:
+            due.clear()
+            thread = threading.Thread(target=lambda: asyncio.run(take()))
+            thread.start()
+            thread.join()
+
+    event.listen(Engine, "before_execute", hook)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_execute", hook)
+    assert not due
+
+
+async def test_what_is_pruned_while_it_is_read_is_not_missed(
+    store: Store, one: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither by whoever verifies, nor by another replica that was about to prune the same."""
+    await one.write(5)
+    with pruned_meanwhile(store):
+        assert await one.findings() == []
+    await one.write(5)
+    with pruned_meanwhile(store):
+        await one.prune()
+
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert await one.findings() == []
+    assert (await one.head()).base_seq == 10
+
+
+def test_records_go_by_whole_days() -> None:
+    """Whatever the hour: the record of a removal does not make for another one a minute later, for ever."""
+    for hour in (0, 13, 23):
+        now = datetime(2026, 11, 25, hour, 59, 59, 999999, tzinfo=UTC)
+        assert retention._limit(now, 30) == milliseconds(datetime(2026, 10, 26, tzinfo=UTC))
 
 
 async def test_an_expired_record_that_was_altered_is_kept(one: Replica, two: Replica) -> None:
