@@ -568,12 +568,12 @@ async def _both_wait(one: Replica) -> bool:
 
 @contextmanager
 def pruned_meanwhile(store: Store) -> Iterator[None]:
-    """Have another replica take everything, once, when a stream was found and its records are about to be read."""
+    """Have another replica take what is a month old, once a stream was found and before its records are read."""
     due = [True]
 
     async def take() -> None:
         async with replica_on(store) as other:
-            await other.prune()
+            await other.prune(days=30)
 
     def hook(_connection: Any, statement: Any, *_: Any) -> None:
         if statement is streams._RECORDS and due:
@@ -594,16 +594,18 @@ async def test_what_is_pruned_while_it_is_read_is_not_missed(
     store: Store, one: Replica, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither by whoever verifies, nor by another replica that was about to prune the same."""
-    await one.write(5)
+    await one.write(9)
+    await backdate(one, one.stream, upto=3, days=62)
     with pruned_meanwhile(store):
         assert await one.findings() == []
-    await one.write(5)
-    with pruned_meanwhile(store):
-        await one.prune()
+    assert (await one.head()).base_seq == 3
 
+    await backdate(one, one.stream, upto=6, days=31)
+    with pruned_meanwhile(store):
+        await one.prune(days=30)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert (await one.head()).base_seq == 6
     assert await one.findings() == []
-    assert (await one.head()).base_seq == 10
 
 
 def test_records_go_by_whole_days() -> None:
