@@ -1,5 +1,6 @@
 """`tokenvault`: the commands. Each imports what it needs when it runs, so that the small ones start fast."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -7,12 +8,13 @@ import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from vault.settings import BadSettings, Settings
 
+T = TypeVar("T")
 EX_CONFIG = 78  # sysexits.h: started with a configuration that cannot work
 
 
@@ -188,8 +190,36 @@ def list_connections(tenant: str | None, status: str | None, as_json: bool) -> N
     _run(run)
 
 
-def _run(work: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
-    """Run a command's *work*; say in one line what kept it from being done."""
+@main.group()
+def audit() -> None:
+    """Who did what, chained so that nobody can change it unnoticed."""
+
+
+@audit.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify_audit(as_json: bool) -> None:
+    """Recompute the chain of every record. Exit 0 where it is whole, 1 where it is not."""
+    from vault.app import beside
+    from vault.verify_audit import Report, verify
+
+    async def run(settings: Settings) -> Report:
+        async with beside(settings) as vault:
+            with contextlib.ExitStack() as stack:
+
+                def begin(expected: int) -> Callable[[int], None]:
+                    hidden = as_json or not sys.stderr.isatty()
+                    bar = click.progressbar(length=expected, label="Records", file=sys.stderr, hidden=hidden)
+                    return stack.enter_context(bar).update
+
+                return await verify(vault.database, vault.chain, begin)
+
+    report = _run(run)
+    click.echo(json.dumps(report.facts()) if as_json else str(report))
+    sys.exit(0 if report.whole else 1)
+
+
+def _run(work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
+    """Run a command's *work* and return its result; say in one line what kept it from being done, and end."""
     import uvloop
 
     from jobs.process import CannotListen
@@ -201,7 +231,7 @@ def _run(work: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
     try:
         settings = Settings.from_env()
         configure(settings.log_level)
-        uvloop.run(work(settings))
+        return uvloop.run(work(settings))
     except BadSettings as error:
         _stop(EX_CONFIG, *error.problems)
     except CannotStart as error:
@@ -221,7 +251,7 @@ def _run(work: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
         _stop(130, "Interrupted.")
 
 
-def _stop(code: int, *sentences: str) -> None:
+def _stop(code: int, *sentences: str) -> NoReturn:
     for sentence in sentences:
         click.echo(f"tokenvault: {sentence}", err=True)
     sys.exit(code)

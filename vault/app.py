@@ -95,7 +95,9 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
     *alone* says that no other process serves from this database.
     """
     memory = Memory(settings.cache_entries, alone=alone)
-    writer = Writer(database, Trail(Chain(keyring.mac_key("audit"))), memory.forget)
+    chain = Chain(keyring.mac_key("audit"))
+    trail = Trail(chain)
+    writer = Writer(database, trail, memory.forget)
     application = sandbox.application(settings.public_url, keyring.mac("sandbox")) if settings.sandbox else None
     outbound = Outbound(
         allow_local=settings.allow_local_providers,
@@ -128,6 +130,8 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
     return Vault(
         settings=settings,
         database=database,
+        chain=chain,
+        trail=trail,
         writer=writer,
         keyring=keyring,
         memory=memory,

@@ -33,6 +33,7 @@ Action = Literal[
     "caller.denied",
     "operator.signed_in",
     "operator.signed_out",
+    "audit.pruned",
 ]
 
 

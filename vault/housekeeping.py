@@ -4,9 +4,11 @@ import logging
 from datetime import timedelta
 
 from vault import watch
+from vault.chain import Position
 from vault.errors import StorageUnavailable
 from vault.gates import Gates
 from vault.store import changes, connections, sign_ins, tickets
+from vault.store.trail import Trail
 from vault.store.writer import Transaction, Writer
 
 log = logging.getLogger(__name__)
@@ -30,3 +32,21 @@ async def tidy(writer: Writer, gates: Gates, lease: float) -> None:
         await gates.finish_all()
     except StorageUnavailable:
         log.warning("housekeeping cannot reach the database")
+
+
+async def anchor(writer: Writer, trail: Trail) -> None:
+    """Sign how far the audit of this process goes; say so in the log, which whoever has the database has not.
+
+    Alone in its transaction: whatever was submitted before is durable by then, and counts.
+    """
+
+    async def unit(tx: Transaction) -> Position | None:
+        return await trail.move_head(tx.connection)
+
+    try:
+        head = await writer.submit(unit, alone=True)
+    except StorageUnavailable:
+        log.warning("the head of the audit cannot be written")
+        return
+    if head is not None:
+        log.info("audit head", extra={"stream": trail.stream, "seq": head.seq, "mac": head.mac.hex()})

@@ -21,7 +21,7 @@ from vault.errors import StorageUnavailable
 from vault.store import changes
 from vault.store.changes import Stale
 from vault.store.database import Database
-from vault.store.trail import Position, Trail
+from vault.store.trail import Trail
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
@@ -189,7 +189,7 @@ class Writer:
             transaction = Transaction(connection)
             results = await _carried_out(group, transaction)
             await changes.add(connection, transaction.changes)
-            position: Position | None = await self._trail.append(connection, transaction.events)
+            position = await self._trail.append(connection, transaction.events)
         self._trail.committed(position)
         self._forget(transaction.changes)
         return results
