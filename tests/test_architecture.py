@@ -17,9 +17,10 @@ PACKAGES = {
 ENTRY_POINTS = {"vault/__main__.py"}
 # Inside vault, from the bottom up: a module may import what stands before it, and its own layer.
 LAYERS = (
-    {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "logs"},
+    {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "logs", "metrics"},
     {"keyring", "sealing", "chain", "store", "outbound"},
     {"memory", "watch"},
+    {"scrape"},
     {"failure", "unlock", "providers", "housekeeping", "clients", "access", "tickets"},
     {"means"},
     {"revoke", "grants"},

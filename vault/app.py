@@ -19,10 +19,12 @@ from vault.exchange import Exchange
 from vault.keyring import Keyring
 from vault.means import Means
 from vault.memory import Memory
+from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
 from vault.refresh import Refresher
+from vault.scrape import Scrape
 from vault.services import Vault
 from vault.settings import Settings
 from vault.store import leases
@@ -91,8 +93,9 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
 
     *alone* says that no other process serves from this database.
     """
+    metrics = Metrics()
     memory = Memory(settings.cache_entries, alone=alone)
-    writer = Writer(database, Trail(Chain(keyring.mac_key("audit"))), memory.forget)
+    writer = Writer(database, Trail(Chain(keyring.mac_key("audit"))), memory.forget, metrics)
     application = sandbox.application(settings.public_url, keyring.mac("sandbox")) if settings.sandbox else None
     outbound = Outbound(
         allow_local=settings.allow_local_providers,
@@ -106,6 +109,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         writer=writer,
         keyring=keyring,
         memory=memory,
+        metrics=metrics,
         outbound=outbound,
         providers=providers,
         timeout=settings.provider_timeout,
@@ -127,6 +131,8 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         writer=writer,
         keyring=keyring,
         memory=memory,
+        metrics=metrics,
+        scrape=Scrape(database, metrics, writer, memory),
         watch=Watch(database, memory),
         outbound=outbound,
         access=access,
@@ -150,6 +156,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             refresher=refresher,
             tickets=tickets,
             memory=memory,
+            metrics=metrics,
         ),
         sandbox=application,
     )

@@ -27,9 +27,10 @@ from vault.audit import Event
 from vault.clock import uptime
 from vault.connection import Connection, new_tokens
 from vault.errors import CannotOpen, StorageUnavailable
-from vault.failure import aftermath, pause_of_provider
+from vault.failure import aftermath, outcome_of, pause_of_provider
 from vault.keyring import Sealed
 from vault.means import Means
+from vault.metrics import Outcome
 from vault.patience import Patience
 from vault.revoke import revoke
 from vault.sealing import Place, open_one, seal_all
@@ -40,6 +41,12 @@ from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
 SOONEST = timedelta(seconds=2)  # between refreshes of a provider whose tokens arrive dead
+_OUTCOMES: dict[settle.Stored, Outcome] = {
+    "stored": "success",
+    "orphaned": "orphaned",
+    "outdated": "superseded",
+    "superseded": "superseded",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +77,21 @@ class Exchange:
 
     async def spend(self, turn: Turn, started: float, actor: str) -> bool:
         """Spend *turn*: send the refresh token of its generation, and settle whatever comes of it."""
+        outcome = await self._spent(turn, started, actor)
+        self._means.metrics.refreshed(turn.provider, outcome, uptime() - started)
+        return True
+
+    async def _spent(self, turn: Turn, started: float, actor: str) -> Outcome:
         try:
             grant = await self._granted(turn)
             tokens = await self._send(grant, started)
         except Superseded:
             await self._means.writer.insist(lambda tx: settle.release(tx.connection, turn), vital=False)
+            return "superseded"
         except (ProviderError, CannotOpen) as error:
             await self._settle_failure(turn, started, error, actor)
-        else:
-            await self._settle_success(turn, grant, tokens, actor)
-        return True
+            return outcome_of(error)
+        return _OUTCOMES[await self._settle_success(turn, grant, tokens, actor)]
 
     async def _granted(self, turn: Turn) -> Grant:
         try:
@@ -124,7 +136,7 @@ class Exchange:
         answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
         return grant.provider.read_tokens(answer)
 
-    async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> None:
+    async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> settle.Stored:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
         columns = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._means.jitter)
         columns = replace(columns, next_refresh_at=max(columns.next_refresh_at, turn.claimed_at + SOONEST))
@@ -155,6 +167,7 @@ class Exchange:
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
             await revoke(self._means, grant.provider, grant.client, token)
+        return stored
 
     async def _settle_failure(
         self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str

@@ -12,9 +12,11 @@ from vault.connections import Connections
 from vault.housekeeping import tidy
 from vault.keyring import Keyring
 from vault.memory import Memory
+from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.refresh import Refresher
+from vault.scrape import Scrape
 from vault.settings import Settings
 from vault.store.database import Database
 from vault.store.writer import Writer
@@ -34,6 +36,8 @@ class Vault:
     writer: Writer
     keyring: Keyring
     memory: Memory
+    metrics: Metrics
+    scrape: Scrape
     watch: Watch
     outbound: Outbound
     access: Access
@@ -67,4 +71,5 @@ class Vault:
         await self.outbound.close()
         await self.writer.close()
         await self.watch.close()
+        await self.scrape.close()
         await self.database.close()

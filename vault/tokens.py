@@ -17,6 +17,7 @@ from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.keyring import Keyring, Sealed
 from vault.memory import GATES, Memory
+from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
 from vault.store import connections, leases
@@ -47,6 +48,7 @@ class _Patience:
     ends_at: float
     poll: float = FIRST_POLL
     begun: bool = False
+    for_others: float = 0.0  # seconds waited for a refresh that was somebody else's
 
     def left(self) -> float:
         return max(self.ends_at - uptime(), 0.0)
@@ -60,6 +62,10 @@ class _Patience:
         await asyncio.sleep(min(self.poll, self.left()))
         self.poll = min(self.poll * 2, SLOWEST_POLL)
 
+    def note(self, began: float) -> None:
+        """Count what has passed since *began* as waited for somebody else."""
+        self.for_others += uptime() - began
+
 
 class Tokens:
     def __init__(
@@ -72,6 +78,7 @@ class Tokens:
         refresher: Refresher,
         tickets: Tickets,
         memory: Memory,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -80,6 +87,7 @@ class Tokens:
         self._refresher = refresher
         self._tickets = tickets
         self._memory = memory
+        self._metrics = metrics
 
     async def fetch(self, caller: Caller, path: Path, *, min_ttl: timedelta, wait: float) -> HandedOut:
         """Return a token of the connection at *path* that lives *min_ttl* longer, or the best there is.
@@ -89,15 +97,20 @@ class Tokens:
         """
         await self._access.require_reach(caller, *path)
         patience = _Patience(uptime() + wait)
-        connection, token = self._recalled(path, min_ttl) or await self._read(path)
+        recalled = self._recalled(path, min_ttl)
+        connection, token = recalled or await self._read(path)
         asked_of = connection.state.generation
         while not connection.state.fresh(min_ttl, connection.read_at):
             renewed = connection.state.generation > asked_of
             if renewed or not await self._renew(connection, caller.actor, patience):
                 break
             connection, token = await self._read(path)
+        if patience.for_others:
+            self._metrics.waited(connection.provider, patience.for_others)
         if connection.state.living(connection.read_at) and token is not None:
-            return await self._hand_out(caller, connection, token)
+            renewed = connection.state.generation > asked_of
+            source: Source = "refreshed" if renewed else "memory" if recalled else "database"
+            return await self._hand_out(caller, connection, token, source)
         raise await self._refusal(connection)
 
     async def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> HandedOut | None:
@@ -109,7 +122,7 @@ class Tokens:
         if not caller.has("tokens:read") or not self._access.is_in_reach(caller, *path):
             return None
         recalled = self._recalled(path, min_ttl)
-        return None if recalled is None else await self._hand_out(caller, *recalled)
+        return None if recalled is None else await self._hand_out(caller, *recalled, "memory")
 
     def _recalled(self, path: Path, min_ttl: timedelta) -> tuple[Connection, Stored] | None:
         """Return what is remembered of the connection at *path* where that is enough: a fresh token."""
@@ -146,20 +159,27 @@ class Tokens:
         somebody_has_it = leased_until is not None and leased_until > connection.read_at
         if not somebody_has_it and waits_for.total_seconds() > patience.left():
             return False
+        began = uptime()
         await patience.pause()
+        if somebody_has_it:
+            patience.note(began)
         return True
 
     async def _joined(self, connection: Connection, actor: str, patience: _Patience) -> bool:
+        theirs, began = self._refresher.is_refreshing(connection.id), uptime()
         try:
             async with asyncio.timeout(patience.left()):
                 moved = await self._refresher.refresh(connection, actor)
         except TimeoutError:
             return True  # one last look: the refusal is to say how things stand now
+        finally:
+            if theirs:
+                patience.note(began)
         if not moved:
             await patience.pause()
         return True
 
-    async def _hand_out(self, caller: Caller, connection: Connection, stored: Stored) -> HandedOut:
+    async def _hand_out(self, caller: Caller, connection: Connection, stored: Stored, source: Source) -> HandedOut:
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         try:
             token = open_one(self._keyring, place, "access_token", stored)
@@ -171,6 +191,7 @@ class Tokens:
         remaining = connection.state.remaining(connection.read_at) - timedelta(seconds=uptime() - began)
         if remaining <= timedelta(0):
             raise StorageUnavailable  # which took so long that the token died meanwhile
+        self._metrics.handed_out(connection.provider, source)
         return HandedOut(
             connection=connection,
             access_token=token,

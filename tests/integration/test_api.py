@@ -75,6 +75,7 @@ async def test_every_route_says_who_may_call_it(replicas: Replicas, store: Store
     assert {path.split("/")[1] for path in public} <= {
         "connect",
         "healthz",
+        "metrics",
         "oauth",
         "readyz",
         "sandbox",

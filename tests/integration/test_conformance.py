@@ -181,6 +181,7 @@ class Bench:
         own_row = case.row.lease_fence == case.fence  # then nobody has touched the row since
         return Turn(
             connection=str(number),
+            provider="p",
             generation=case.generation,
             fence=case.fence,
             attempt=own(case.attempt, number),

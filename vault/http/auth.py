@@ -30,11 +30,11 @@ class ApiKey(ASGIMiddleware):
         opt = scope["route_handler"].opt
         if not opt.get("public"):
             caller = await self._access.identify(bearer(scope))
+            scope["auth"] = caller  # before any refusal: the log says who was refused
             if "scope" not in opt:
                 raise InsufficientScope
             if opt["scope"] is not None:
                 await self._access.require_scope(caller, opt["scope"])
-            scope["auth"] = caller
         await next_app(scope, receive, send)
 
 

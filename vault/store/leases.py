@@ -83,6 +83,7 @@ def _unlocked(connection: Any) -> Any:
 
 _returned = (
     _state.connection_id,
+    _state.provider,
     _state.generation,
     _state.lease_fence,
     _state.uncertain,
@@ -197,6 +198,7 @@ class Turn:
     """The right to refresh one connection once, as the claim returned it."""
 
     connection: str
+    provider: str
     generation: int
     fence: int
     attempt: str
@@ -269,6 +271,7 @@ def new_attempt() -> str:
 def _turn(row: Any, attempt: str) -> Turn:
     return Turn(
         connection=row.connection_id,
+        provider=row.provider,
         generation=row.generation,
         fence=row.lease_fence,
         attempt=attempt,
