@@ -17,7 +17,19 @@ PACKAGES = {
 ENTRY_POINTS = {"vault/__main__.py"}
 # Inside vault, from the bottom up: a module may import what stands before it, and its own layer.
 LAYERS = (
-    {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "logs", "metrics"},
+    {
+        "errors",
+        "clock",
+        "names",
+        "addresses",
+        "settings",
+        "audit",
+        "connection",
+        "patience",
+        "logs",
+        "metrics",
+        "findings",
+    },
     {"keyring", "sealing", "chain", "store", "outbound"},
     {"memory", "watch"},
     {"scrape"},
@@ -26,11 +38,22 @@ LAYERS = (
     {"revoke", "grants"},
     {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "tokens", "sweep"},
     {"services"},
-    {"http", "pages", "listing", "quickstart", "fetching"},
+    {"http", "pages", "listing", "quickstart", "fetching", "doctor"},
     {"app"},
     {"__main__"},
 )
-PURE = ("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "chain")
+PURE = (
+    "errors",
+    "clock",
+    "names",
+    "addresses",
+    "settings",
+    "audit",
+    "connection",
+    "patience",
+    "chain",
+    "findings",
+)
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 
 

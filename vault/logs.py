@@ -63,7 +63,7 @@ class JsonLines(logging.Formatter):
         second = int(created)
         if second != self._second:
             self._second, self._at = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._at}.{int((created - second) * 1000):03d}+00:00"
+        return f"{self._at}.{int(created * 1000) % 1000:03d}+00:00"
 
 
 class Batched(logging.StreamHandler[TextIO]):

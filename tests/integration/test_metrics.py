@@ -1,21 +1,23 @@
 """What is counted, by which names, and that it is true: values after real events, on both databases."""
 
 import asyncio
-import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import insert, text, update
+from sqlalchemy import event, insert, update
 
 from tests.conftest import CANARY, Leaks
 from tests.integration.conftest import Replicas, Store
-from tests.integration.judge import an_aged_connection
+from tests.integration.judge import age, eventually, now_of
 from tests.rig import PROVIDER, TENANT, Rig
 from vault import scrape
-from vault.store.schema import clients, provider_states, tenants, token_states
+from vault.callers import OPERATOR
+from vault.store.database import Database
+from vault.store.schema import clients, provider_states, sealed_values, tenants, token_states
 from vault.store.writer import Transaction
 
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -91,12 +93,6 @@ async def until_remembered(rig: Rig) -> None:
     await rig.vault.watch.listen()
 
 
-@pytest.fixture(name="eager")
-def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scrape that gives up on the database at once."""
-    monkeypatch.setattr(scrape, "LONGEST_LOOK", 0.2)
-
-
 @on_sqlite
 async def test_names_types_and_labels_are_what_they_were(rig: Rig, store: Store) -> None:
     """A metric that is renamed, or gets another label, is seen here before a dashboard goes blank."""
@@ -168,14 +164,202 @@ async def test_a_refresh_that_fails_is_counted_by_its_class(rig: Rig, store: Sto
 
 
 @on_sqlite
-async def test_what_does_not_open_and_what_is_gone_is_counted_too(rig: Rig, store: Store) -> None:
-    """A value that does not open is `undecryptable`; a grant replaced meanwhile is `superseded`."""
+async def test_a_value_that_does_not_open_is_counted(rig: Rig, store: Store) -> None:
+    """A refresh that found a spoiled value is `undecryptable`."""
     await rig.a_connection("spoiled", expires_in=0)
-    await change(rig, text("UPDATE sealed_values SET ciphertext = x'00' || ciphertext WHERE field = 'refresh_token'"))
+    await change(
+        rig, update(sealed_values).where(sealed_values.c.owner_kind == "connection").values(ciphertext=bytes(32))
+    )
     await rig.token("spoiled")
-    connection, _ = await rig.a_connection("gone", expires_in=0)
-    async with rig.provider_is_slow() if hasattr(rig, "provider_is_slow") else _nothing():
-        pass
+
+    assert (await figures(rig)).of("refreshes_total", provider=PROVIDER, outcome="undecryptable") == 1
+
+
+@on_sqlite
+@pytest.mark.parametrize("outcome", ["superseded", "orphaned"])
+async def test_an_answer_that_comes_too_late_is_counted(rig: Rig, store: Store, outcome: str) -> None:
+    """Tokens for a connection that is gone are `superseded`; where others were faster, they are `orphaned`."""
+    connection, _ = await rig.a_connection("c", expires_in=0)
+    await rig.provider.hold(when="after")
+    asking = asyncio.create_task(rig.token("c"))
+    await rig.provider.wait_for_held()
+    if outcome == "superseded":
+        await rig.api.delete(f"/v1/connections/{connection.path}")
+    else:
+        await change(rig, update(token_states).values(generation=token_states.c.generation + 1))
+    await rig.provider.release()
+    await rig.vault.refresher.settled()
+    await asking
+
+    assert (await figures(rig)).of("refreshes_total", provider=PROVIDER, outcome=outcome) == 1
+
+
+async def test_who_waits_for_somebody_elses_refresh_is_counted(replicas: Replicas, store: Store) -> None:
+    """The one that refreshes does not wait; a reader beside it does, and one on another replica."""
+    first = await replicas()
+    others = [first] if store.on_sqlite else [first, await replicas()]
+    await first.a_connection("c", expires_in=0)
+    await first.provider.hold(when="before")
+    refreshing = asyncio.create_task(first.token("c"))
+    await first.provider.wait_for_held()
+    waited = await asyncio.gather(*(rig.token("c", wait=1) for rig in others))
+    await first.provider.release()
+
+    assert [answer.json()["code"] for answer in waited] == ["refresh_in_progress"] * len(others)
+    assert (await refreshing).status_code == 200
+
+    for rig in others:
+        found = await figures(rig)
+        assert found.of("refresh_wait_seconds_count", provider=PROVIDER) == 1
+        assert (found.of("refresh_wait_seconds_sum", provider=PROVIDER) or 0) >= 0.5
+
+
+async def test_connections_are_counted_by_how_they_are(rig: Rig) -> None:
+    """Status, what ends soon, what is overdue and for how long: as the database has it."""
+    await rig.a_connection("fresh", expires_in=3600)
+    await rig.a_connection("switched-off", expires_in=0)
+    await rig.a_connection("parked", expires_in=0)
+    await rig.a_connection("overdue", expires_in=30)
+    dead, _ = await rig.a_connection("dead", expires_in=3600)
+    gone, _ = await rig.a_connection("gone", expires_in=30)
+    await rig.api.delete(f"/v1/connections/{gone.path}")
+    await rig.api.put(f"/v1/connections/{TENANT}/{PROVIDER}/switched-off", json={"enabled": False})
+    of, parked = token_states.c.connection_id, (await rig.look("parked")).id
+    await age(rig, timedelta(seconds=100), "next_refresh_at", name="overdue")
+    await change(
+        rig,
+        update(token_states).where(of == dead.id).values(status="failed", reason="grant_rejected"),
+        update(token_states).where(of == parked).values(parked="rejected"),
+    )
     found = await figures(rig)
 
-    assert found.of("refreshes_total", provider=PROVIDER, outcome="undecryptable") == 1
+    assert found.of("connections", provider=PROVIDER, status="configured") == 4
+    assert found.of("connections", provider=PROVIDER, status="failed") == 1
+    expiring = [found.of("connections_expiring", provider=PROVIDER, le=le) for le in ("0", "60", "3600", "+Inf")]
+    assert expiring == [1, 2, 3, 3]
+    assert found.of("connections_overdue", provider=PROVIDER) == 1
+    assert 75 <= (found.of("sweep_lag_seconds", provider=PROVIDER) or 0) < 200
+
+
+async def test_gates_are_shown(rig: Rig) -> None:
+    """An open breaker, rejected clients, and what somebody paused."""
+    before = await figures(rig)
+    paused = {"paused_at": await now_of(rig)}
+    await change(
+        rig,
+        insert(provider_states).values(provider=PROVIDER, breaker="open", **paused),
+        update(clients).values(state="rejected", **paused),
+        update(tenants).where(tenants.c.id == TENANT).values(**paused),
+    )
+    found = await figures(rig)
+
+    assert (before.of("clients_rejected", provider=PROVIDER), before.of("paused", kind="tenant")) == (0, 0)
+    assert found.of("breaker_open", provider=PROVIDER) == 1
+    assert found.of("clients_rejected", provider=PROVIDER) == 1
+    assert [found.of("paused", kind=kind) for kind in ("provider", "client", "tenant")] == [1, 1, 1]
+
+
+async def test_requests_are_counted_by_route_and_never_by_address(rig: Rig) -> None:
+    """Templates, known methods and statuses: nothing that a sender writes becomes a label."""
+    await rig.a_connection("c")
+    for _ in range(2):
+        await until_remembered(rig)
+        await rig.token("c")
+    await rig.token("absent")
+    await rig.api.get("/no-such-page")
+    await rig.api.request("BREW", "/no-such-page")
+    found = await figures(rig)
+
+    assert found.of("http_requests_total", route=ROUTE, method="GET", status="200") == 2
+    assert found.of("http_requests_total", route=ROUTE, method="GET", status="404") == 1
+    assert found.of("http_requests_total", route="unmatched", method="GET", status="404") == 1
+    assert found.of("http_requests_total", route="unmatched", method="other", status="404") == 1
+    assert found.of("http_request_duration_seconds_count", route=ROUTE, method="GET") == 3
+
+
+async def test_the_writer_counts_records_and_commits(rig: Rig) -> None:
+    """Audit records and the transactions that carried them rise with what is done."""
+    await rig.a_connection("c")
+    before = await figures(rig)
+    for _ in range(3):
+        await rig.token("c")
+    after = await figures(rig)
+
+    for name, by in (("audit_records_total", 3), ("commit_duration_seconds_count", 3)):
+        assert (after.of(name) or 0) - (before.of(name) or 0) == by, name
+    assert after.of("writer_queued_units") == 0
+
+
+async def test_nothing_in_the_metrics_says_whose_it_is(rig: Rig, leaks: Leaks) -> None:
+    """No tenant, connection or caller, no token and no key: not after success, refusal and failure."""
+    await rig.vault.tenants.put(OPERATOR, "acme-sub", parent="platform", name="Acme Sub", return_urls=[])
+    await rig.a_connection("nobodys-name", expires_in=0)
+    await rig.token("nobodys-name")
+    await rig.token("nobodys-other")
+    await rig.api.get("/v1/connections", headers={"Authorization": "Bearer canary-key"})
+    found = await figures(rig)
+
+    leaks.check(found.text)
+    for word in (f'"{TENANT}"', "acme-sub", "Acme Sub", "nobodys", "tv_", CANARY):
+        assert word not in found.text
+
+
+async def test_what_was_looked_up_counts_for_a_while(rig: Rig) -> None:
+    """Scrapes that come together, or soon after, cost one look into the database."""
+    looks = 0
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal looks
+        looks += "oldest_due" in statement
+
+    await figures(rig)
+    rig.vault.scrape._look_again = 0.0
+    event.listen(rig.vault.database._reading.sync_engine, "before_cursor_execute", count)
+    texts = await asyncio.gather(*(rig.vault.scrape.text() for _ in range(5)))
+    await rig.a_connection("c")
+    texts.append(await rig.vault.scrape.text())
+
+    assert looks == 1
+    assert all(b"tokenvault_connections{" not in one for one in texts)
+
+
+async def test_without_the_database_the_rest_is_still_told(
+    replicas: Replicas, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the database hangs or is gone, a scrape is prompt and says so, and then that it is back."""
+    monkeypatch.setattr(scrape, "LONGEST_LOOK", 0.2)
+    rig = await replicas()
+    await rig.a_connection("c")
+    await rig.token("c")
+    assert (await figures(rig)).of("database_up") == 1
+    async with away(rig, store):
+        down = await figures(rig)
+    assert down.of("database_up") == 0
+    assert down.of("connections", provider=PROVIDER, status="configured") is None
+    assert down.of("tokens_handed_out_total", provider=PROVIDER, source="database") == 1
+    assert "process_cpu_seconds_total" in down.text
+    back = await eventually(lambda: _up(rig))
+
+    assert back.of("connections", provider=PROVIDER, status="configured") == 1
+
+
+async def _up(rig: Rig) -> Figures | None:
+    found = await figures(rig)
+    return found if found.of("database_up") else None
+
+
+@asynccontextmanager
+async def away(rig: Rig, store: Store) -> AsyncIterator[None]:
+    """Keep the database from answering: locked against all others, or without a free connection."""
+    other = Database(store.url)
+    try:
+        async with other._writing.connect() as blocker:
+            lock = "BEGIN EXCLUSIVE" if store.on_sqlite else "LOCK TABLE token_states IN ACCESS EXCLUSIVE MODE"
+            if store.on_sqlite:
+                await blocker.exec_driver_sql("SELECT 1")
+                await blocker.exec_driver_sql("COMMIT")
+            await blocker.exec_driver_sql(lock)
+            yield
+            await blocker.exec_driver_sql("ROLLBACK")
+    finally:
+        await other.close()

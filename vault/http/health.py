@@ -9,7 +9,7 @@ from vault.keyring import Context
 from vault.services import Vault
 from vault.store import migrate
 
-_TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' format
+_TEXT = "text/plain; version=0.0.4"  # Prometheus' format
 _CONTEXT = Context("platform", "none", "readiness", "none", "none", 0)
 
 
