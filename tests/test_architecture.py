@@ -43,16 +43,8 @@ LAYERS = (
     {"__main__"},
 )
 PURE = (
-    "errors",
-    "clock",
-    "names",
-    "addresses",
-    "settings",
-    "audit",
-    "connection",
-    "patience",
-    "chain",
-    "findings",
+    *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience"),
+    *("chain", "findings"),
 )
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 

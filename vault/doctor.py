@@ -55,7 +55,8 @@ async def examine(settings: Settings, wall: Clock = lambda: datetime.now(UTC)) -
 def line(finding: Finding, *, as_json: bool) -> str:
     """Return *finding* as one line."""
     if as_json:
-        return msgspec.json.encode(finding).decode()
+        present = {name: value for name, value in vars(finding).items() if value is not None}
+        return msgspec.json.encode(present).decode()
     return f"{finding.level:8} {finding.check}: {finding.says}" + (f" {finding.do}" if finding.do else "")
 
 

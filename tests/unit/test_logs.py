@@ -26,7 +26,7 @@ def line_of(message: str, *args: object, level: int = logging.INFO, **more: Any)
     logger.addHandler(handler)
     logger.log(level, message, *args, **more)
     written = stream.getvalue()
-    assert written.count("\n") == 1
+    assert written.count("\n") == 1 == len(written.splitlines())
     return dict(json.loads(written))
 
 
