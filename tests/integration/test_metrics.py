@@ -16,11 +16,13 @@ from tests.integration.judge import age, eventually, now_of
 from tests.rig import PROVIDER, TENANT, Rig
 from vault import scrape
 from vault.callers import OPERATOR
+from vault.clock import uptime
 from vault.store.database import Database
 from vault.store.schema import clients, provider_states, sealed_values, tenants, token_states
 from vault.store.writer import Transaction
 
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+PROMPT = 4.0  # seconds; the database itself would give up after 5
 ROUTE = "/v1/connections/{tenant}/{provider}/{name}/token"
 
 # Every name with its type and labels. Dashboards and alarms hold on to these: a change here is one of theirs.
@@ -333,7 +335,9 @@ async def test_without_the_database_the_rest_is_still_told(
     await rig.token("c")
     assert (await figures(rig)).of("database_up") == 1
     async with away(rig, store):
+        began = uptime()
         down = await figures(rig)
+        assert uptime() - began < PROMPT
     assert down.of("database_up") == 0
     assert down.of("connections", provider=PROVIDER, status="configured") is None
     assert down.of("tokens_handed_out_total", provider=PROVIDER, source="database") == 1

@@ -59,8 +59,10 @@ class Edge:
 def answered(metrics: Metrics, route: str, method: str, status: int, seconds: float, ids: dict[str, str]) -> None:
     """Count a request, and log its one line. *status* is 0 where no answer was begun."""
     metrics.answered(route, method, status, seconds)
-    ms = round(seconds * 1000, 1)
-    log.info("request", extra={"method": method, "route": route, "status": status, "ms": ms, **ids})
+    if log.isEnabledFor(logging.INFO):
+        facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1), **ids}
+        # As `log.info` does it, without a search for this very line of code.
+        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None, extra=facts))
 
 
 def _ids(scope: Scope, identity: str) -> dict[str, str]:
