@@ -27,11 +27,14 @@ LAYERS = (
         "connection",
         "patience",
         "logs",
+        "metrics",
+        "findings",
         "breaker",
         "limits",
     },
     {"keyring", "sealing", "chain", "store", "outbound"},
     {"memory", "watch"},
+    {"scrape"},
     {
         "failure",
         "unlock",
@@ -49,22 +52,13 @@ LAYERS = (
     {"revoke", "grants"},
     {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "tokens", "sweep"},
     {"services"},
-    {"http", "pages", "listing", "quickstart", "fetching"},
+    {"http", "pages", "listing", "quickstart", "fetching", "doctor"},
     {"app"},
     {"__main__"},
 )
 PURE = (
-    "errors",
-    "clock",
-    "names",
-    "addresses",
-    "settings",
-    "audit",
-    "connection",
-    "patience",
-    "chain",
-    "breaker",
-    "limits",
+    *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience"),
+    *("chain", "findings", "breaker", "limits"),
 )
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 

@@ -67,6 +67,23 @@ def migrate() -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def doctor(as_json: bool) -> None:
+    """Look at settings, database, keys and connections, and say what to do. Writes nothing."""
+    from vault.doctor import examine, line
+    from vault.findings import healthy
+
+    async def run(settings: Settings) -> None:
+        found = await examine(settings)
+        for finding in found:
+            click.echo(line(finding, as_json=as_json))
+        if not healthy(found):
+            sys.exit(1)
+
+    _run(run)
+
+
+@main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True)
 def quickstart(host: str, port: int) -> None:

@@ -21,10 +21,12 @@ from vault.keyring import Keyring
 from vault.limits import CallerLimits, WaitingRoom
 from vault.means import Means
 from vault.memory import Memory
+from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
 from vault.refresh import Refresher
+from vault.scrape import Scrape
 from vault.services import Vault
 from vault.settings import Settings
 from vault.signing_in import SigningIn
@@ -94,10 +96,11 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
 
     *alone* says that no other process serves from this database.
     """
+    metrics = Metrics()
     memory = Memory(settings.cache_entries, alone=alone)
     chain = Chain(keyring.mac_key("audit"))
     trail = Trail(chain)
-    writer = Writer(database, trail, memory.forget)
+    writer = Writer(database, trail, memory.forget, metrics)
     application = sandbox.application(settings.public_url, keyring.mac("sandbox")) if settings.sandbox else None
     outbound = Outbound(
         allow_local=settings.allow_local_providers,
@@ -111,6 +114,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         writer=writer,
         keyring=keyring,
         memory=memory,
+        metrics=metrics,
         outbound=outbound,
         providers=providers,
         timeout=settings.provider_timeout,
@@ -135,6 +139,8 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         writer=writer,
         keyring=keyring,
         memory=memory,
+        metrics=metrics,
+        scrape=Scrape(database, metrics, writer, memory),
         watch=Watch(writer, memory),
         outbound=outbound,
         access=access,
@@ -162,6 +168,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             tickets=tickets,
             memory=memory,
             waiting=WaitingRoom(settings.waiting_readers),
+            metrics=metrics,
         ),
         sandbox=application,
     )

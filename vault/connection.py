@@ -19,7 +19,7 @@ Reason = Literal[
 ]  # fmt: skip
 NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "operator"]
 
-_ACTIONS: Mapping[str, NextAction] = {
+ACTIONS: Mapping[str, NextAction] = {
     "awaiting_consent": "connect",
     "empty": "connect",
     "unverified": "verify",
@@ -67,7 +67,7 @@ class TokenState:
 
     @property
     def next_action(self) -> NextAction:
-        return _ACTIONS[self.reason] if self.reason else "none"
+        return ACTIONS[self.reason] if self.reason else "none"
 
     @property
     def holds_tokens(self) -> bool:

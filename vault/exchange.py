@@ -28,10 +28,11 @@ from vault.breaker import Breaker, works
 from vault.clock import uptime
 from vault.connection import Connection, new_tokens
 from vault.errors import CannotOpen
-from vault.failure import aftermath, pause_of_provider
+from vault.failure import aftermath, outcome_of, pause_of_provider
 from vault.gates import Gates
 from vault.keyring import Sealed
 from vault.means import Means
+from vault.metrics import Outcome
 from vault.patience import Patience
 from vault.revoke import revoke
 from vault.sealing import Place, open_one, seal_all
@@ -43,6 +44,12 @@ from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
 SOONEST = timedelta(seconds=2)  # between refreshes of a provider whose tokens arrive dead
+_OUTCOMES: dict[settle.Stored, Outcome] = {
+    "stored": "success",
+    "orphaned": "orphaned",
+    "outdated": "superseded",
+    "superseded": "superseded",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,17 +102,22 @@ class Exchange:
 
     async def spend(self, claimed: Claimed, started: float, actor: str) -> bool:
         """Spend a turn: send the refresh token of its generation, and settle whatever comes of it."""
+        outcome = await self._spent(claimed, started, actor)
+        self._means.metrics.refreshed(claimed.turn.provider, outcome, uptime() - started)
+        return True
+
+    async def _spent(self, claimed: Claimed, started: float, actor: str) -> Outcome:
         turn = claimed.turn
         try:
             grant = self._granted(claimed)
             tokens = await self._send(grant, started)
         except Superseded:
             await self._means.writer.insist(lambda tx: settle.release(tx.connection, turn), vital=False)
+            return "superseded"
         except (ProviderError, CannotOpen) as error:
             await self._settle_failure(turn, started, error, actor)
-        else:
-            await self._settle_success(turn, grant, tokens, actor)
-        return True
+            return outcome_of(error)
+        return _OUTCOMES[await self._settle_success(turn, grant, tokens, actor)]
 
     def _granted(self, claimed: Claimed) -> Grant:
         turn, row = claimed.turn, claimed.row
@@ -142,7 +154,7 @@ class Exchange:
         answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
         return grant.provider.read_tokens(answer)
 
-    async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> None:
+    async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> settle.Stored:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
         news = self._news(turn, grant, tokens, actor)
         self._breaker.note(turn.provider, True, uptime())
@@ -155,6 +167,7 @@ class Exchange:
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
             await revoke(self._means, grant.provider, grant.client, token)
+        return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
         times = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._means.jitter)

@@ -15,10 +15,12 @@ from vault.housekeeping import anchor, tidy
 from vault.keyring import Keyring
 from vault.limits import CallerLimits
 from vault.memory import Memory
+from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.refresh import Refresher
 from vault.retention import prune
+from vault.scrape import Scrape
 from vault.settings import Settings
 from vault.signing_in import SigningIn
 from vault.store.database import Database
@@ -42,6 +44,8 @@ class Vault:
     writer: Writer
     keyring: Keyring
     memory: Memory
+    metrics: Metrics
+    scrape: Scrape
     watch: Watch
     outbound: Outbound
     access: Access
@@ -84,4 +88,5 @@ class Vault:
         await self.watch.close()
         await self.anchor()
         await self.writer.close()
+        await self.scrape.close()
         await self.database.close()

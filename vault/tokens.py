@@ -19,6 +19,7 @@ from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Una
 from vault.keyring import Keyring, Sealed
 from vault.limits import Overloaded, WaitingRoom
 from vault.memory import GATES, Memory
+from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
 from vault.store import connections, leases
@@ -39,6 +40,7 @@ class Ready:
     connection: Connection
     stored: Stored
     now: datetime
+    source: Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,7 @@ class _Patience:
     poll: float = FIRST_POLL
     begun: bool = False
     crowded: bool = False  # there was no place to wait in
+    for_others: float = 0.0  # seconds waited for a refresh that was somebody else's
 
     def left(self) -> float:
         return max(self.ends_at - uptime(), 0.0)
@@ -71,6 +74,10 @@ class _Patience:
     async def pause(self) -> None:
         await asyncio.sleep(min(self.poll, self.left()))
         self.poll = min(self.poll * 2, SLOWEST_POLL)
+
+    def note(self, began: float) -> None:
+        """Count what has passed since *began* as waited for somebody else."""
+        self.for_others += uptime() - began
 
 
 class Tokens:
@@ -85,6 +92,7 @@ class Tokens:
         tickets: Tickets,
         memory: Memory,
         waiting: WaitingRoom,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -94,6 +102,7 @@ class Tokens:
         self._tickets = tickets
         self._memory = memory
         self._waiting = waiting
+        self._metrics = metrics
 
     async def fetch(self, caller: Caller, path: Path, *, min_ttl: timedelta, wait: float) -> HandedOut:
         """Return a token of the connection at *path* that lives *min_ttl* longer, or the best there is.
@@ -112,8 +121,11 @@ class Tokens:
             if renewed or not await self._renew(connection, caller.actor, patience):
                 break
             connection, token = await self._read(path)
+        if patience.for_others:
+            self._metrics.waited(connection.provider, patience.for_others)
         if connection.state.living(connection.read_at) and token is not None:
-            return await self.hand_out(caller, Ready(connection, token, connection.read_at))
+            source: Source = "refreshed" if connection.state.generation > asked_of else "database"
+            return await self.hand_out(caller, Ready(connection, token, connection.read_at, source))
         raise Overloaded if patience.crowded else await self._refusal(connection)
 
     def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> Ready | None:
@@ -132,7 +144,7 @@ class Tokens:
         held: tuple[Connection, Stored] | None = self._memory.recall(("connection", *path)) if now else None
         if now is None or held is None or not held[0].state.fresh(min_ttl, now):
             return None
-        return Ready(*held, now)
+        return Ready(*held, now, "memory")
 
     async def _read(self, path: Path) -> tuple[Connection, Stored | None]:
         """Return the connection at *path* as it is in the database now, to be remembered."""
@@ -164,23 +176,32 @@ class Tokens:
             return False
         try:
             with self._waiting.place(connection.id) if patience.left() else contextlib.nullcontext():
-                return await self._waited(connection, actor, patience, ours=ours)
+                return await self._waited(connection, actor, patience, ours=ours, elsewhere=somebody_has_it)
         except Overloaded:
             patience.crowded = True
             return False
 
-    async def _waited(self, connection: Connection, actor: str, patience: _Patience, *, ours: bool) -> bool:
+    async def _waited(
+        self, connection: Connection, actor: str, patience: _Patience, *, ours: bool, elsewhere: bool
+    ) -> bool:
         if ours:
             return await self._joined(connection, actor, patience)
+        began = uptime()
         await patience.pause()
+        if elsewhere:
+            patience.note(began)
         return True
 
     async def _joined(self, connection: Connection, actor: str, patience: _Patience) -> bool:
+        theirs, began = self._refresher.is_refreshing(connection.id), uptime()
         try:
             async with asyncio.timeout(patience.left()):
                 moved = await self._refresher.refresh(connection, actor)
         except TimeoutError:
             return True  # one last look: the refusal is to say how things stand now
+        finally:
+            if theirs:
+                patience.note(began)
         if not moved:
             await patience.pause()
         return True
@@ -202,6 +223,7 @@ class Tokens:
         left = living - timedelta(seconds=uptime() - began)
         if left <= timedelta(0):
             raise StorageUnavailable  # which took so long that the token died meanwhile
+        self._metrics.handed_out(connection.provider, ready.source)
         return HandedOut(
             connection=connection,
             access_token=token,

@@ -78,6 +78,7 @@ async def test_every_route_says_who_may_call_it(replicas: Replicas, store: Store
         "healthz",
         "login",
         "logout",
+        "metrics",
         "oauth",
         "readyz",
         "sandbox",

@@ -19,6 +19,7 @@ from vault.chain import Chain
 from vault.connection import NewTokens
 from vault.errors import CannotOpen
 from vault.keyring import Sealed
+from vault.metrics import Metrics
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections as connection_rows
 from vault.store import gates, leases, parking, schema, sealed, settle
@@ -150,7 +151,7 @@ class Ground:
         for _ in range(count):
             database = Database(self.store.url)
             self._stack.push_async_callback(database.close)
-            made.append(Writer(database, Trail(Chain(bytes(32))), lambda _stale: None))
+            made.append(Writer(database, Trail(Chain(bytes(32))), lambda _stale: None, Metrics()))
             self._stack.push_async_callback(made[-1].close)
         return made
 

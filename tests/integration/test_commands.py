@@ -136,6 +136,28 @@ def test_commands_need_a_database_that_is_set_up(tmp_path: Path) -> None:
     assert everything_under(tmp_path) == {}
 
 
+def test_the_doctor_says_what_is_wrong_and_changes_nothing(tmp_path: Path) -> None:
+    """Exit 0 where all is well, 1 with a problem, 78 for bad settings; every check is a line."""
+    nowhere = run("doctor", folder=tmp_path, environment=with_secret())
+    assert nowhere.returncode == 1
+    assert "tokenvault migrate" in nowhere.stdout
+    assert everything_under(tmp_path) == {}
+
+    run("migrate", folder=tmp_path, environment=with_secret())
+    before = everything_under(tmp_path)
+    well = run("doctor", "--json", folder=tmp_path, environment=with_secret())
+    other = run("doctor", folder=tmp_path, environment={"ENCRYPTION_SECRET": "canary-other-" + "z" * 32})
+    bad = run("doctor", folder=tmp_path, environment={"ENCRYPTION_SECRET": "canary-short"})
+
+    assert (well.returncode, other.returncode, bad.returncode) == (0, 1, 78)
+    levels = {told["check"]: told["level"] for told in map(json.loads, well.stdout.splitlines())}
+    assert levels.pop("disk") in {"ok", "warning"}  # which is this machine's
+    assert set(levels.values()) == {"ok"}
+    assert "ENCRYPTION_SECRET is not the one" in other.stdout
+    assert "canary-" not in well.stdout + other.stdout + other.stderr + bad.stderr
+    assert everything_under(tmp_path) == before
+
+
 def test_get_without_a_vault_or_a_key_says_so(tmp_path: Path) -> None:
     """`get` names what is missing, in one line."""
     no_key = run("get", "a/b/c", folder=tmp_path)

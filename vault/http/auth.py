@@ -32,6 +32,7 @@ class ApiKey(ASGIMiddleware):
         opt = scope["route_handler"].opt
         if not opt.get("public"):
             caller = await self._access.identify(bearer(scope))
+            scope["auth"] = caller  # before any refusal: the log says who was refused
             if not self._limits.take(caller.id):
                 # Not audited: a flood of requests must not become a flood of records.
                 raise TooManyRequests(retry_after=1)
@@ -39,7 +40,6 @@ class ApiKey(ASGIMiddleware):
                 raise InsufficientScope
             if opt["scope"] is not None:
                 await self._access.require_scope(caller, opt["scope"])
-            scope["auth"] = caller
         await next_app(scope, receive, send)
 
 

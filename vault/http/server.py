@@ -15,7 +15,7 @@ from vault.http.callers import CallersController
 from vault.http.clients import ClientsController
 from vault.http.connections import ConnectionsController
 from vault.http.edge import Edge
-from vault.http.health import healthz, readyz
+from vault.http.health import healthz, metrics, readyz
 from vault.http.hot import HotTokens
 from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
@@ -30,7 +30,8 @@ LARGEST_BODY = 64 * 1024  # bytes
 
 def application(vault: Vault) -> ASGIApp:
     """Return the whole of what listens, for *vault*."""
-    return Edge(HotTokens(litestar(vault), vault.access, vault.limits, vault.tokens))
+    hot = HotTokens(litestar(vault), vault.access, vault.limits, vault.tokens)
+    return Edge(hot, vault.metrics)
 
 
 def litestar(vault: Vault) -> Litestar:
@@ -46,6 +47,7 @@ def litestar(vault: Vault) -> Litestar:
         OverviewController,
         healthz,
         readyz,
+        metrics,
         assets(),
     ]
     if vault.sandbox is not None:

@@ -88,7 +88,7 @@ _GRANTS, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
 _GRANTS, _ = sealed.beside(_GRANTS, clients.c.id, "client", "client_secret")
 
 # As TokenState.judged says it: what nothing can renew fails when its token ends.
-_judged_status = case(
+JUDGED_STATUS = case(
     (
         and_(
             _s.renewal == "none",
@@ -252,7 +252,7 @@ def connection_of(row: AnyRow) -> Connection:
 
 
 def _conditions(filters: dict[str, Any]) -> list[Any]:
-    columns = {"provider": _c.provider, "status": _judged_status, "name": _c.name}
+    columns = {"provider": _c.provider, "status": JUDGED_STATUS, "name": _c.name}
     found = [columns[name].in_(value) for name, value in filters.items() if name in columns]
     if "expiring_before" in filters:
         found.append(_s.access_expires_at < filters["expiring_before"])

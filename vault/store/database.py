@@ -51,10 +51,13 @@ def in_transaction() -> bool:
 
 
 class Database:
-    """Engines for reading and for writing. Only `Writer` and commands write."""
+    """Engines for reading and for writing. Only `Writer` and commands write.
 
-    def __init__(self, url: str) -> None:
-        self.url = make_url(url)
+    A database that is opened *read_only* refuses every write, whoever tries.
+    """
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self.url = _read_only(make_url(url)) if read_only else make_url(url)
         self.on_sqlite = self.url.get_backend_name() == "sqlite"
         if self.on_sqlite:
             self._writing, self._reading = _sqlite_engine(self.url, immediate=True), _sqlite_engine(self.url)
@@ -64,6 +67,9 @@ class Database:
             self._reading = _postgres_engine(self.url, size=READERS).execution_options(
                 isolation_level="AUTOCOMMIT"
             )
+            if read_only:
+                for engine in (self._writing, self._reading):
+                    event.listen(engine.sync_engine, "connect", _forbid_writes)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -192,6 +198,22 @@ def _postgres_engine(url: URL, *, size: int) -> AsyncEngine:
         pool_pre_ping=True,
         connect_args={"options": _POSTGRES_OPTIONS, "connect_timeout": 5, "application_name": "tokenvault"},
     )
+
+
+def _read_only(url: URL) -> URL:
+    """Return the *url* of a SQLite file so that it is opened for reading only; any other as it is."""
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return url
+    file = Path(url.database).absolute().as_uri().replace("file://", "file:", 1)
+    return url.set(database=file, query={"mode": "ro", "uri": "true"})
+
+
+def _forbid_writes(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    # Of the session only: what this role finds by default can still be asked for.
+    cursor = connection.cursor()
+    cursor.execute("SET default_transaction_read_only = on")
+    cursor.close()
+    connection.commit()
 
 
 def prepare_file(url: str) -> None:

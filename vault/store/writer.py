@@ -17,7 +17,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.audit import Event, request_id
+from vault.clock import uptime
 from vault.errors import StorageUnavailable
+from vault.metrics import Metrics
 from vault.store import changes
 from vault.store.changes import Stale
 from vault.store.database import Database
@@ -67,10 +69,13 @@ class _Submitted(Generic[T]):
 class Writer:
     """Runs units of work, grouped into transactions, in the order of their arrival."""
 
-    def __init__(self, database: Database, trail: Trail, forget: Callable[[Sequence[Stale]], None]) -> None:
+    def __init__(
+        self, database: Database, trail: Trail, forget: Callable[[Sequence[Stale]], None], metrics: Metrics
+    ) -> None:
         self._database = database
         self._trail = trail
         self._forget = forget  # told of the changes of each commit, before anybody hears that it is done
+        self._metrics = metrics
         self._waiting: deque[_Submitted[Any]] = deque()
         self._arrived = asyncio.Event()
         self._ending = False
@@ -185,6 +190,7 @@ class Writer:
                     submitted.done.set_result(result)
 
     async def _commit(self, group: list[_Submitted[Any]]) -> list[Any]:
+        began = uptime()
         async with self._database.transaction() as connection:
             transaction = Transaction(connection)
             results = await _carried_out(group, transaction)
@@ -192,6 +198,7 @@ class Writer:
             position = await self._trail.append(connection, transaction.events)
         self._trail.committed(position)
         self._forget(transaction.changes)
+        self._metrics.committed(len(transaction.events), uptime() - began)
         return results
 
 
