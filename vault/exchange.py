@@ -25,7 +25,7 @@ from integrations.contract import (
 )
 from vault.audit import Event
 from vault.clock import uptime
-from vault.connection import Connection, new_tokens
+from vault.connection import SOONEST, Connection, new_tokens, still_learned
 from vault.errors import CannotOpen, StorageUnavailable
 from vault.failure import aftermath, pause_of_provider
 from vault.keyring import Sealed
@@ -39,7 +39,6 @@ from vault.store.leases import Turn
 from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
-SOONEST = timedelta(seconds=2)  # between refreshes of a provider whose tokens arrive dead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,9 @@ class Exchange:
 
     async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> None:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
-        columns = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._means.jitter)
+        learned = still_learned(turn.learned_lifetime, turn.quiet)
+        lifetime = grant.provider.default_lifetime
+        columns = new_tokens(tokens, lifetime, turn.claimed_at, self._means.jitter, learned)
         columns = replace(columns, next_refresh_at=max(columns.next_refresh_at, turn.claimed_at + SOONEST))
         kept = {
             "access_token": tokens.access_token,

@@ -88,6 +88,7 @@ CONNECTION = "/v1/connections/{tenant}/{provider}/{name}"
 SCOPES: dict[tuple[str, str], str | None] = {
     ("GET", f"{CONNECTION}/token"): "tokens:read",
     ("POST", f"{CONNECTION}/authorize"): "connections:write",
+    ("POST", f"{CONNECTION}/rejections"): "tokens:read",
     ("PUT", CONNECTION): "connections:write",
     ("DELETE", CONNECTION): "connections:write",
     ("GET", CONNECTION): "connections:read",
