@@ -13,6 +13,7 @@ Action = Literal[
     "token.refreshed",
     "token.refresh_failed",
     "token.orphaned",
+    "token.rejected",
     "connection.authorized",
     "connection.connected",
     "connection.connect_failed",

@@ -26,7 +26,7 @@ from integrations.contract import (
 from vault.audit import Action, Event
 from vault.breaker import Breaker, works
 from vault.clock import uptime
-from vault.connection import Connection, new_tokens
+from vault.connection import SOONEST, Connection, new_tokens, still_learned
 from vault.errors import CannotOpen
 from vault.failure import aftermath, outcome_of, pause_of_provider
 from vault.gates import Gates
@@ -43,7 +43,6 @@ from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
-SOONEST = timedelta(seconds=2)  # between refreshes of a provider whose tokens arrive dead
 _OUTCOMES: dict[settle.Stored, Outcome] = {
     "stored": "success",
     "orphaned": "orphaned",
@@ -170,7 +169,8 @@ class Exchange:
         return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
-        times = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._means.jitter)
+        learned, lifetime = still_learned(turn.learned_lifetime, turn.quiet), grant.provider.default_lifetime
+        times = new_tokens(tokens, lifetime, turn.claimed_at, self._means.jitter, learned)
         times = replace(times, next_refresh_at=max(times.next_refresh_at, turn.claimed_at + SOONEST))
         kept = {
             "access_token": tokens.access_token,

@@ -190,6 +190,8 @@ class Bench:
             access_expires_at=self.base - FAR,
             last_asked_at=None,
             failures=0,
+            rejected_generation=None,
+            learned_lifetime=None,
             claimed_at=self.base,
         )
 

@@ -17,13 +17,12 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from vault.access import Access
 from vault.errors import VaultError
 from vault.http.auth import bearer
-from vault.http.connections import LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
+from vault.http.connections import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
 from vault.http.views.connections import TokenView
 from vault.limits import CallerLimits
 from vault.tokens import HandedOut, Path, Tokens
 
 _QUERY = re.compile(rb"min_ttl=(?P<min_ttl>[0-9]{1,8})(?:&wait=(?P<wait>[0-9]{1,2}))?|wait=(?P<alone>[0-9]{1,2})")
-_LEAST = 60  # seconds, where no min_ttl is asked for
 
 
 class HotTokens:
@@ -76,9 +75,9 @@ def _path(scope: Scope) -> Path | None:
 def _min_ttl(query: bytes) -> timedelta | None:
     """Return the min_ttl in a *query* that is plain and in range; None for any other."""
     if not query:
-        return timedelta(seconds=_LEAST)
+        return timedelta(seconds=LEAST_TTL)
     found = _QUERY.fullmatch(query)
     if found is None or int(found["wait"] or found["alone"] or 0) > LONGEST_WAIT:
         return None
-    seconds = int(found["min_ttl"] or _LEAST)
+    seconds = int(found["min_ttl"] or LEAST_TTL)
     return timedelta(seconds=seconds) if seconds <= LONGEST_TTL else None

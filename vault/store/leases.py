@@ -100,6 +100,8 @@ _returned = (
     _state.access_expires_at,
     _state.last_asked_at,
     _state.failures,
+    _state.rejected_generation,
+    _state.learned_lifetime,
     type_coerce(_now, Moment).label("claimed_at"),
 )
 
@@ -238,8 +240,15 @@ class Turn:
     access_expires_at: datetime | None
     last_asked_at: datetime | None
     failures: int
+    rejected_generation: int | None
+    learned_lifetime: int | None  # seconds
     claimed_at: datetime
     trying: bool = False  # whether it finds out for all if the provider, whose breaker is open, works again
+
+    @property
+    def quiet(self) -> int:
+        """Return how many generations in a row, with this one, nobody has reported refused."""
+        return self.generation - (self.rejected_generation or 0)
 
 
 @dataclass(frozen=True)
@@ -331,5 +340,7 @@ def _turn(row: AnyRow) -> Turn:
         access_expires_at=row.access_expires_at,
         last_asked_at=row.last_asked_at,
         failures=row.failures,
+        rejected_generation=row.rejected_generation,
+        learned_lifetime=row.learned_lifetime,
         claimed_at=row.claimed_at,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import and_, bindparam, case, func, insert, select, type_coerce, update
+from sqlalchemy import BigInteger, and_, bindparam, case, func, insert, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import NewTokens
@@ -42,6 +42,11 @@ SETTLE_SUCCESS = (
         refreshed_at=_now,
         verified_at=_now,
         next_refresh_at=bindparam("new_next_refresh_at"),
+        # What a report of these tokens taught since the claim is newer.
+        learned_lifetime=case(
+            (_state.rejected_generation == _state.generation, _state.learned_lifetime),
+            else_=bindparam("new_learned_lifetime", type_=BigInteger),
+        ),
         failures=0,
         first_failed_at=None,
         last_error_code=None,
@@ -102,6 +107,9 @@ SUPERSEDE = (
         uncertain=False,
         attempt_id=None,
         next_refresh_at=None,
+        rejected_generation=None,
+        rejected_age=None,
+        learned_lifetime=None,
     )
     .returning(_state.generation, type_coerce(_now, Moment).label("superseded_at"))
 )
