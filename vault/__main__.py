@@ -43,7 +43,7 @@ def serve(host: str, port: int) -> None:
     """Run the API and the sweep."""
     from jobs.process import serve as run
 
-    _run(lambda settings: run(settings, host, port))
+    _run(lambda settings: run(settings, host, port), stays=True)
 
 
 @main.command()
@@ -51,7 +51,7 @@ def worker() -> None:
     """Run the sweep alone."""
     from jobs.process import work
 
-    _run(work)
+    _run(work, stays=True)
 
 
 @main.command()
@@ -91,7 +91,7 @@ def quickstart(host: str, port: int) -> None:
     from jobs.process import serve as run
     from vault.quickstart import greet
 
-    _run(lambda settings: run(settings, host, port, greet))
+    _run(lambda settings: run(settings, host, port, greet), stays=True)
 
 
 @main.command("login-link")
@@ -235,8 +235,11 @@ def verify_audit(as_json: bool) -> None:
     sys.exit(0 if report.whole else 1)
 
 
-def _run(work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
-    """Run a command's *work* and return its result; say in one line what kept it from being done, and end."""
+def _run(work: Callable[[Settings], Coroutine[Any, Any, T]], *, stays: bool = False) -> T:
+    """Run a command's *work* and return its result; say in one line what kept it from being done, and end.
+
+    Of a command that is not there to stay, only what is wrong is logged.
+    """
     import uvloop
 
     from jobs.process import CannotListen
@@ -247,7 +250,7 @@ def _run(work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
 
     try:
         settings = Settings.from_env()
-        configure(settings.log_level)
+        configure(settings.log_level if stays else "WARNING")
         return uvloop.run(work(settings))
     except BadSettings as error:
         _stop(EX_CONFIG, *error.problems)
