@@ -116,7 +116,7 @@ def test_the_loop_by_hand_works_as_written(checkout: Path) -> None:
     assert "problem" not in done.stdout
     assert '"code":' not in done.stdout
     assert "Connected" in done.stdout
-    assert done.stdout.count('"access_token":"sandbox-at-') == 2
+    assert done.stdout.count('"access_token":"sandbox-at-') == 3
     assert '"status":"verified"' in done.stdout
     assert '"revoked":"revoked"' in done.stdout
     assert '"sub"' in done.stdout.splitlines()[-1]
