@@ -12,13 +12,15 @@ from vault.callers import OPERATOR
 from vault.sealing import Place, seal_all
 from vault.services import Vault
 from vault.settings import Settings
-from vault.store.schema import clients, connections, sealed_values, token_states
+from vault.store.schema import connections, sealed_values, token_states
 
 SECRET = "a secret for measuring, which guards nothing at all"  # noqa: S105 - it opens a throwaway
 TENANT, PROVIDER, NAME = "acme", "measured", "c0"
+REFUSED = "refused"  # id and secret of a client that the provider does not know
 TOKEN_PATH = f"/v1/connections/{TENANT}/{PROVIDER}/{NAME}/token"
 TOKEN_BYTES = 1024
 LIFETIME = timedelta(hours=1)
+OVERDUE = timedelta(hours=2)  # longer than anything that is due for another reason
 AT_A_TIME = 1000  # rows a statement
 
 
@@ -59,21 +61,23 @@ async def furnish(vault: Vault, token_endpoint: str = "http://127.0.0.1:9/token"
     return Furnished(key.reveal(), registered.id)
 
 
-async def connect(vault: Vault, client: str, count: int) -> None:
+async def connect(vault: Vault, client: str, count: int, prefix: str = "c") -> None:
     """Store *count* connections named c0, c1, … with fresh tokens of 1 KB."""
     for first in range(0, count, AT_A_TIME):
-        made = [_rows(vault, client, f"c{number}") for number in range(first, min(first + AT_A_TIME, count))]
+        made = [
+            _rows(vault, client, f"{prefix}{number}") for number in range(first, min(first + AT_A_TIME, count))
+        ]
         async with vault.database.transaction() as tx:
             await tx.execute(insert(connections), [row for row, _, _ in made])
             await tx.execute(insert(token_states), [state for _, state, _ in made])
             await tx.execute(insert(sealed_values), [value for _, _, values in made for value in values])
 
 
-async def make_due(vault: Vault) -> None:
-    """Have every connection wait for the sweep, each a little longer than the next."""
-    now = datetime.now(UTC)
+async def make_due(vault: Vault, client: str) -> None:
+    """Have every connection of *client* wait for the sweep."""
+    since = datetime.now(UTC) - OVERDUE
     async with vault.database.transaction() as tx:
-        await tx.execute(update(token_states).values(next_refresh_at=now - timedelta(seconds=1)))
+        await tx.execute(update(token_states).where(token_states.c.client == client).values(next_refresh_at=since))
 
 
 def _rows(vault: Vault, client: str, name: str) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
@@ -113,11 +117,3 @@ def _rows(vault: Vault, client: str, name: str) -> tuple[dict[str, Any], dict[st
         for field, sealed in seal_all(vault.keyring, place, 1, tokens).items()
     ]
     return connection, state, values
-
-
-async def reject(vault: Vault, client: str) -> None:
-    """Have the provider refuse *client*, as far as the tables say."""
-    async with vault.database.transaction() as tx:
-        now = datetime.now(UTC)
-        rejected = {"state": "rejected", "rejected_at": now, "retry_not_before": now + timedelta(minutes=5)}
-        await tx.execute(update(clients).where(clients.c.id == client).values(rejected))

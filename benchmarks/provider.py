@@ -1,19 +1,21 @@
 """A token endpoint that answers every refresh with new tokens, after a while: `python -m benchmarks.provider`.
 
-It keeps nothing and checks nothing: it is there to cost as little as possible beside what is measured.
-Prints its port.
+It keeps nothing and checks next to nothing: it is there to cost as little as possible beside what is
+measured. The client REFUSED is no client of its. Prints its port.
 """
 
 import asyncio
+import base64
 import itertools
 import json
 import sys
 from typing import cast
 
-from benchmarks.filling import LIFETIME, TOKEN_BYTES
+from benchmarks.filling import LIFETIME, REFUSED, TOKEN_BYTES
 
 _numbers = itertools.count()
-_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_HEAD = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_OF_THE_REFUSED = b"basic " + base64.b64encode(f"{REFUSED}:{REFUSED}".encode()).lower()
 
 
 class TokenEndpoint(asyncio.Protocol):
@@ -31,24 +33,34 @@ class TokenEndpoint(asyncio.Protocol):
         self._received += data
         head, end, body = self._received.partition(b"\r\n\r\n")
         if end and len(body) >= _length(bytes(head)):
+            answer = refusal() if _OF_THE_REFUSED in head.lower() else new_tokens(next(_numbers))
             self._received.clear()
-            asyncio.get_running_loop().call_later(self._latency, self._answer)
+            asyncio.get_running_loop().call_later(self._latency, self._send, answer)
 
-    def _answer(self) -> None:
+    def _send(self, answer: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(answer(next(_numbers)))
+            self._transport.write(answer)
 
 
-def answer(number: int) -> bytes:
+def refusal() -> bytes:
+    """Return what a client is told that is none."""
+    return _whole(b"401 Unauthorized", {"error": "invalid_client"})
+
+
+def new_tokens(number: int) -> bytes:
     """Return the whole answer with token set *number*."""
-    tokens = {
+    tokens: dict[str, object] = {
         "access_token": f"{number:0{TOKEN_BYTES}x}",
         "token_type": "Bearer",
         "expires_in": int(LIFETIME.total_seconds()),
         "refresh_token": f"{number:064x}",
     }
-    body = json.dumps(tokens).encode()
-    return _HEAD % len(body) + body
+    return _whole(b"200 OK", tokens)
+
+
+def _whole(status: bytes, fields: dict[str, object]) -> bytes:
+    body = json.dumps(fields).encode()
+    return _HEAD % (status, len(body)) + body
 
 
 def _length(head: bytes) -> int:
@@ -65,7 +77,7 @@ async def listening(latency: float) -> asyncio.Server:
 
 async def _serve(latency: float) -> None:
     server = await listening(latency)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - whoever started us reads it
+    print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
