@@ -38,7 +38,8 @@ _STATES = """
     SELECT id, provider, client, 'verified', 1, 1, 'refresh_token', :now + 3600000, 3600,
            CASE WHEN n % :one_in = 0 THEN :now - 3600000 + n % 3600000 ELSE :now + 600000 + n % 3000000 END
     FROM (SELECT id, provider, client, CAST(substr(name, 1 + length(:prefix)) AS INTEGER) AS n
-          FROM connections WHERE client = :client) AS them"""
+          FROM connections
+          WHERE client = :client AND id NOT IN (SELECT connection_id FROM token_states)) AS them"""
 _ON = {
     "SQLite": {
         "random_id": "lower(hex(randomblob(16)))",

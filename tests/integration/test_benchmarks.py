@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import claims, fetch, filling, servers, sweep
+from benchmarks import claims, fetch, filling, servers, start, sweep, transports
 from benchmarks.claims import CLAIMED, Case
 from benchmarks.load import BadLoad, knock
 from benchmarks.provider import listening
@@ -23,8 +23,11 @@ def test_a_fetch_is_measured_beside_a_hello_world(sqlite_url: str, tmp_path: Pat
             knock(vault.address, "nobody's", 0.1, 1)
         measured = {"hello": hello, "SQLite": vault}
         seen = fetch.in_turns(measured, keys, knock, seconds=0.2, warming=0.1, rounds=1)
+        weights = start.weighed(vault, keys["SQLite"], knock, fetches=10, chunk=0.1)
 
     assert all(rounds[0].loaded.requests > 0 and rounds[0].rss > 10 for rounds in seen.values())
+    assert weights[-1][0] >= 10
+    assert weights[-1][1] > 10
 
 
 async def test_the_sweep_and_its_claims_are_measured(database_url: str) -> None:
@@ -48,3 +51,12 @@ async def test_the_sweep_and_its_claims_are_measured(database_url: str) -> None:
         await claims.in_turns([case], rounds=2)
 
     assert len(case.took) == len(case.took_for_nothing) == 2
+
+
+async def test_transports_are_measured() -> None:
+    """Each transport sends what is answered."""
+    async with await listening(latency=0) as endpoint:
+        address = f"http://127.0.0.1:{endpoint.sockets[0].getsockname()[1]}/token"
+        seen = await transports.in_turns(address, seconds=0.1, rounds=1)
+
+    assert all(rate > 0 for ((rate, _),) in seen.values())
