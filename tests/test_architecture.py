@@ -17,19 +17,49 @@ PACKAGES = {
 ENTRY_POINTS = {"vault/__main__.py"}
 # Inside vault, from the bottom up: a module may import what stands before it, and its own layer.
 LAYERS = (
-    {"errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "logs"},
+    {
+        "errors",
+        "clock",
+        "names",
+        "addresses",
+        "settings",
+        "audit",
+        "connection",
+        "patience",
+        "logs",
+        "metrics",
+        "findings",
+        "breaker",
+        "limits",
+    },
     {"keyring", "sealing", "chain", "store", "outbound"},
     {"memory", "watch"},
-    {"failure", "unlock", "providers", "housekeeping", "clients", "access", "tickets"},
+    {"scrape"},
+    {
+        "failure",
+        "unlock",
+        "providers",
+        "gates",
+        "housekeeping",
+        "retention",
+        "verify_audit",
+        "clients",
+        "access",
+        "tickets",
+        "signing_in",
+    },
     {"means"},
     {"revoke", "grants"},
     {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "tokens", "sweep"},
     {"services"},
-    {"http", "pages", "listing", "quickstart", "fetching"},
+    {"http", "pages", "listing", "quickstart", "fetching", "doctor"},
     {"app"},
     {"__main__"},
 )
-PURE = ("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience", "chain")
+PURE = (
+    *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience"),
+    *("chain", "findings", "breaker", "limits"),
+)
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 
 
@@ -131,6 +161,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "vault/keyring.py",  # sealing, and the wrapping key
         "vault/__main__.py",  # a new key, shown once
         "vault/quickstart.py",  # the key of the quickstart
+        "vault/pages/signing_in.py",  # the session, into its cookie
         "vault/settings.py",  # the length of the secret
     }
 

@@ -16,15 +16,20 @@ from vault.chain import Chain
 from vault.clients import Clients
 from vault.connections import Connections
 from vault.exchange import Exchange
+from vault.gates import Gates
 from vault.keyring import Keyring
+from vault.limits import CallerLimits, WaitingRoom
 from vault.means import Means
 from vault.memory import Memory
+from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
 from vault.refresh import Refresher
+from vault.scrape import Scrape
 from vault.services import Vault
 from vault.settings import Settings
+from vault.signing_in import SigningIn
 from vault.store import leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.trail import Trail
@@ -91,8 +96,11 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
 
     *alone* says that no other process serves from this database.
     """
+    metrics = Metrics()
     memory = Memory(settings.cache_entries, alone=alone)
-    writer = Writer(database, Trail(Chain(keyring.mac_key("audit"))), memory.forget)
+    chain = Chain(keyring.mac_key("audit"))
+    trail = Trail(chain)
+    writer = Writer(database, trail, memory.forget, metrics)
     application = sandbox.application(settings.public_url, keyring.mac("sandbox")) if settings.sandbox else None
     outbound = Outbound(
         allow_local=settings.allow_local_providers,
@@ -106,17 +114,19 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         writer=writer,
         keyring=keyring,
         memory=memory,
+        metrics=metrics,
         outbound=outbound,
         providers=providers,
         timeout=settings.provider_timeout,
         jitter=secrets.SystemRandom().uniform,
     )
+    gates = Gates(database, writer, memory, providers, means.jitter)
     patience = Patience(timedelta(seconds=settings.lease), timedelta(seconds=settings.provider_timeout))
     refresher = Refresher(
         database=database,
         writer=writer,
         providers=providers,
-        exchange=Exchange(means, patience),
+        exchange=Exchange(means, patience, gates),
         patience=patience,
         holder=f"{socket.gethostname()}/{secrets.token_hex(4)}",
         concurrency=settings.provider_concurrency,
@@ -124,17 +134,24 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
     return Vault(
         settings=settings,
         database=database,
+        chain=chain,
+        trail=trail,
         writer=writer,
         keyring=keyring,
         memory=memory,
-        watch=Watch(database, memory),
+        metrics=metrics,
+        scrape=Scrape(database, metrics, writer, memory),
+        watch=Watch(writer, memory),
         outbound=outbound,
         access=access,
+        limits=CallerLimits(settings.caller_rate),
         callers=Callers(database, writer, keyring, access, memory),
-        tenants=Tenants(database, writer, memory),
-        clients=Clients(database, writer, keyring, providers),
+        tenants=Tenants(database, writer, memory, gates),
+        clients=Clients(database, writer, keyring, providers, gates),
         providers=providers,
+        gates=gates,
         tickets=tickets,
+        signing_in=SigningIn(database, writer, keyring, public_url=settings.public_url),
         authorize=Authorize(
             writer=writer, keyring=keyring, providers=providers, tickets=tickets, public_url=settings.public_url
         ),
@@ -150,6 +167,8 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             refresher=refresher,
             tickets=tickets,
             memory=memory,
+            waiting=WaitingRoom(settings.waiting_readers),
+            metrics=metrics,
         ),
         sandbox=application,
     )

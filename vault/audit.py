@@ -26,9 +26,14 @@ Action = Literal[
     "client.recovered",
     "provider.changed",
     "provider.deleted",
+    "provider.breaker_opened",
+    "provider.breaker_closed",
     "caller.created",
     "caller.deleted",
     "caller.denied",
+    "operator.signed_in",
+    "operator.signed_out",
+    "audit.pruned",
 ]
 
 
@@ -59,5 +64,5 @@ class Event:
             "name": self.name,
             "generation": self.generation,
             "request_id": self.request_id,
-            "detail": json.dumps(self.detail, sort_keys=True),
+            "detail": json.dumps(self.detail, sort_keys=True) if self.detail else "{}",
         }

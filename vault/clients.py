@@ -8,22 +8,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from integrations.contract import Client
 from vault.audit import Event
 from vault.errors import NotFound
+from vault.gates import Gates
 from vault.keyring import Keyring
 from vault.providers import Providers
 from vault.sealing import Place, open_one, seal_all
 from vault.store import clients as store
-from vault.store import sealed
+from vault.store import parking, sealed
 from vault.store.database import Database
+from vault.store.parking import Scope
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction, Writer
 
 
 class Clients:
-    def __init__(self, database: Database, writer: Writer, keyring: Keyring, providers: Providers) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, keyring: Keyring, providers: Providers, gates: Gates
+    ) -> None:
         self._database = database
         self._writer = writer
         self._keyring = keyring
         self._providers = providers
+        self._gates = gates
 
     async def put(self, tenant: str, provider: str, client: Client, actor: str) -> None:
         """Make *client* the registration that new consents of *tenant* and below use.
@@ -32,7 +37,8 @@ class Clients:
         takes a rejected client out of its pause.
         """
 
-        async def unit(tx: Transaction) -> None:
+        async def unit(tx: Transaction) -> list[Scope]:
+            await parking.hold(tx.connection)
             await self._providers.get(provider, tx.connection)
             row = {
                 "id": secrets.token_hex(16),
@@ -47,8 +53,11 @@ class Clients:
                 values = seal_all(self._keyring, place, generation, {"client_secret": client.client_secret})
                 await sealed.put(tx.connection, "client", client_row, generation, values)
             tx.record(Event(actor, "client.changed", tenant=tenant, provider=provider))
+            scope = Scope("client", client_row)
+            return [] if await parking.park(tx.connection, scope) else [scope]
 
-        await self._writer.submit(unit, alone=True)
+        for scope in await self._writer.submit(unit, alone=True):
+            await self._gates.finish(scope)
 
     async def get(self, tenant: str, provider: str) -> AnyRow:
         """Return the row of *tenant*'s own registration, without its secret. Raises NotFound."""

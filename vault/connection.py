@@ -19,7 +19,7 @@ Reason = Literal[
 ]  # fmt: skip
 NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "operator"]
 
-_ACTIONS: Mapping[str, NextAction] = {
+ACTIONS: Mapping[str, NextAction] = {
     "awaiting_consent": "connect",
     "empty": "connect",
     "unverified": "verify",
@@ -63,10 +63,11 @@ class TokenState:
     inflight_generation: int | None
     retake_after: datetime | None
     uncertain: bool
+    parked: Literal["rejected", "paused"] | None
 
     @property
     def next_action(self) -> NextAction:
-        return _ACTIONS[self.reason] if self.reason else "none"
+        return ACTIONS[self.reason] if self.reason else "none"
 
     @property
     def holds_tokens(self) -> bool:
@@ -117,16 +118,23 @@ class Connection:
     state: TokenState
     client_rejected: bool
     client_held_until: datetime | None
+    client_paused: bool
     provider_held_until: datetime | None
+    provider_paused: bool
     read_at: datetime
 
     @property
     def path(self) -> str:
         return f"{self.tenant}/{self.provider}/{self.name}"
 
-    def seen_at(self, now: datetime) -> "Connection":
-        """Return the same connection as it is at *now*, where nothing about it was written since."""
-        return replace(self, read_at=now, state=self.state.judged(now))
+    @property
+    def paused(self) -> Literal["provider", "client", "tenant"] | None:
+        """Return whose kill switch is on; None where none is."""
+        if self.provider_paused:
+            return "provider"
+        if self.client_paused:
+            return "client"
+        return "tenant" if self.state.parked == "paused" else None
 
     def held_back_until(self) -> datetime | None:
         """Return when the provider's and the client's gates open again; None where they are open."""

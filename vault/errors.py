@@ -68,6 +68,12 @@ class Unavailable(VaultError):
     code = "unavailable"
 
 
+class TooManyRequests(VaultError):
+    """This API key asks more often than it may."""
+
+    code = "rate_limited"
+
+
 class StorageUnavailable(Unavailable):
     """The database does not take this now. Nothing was handed out or sent."""
 

@@ -11,8 +11,9 @@ from vault.errors import CannotOpen
 from vault.keyring import Keyring
 from vault.means import Means
 from vault.sealing import Place, open_one, seal_all
-from vault.store import connections, sealed, settle
+from vault.store import connections, parking, sealed, settle
 from vault.store.changes import Stale
+from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
 
@@ -37,6 +38,7 @@ async def store_grant(
 
     Whoever is out refreshing the former grant settles nothing over it.
     """
+    await parking.stand_still(tx.connection)
     # Held first: what another replica claims or settles meanwhile decides what of it may be kept.
     connection = await connections.hold(tx.connection, connection.id) or connection
     generation, now = await settle.supersede(tx.connection, connection.id)
@@ -53,6 +55,7 @@ async def store_grant(
     await connections.edit_state(
         tx.connection, connection.id, _begun(received, times, now, renewable=renewing is not None)
     )
+    await parking.park(tx.connection, Scope("connection", connection.id))
     return generation
 
 

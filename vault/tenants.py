@@ -10,19 +10,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault.access import Caller
 from vault.audit import Event
 from vault.errors import Conflict, Invalid, NotFound
-from vault.memory import TENANTS, Memory
+from vault.gates import Gates
+from vault.memory import GATES, TENANTS, Memory
+from vault.store import parking
 from vault.store import tenants as store
 from vault.store.database import Database
+from vault.store.parking import Scope
 from vault.store.writer import Transaction, Writer
 
 ROOT = store.ROOT
 
 
 class Tenants:
-    def __init__(self, database: Database, writer: Writer, memory: Memory) -> None:
+    def __init__(self, database: Database, writer: Writer, memory: Memory, gates: Gates) -> None:
         self._database = database
         self._writer = writer
         self._memory = memory
+        self._gates = gates
 
     async def put(self, caller: Caller, tenant: str, *, parent: str, name: str, return_urls: list[str]) -> bool:
         """Store *tenant*. Returns whether it is new.
@@ -33,15 +37,24 @@ class Tenants:
         for url in return_urls:
             _check_return_url(url)
 
-        async def unit(tx: Transaction) -> bool:
+        scope = Scope("tenant", tenant)
+
+        async def unit(tx: Transaction) -> tuple[bool, bool]:
             await store.hold_tree(tx.connection)
             await self._check_place(tx.connection, caller, tenant, parent)
+            before = await store.find(tx.connection, tenant)
             tx.record(Event(caller.actor, "tenant.changed", tenant=tenant, detail={"parent": parent}))
             tx.outdate(TENANTS)
             above = None if tenant == store.ROOT else parent
-            return await store.put(tx.connection, tenant, above, name, return_urls, datetime.now(UTC))
+            new = await store.put(tx.connection, tenant, above, name, return_urls, datetime.now(UTC))
+            if before is None or before["parent_id"] == above:
+                return new, True
+            tx.outdate(GATES)  # it may have moved from or to where a kill switch is on
+            return new, await parking.park(tx.connection, scope)
 
-        new = await self._writer.submit(unit, alone=True)
+        new, settled = await self._writer.submit(unit, alone=True)
+        if not settled:
+            await self._gates.finish(scope)
         if not new:
             await self._memory.elsewhere()  # it may have moved out of somebody's reach
         return new

@@ -5,6 +5,7 @@ token that still lives is served, whatever state the provider is in.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +17,9 @@ from vault.clock import uptime
 from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.keyring import Keyring, Sealed
+from vault.limits import Overloaded, WaitingRoom
 from vault.memory import GATES, Memory
+from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
 from vault.store import connections, leases
@@ -28,6 +31,16 @@ from vault.tickets import Tickets
 Path = tuple[str, str, str]
 Stored = tuple[Sealed, int]  # a sealed access token, and the generation it is of
 FIRST_POLL, SLOWEST_POLL = 0.05, 0.5  # seconds between looks at a refresh on another replica
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A token that is fresh at *now*, the database's time."""
+
+    connection: Connection
+    stored: Stored
+    now: datetime
+    source: Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +60,8 @@ class _Patience:
     ends_at: float
     poll: float = FIRST_POLL
     begun: bool = False
+    crowded: bool = False  # there was no place to wait in
+    for_others: float = 0.0  # seconds waited for a refresh that was somebody else's
 
     def left(self) -> float:
         return max(self.ends_at - uptime(), 0.0)
@@ -60,6 +75,10 @@ class _Patience:
         await asyncio.sleep(min(self.poll, self.left()))
         self.poll = min(self.poll * 2, SLOWEST_POLL)
 
+    def note(self, began: float) -> None:
+        """Count what has passed since *began* as waited for somebody else."""
+        self.for_others += uptime() - began
+
 
 class Tokens:
     def __init__(
@@ -72,6 +91,8 @@ class Tokens:
         refresher: Refresher,
         tickets: Tickets,
         memory: Memory,
+        waiting: WaitingRoom,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -80,6 +101,8 @@ class Tokens:
         self._refresher = refresher
         self._tickets = tickets
         self._memory = memory
+        self._waiting = waiting
+        self._metrics = metrics
 
     async def fetch(self, caller: Caller, path: Path, *, min_ttl: timedelta, wait: float) -> HandedOut:
         """Return a token of the connection at *path* that lives *min_ttl* longer, or the best there is.
@@ -89,35 +112,39 @@ class Tokens:
         """
         await self._access.require_reach(caller, *path)
         patience = _Patience(uptime() + wait)
-        connection, token = self._recalled(path, min_ttl) or await self._read(path)
+        if ready := self._recalled(path, min_ttl):
+            return await self.hand_out(caller, ready)
+        connection, token = await self._read(path)
         asked_of = connection.state.generation
         while not connection.state.fresh(min_ttl, connection.read_at):
             renewed = connection.state.generation > asked_of
             if renewed or not await self._renew(connection, caller.actor, patience):
                 break
             connection, token = await self._read(path)
+        if patience.for_others:
+            self._metrics.waited(connection.provider, patience.for_others)
         if connection.state.living(connection.read_at) and token is not None:
-            return await self._hand_out(caller, connection, token)
-        raise await self._refusal(connection)
+            source: Source = "refreshed" if connection.state.generation > asked_of else "database"
+            return await self.hand_out(caller, Ready(connection, token, connection.read_at, source))
+        raise Overloaded if patience.crowded else await self._refusal(connection)
 
-    async def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> HandedOut | None:
-        """Return a token like `fetch`, if all it takes is remembered and nothing stands against it.
+    def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> Ready | None:
+        """Return what `fetch` would hand out, if all it takes is remembered and nothing stands against it.
 
-        None where anything does: then nothing has happened, and `fetch` finds out and says. The scope
-        is looked at too, as the route's guard would. Raises Conflict, StorageUnavailable.
+        None where anything does: `fetch` finds out what, and says so. The scope is looked at too, as
+        the route's guard would.
         """
         if not caller.has("tokens:read") or not self._access.is_in_reach(caller, *path):
             return None
-        recalled = self._recalled(path, min_ttl)
-        return None if recalled is None else await self._hand_out(caller, *recalled)
+        return self._recalled(path, min_ttl)
 
-    def _recalled(self, path: Path, min_ttl: timedelta) -> tuple[Connection, Stored] | None:
-        """Return what is remembered of the connection at *path* where that is enough: a fresh token."""
+    def _recalled(self, path: Path, min_ttl: timedelta) -> Ready | None:
+        """Return what is remembered of the connection at *path* where its token is fresh."""
         now = self._memory.now()
         held: tuple[Connection, Stored] | None = self._memory.recall(("connection", *path)) if now else None
         if now is None or held is None or not held[0].state.fresh(min_ttl, now):
             return None
-        return held[0].seen_at(now), held[1]
+        return Ready(*held, now, "memory")
 
     async def _read(self, path: Path) -> tuple[Connection, Stored | None]:
         """Return the connection at *path* as it is in the database now, to be remembered."""
@@ -126,12 +153,14 @@ class Tokens:
             raise NotFound
         if not found[0].enabled:
             raise Conflict("This connection is switched off.", code="disabled")
+        if (paused := found[0].paused) is not None:
+            raise Conflict(f"The {paused} is paused.", code="disabled", paused=paused)
         return found
 
     async def _load(self, path: Path) -> tuple[tuple[Connection, Stored | None] | None, Sequence[Stale]]:
         async with self._database.read() as tx:
             found = await connections.find_with_token(tx, *path)
-        if found is None or found[1] is None or not found[0].enabled:
+        if found is None or found[1] is None or not found[0].enabled or found[0].paused:
             return found, ()
         return found, (Stale("connection", found[0].id), GATES)
 
@@ -140,42 +169,66 @@ class Tokens:
         if not _renewable(connection) or patience.is_over():
             return False
         waits_for = _startable_at(connection) - connection.read_at
-        if waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id):
-            return await self._joined(connection, actor, patience)
+        ours = waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id)
         leased_until = connection.state.lease_expires_at
         somebody_has_it = leased_until is not None and leased_until > connection.read_at
-        if not somebody_has_it and waits_for.total_seconds() > patience.left():
+        if not ours and not somebody_has_it and waits_for.total_seconds() > patience.left():
             return False
+        try:
+            with self._waiting.place(connection.id) if patience.left() else contextlib.nullcontext():
+                return await self._waited(connection, actor, patience, ours=ours, elsewhere=somebody_has_it)
+        except Overloaded:
+            patience.crowded = True
+            return False
+
+    async def _waited(
+        self, connection: Connection, actor: str, patience: _Patience, *, ours: bool, elsewhere: bool
+    ) -> bool:
+        if ours:
+            return await self._joined(connection, actor, patience)
+        began = uptime()
         await patience.pause()
+        if elsewhere:
+            patience.note(began)
         return True
 
     async def _joined(self, connection: Connection, actor: str, patience: _Patience) -> bool:
+        theirs, began = self._refresher.is_refreshing(connection.id), uptime()
         try:
             async with asyncio.timeout(patience.left()):
                 moved = await self._refresher.refresh(connection, actor)
         except TimeoutError:
             return True  # one last look: the refusal is to say how things stand now
+        finally:
+            if theirs:
+                patience.note(began)
         if not moved:
             await patience.pause()
         return True
 
-    async def _hand_out(self, caller: Caller, connection: Connection, stored: Stored) -> HandedOut:
+    async def hand_out(self, caller: Caller, ready: Ready) -> HandedOut:
+        """Open and return what is *ready*, once it is written that *caller* gets it.
+
+        Raises Conflict where it does not open, StorageUnavailable.
+        """
+        began, connection, stored, now = uptime(), ready.connection, ready.stored, ready.now
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         try:
             token = open_one(self._keyring, place, "access_token", stored)
         except CannotOpen:
             raise await self._undecryptable(connection) from None
         about = (connection.tenant, connection.provider, connection.name, stored[1])
-        began = uptime()
         await self._writer.record(Event(caller.actor, "token.handed_out", "ok", *about))
-        remaining = connection.state.remaining(connection.read_at) - timedelta(seconds=uptime() - began)
-        if remaining <= timedelta(0):
+        living = connection.state.remaining(now)
+        left = living - timedelta(seconds=uptime() - began)
+        if left <= timedelta(0):
             raise StorageUnavailable  # which took so long that the token died meanwhile
+        self._metrics.handed_out(connection.provider, ready.source)
         return HandedOut(
             connection=connection,
             access_token=token,
-            expires_at=connection.read_at + connection.state.remaining(connection.read_at),
-            expires_in=int(remaining.total_seconds()),
+            expires_at=now + living,
+            expires_in=int(left.total_seconds()),
         )
 
     async def _undecryptable(self, connection: Connection) -> VaultError:

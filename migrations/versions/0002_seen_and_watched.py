@@ -1,6 +1,6 @@
 """What the cache, the chained audit, the gates and the sign-in remember.
 
-Up: adds columns and tables. Two indexes on `token_states` and one on `audit_events` are built, during
+Up: adds columns and tables. Three indexes on `token_states` and one on `audit_events` are built, during
 which PostgreSQL takes no writes to those tables: seconds a million rows. Records of the audit that are
 there already stay outside the chain.
 Down: drops them. The chain, its checkpoints and what was learned or paused are lost; no secret is.
@@ -37,6 +37,21 @@ def upgrade() -> None:
     op.drop_index("ix_token_states_due", "token_states")
     _create_due(_DUE_UNPARKED)
     op.create_index("ix_token_states_client", "token_states", ["client"])
+    rejected = sa.text("parked = 'rejected'")
+    op.create_index(
+        "ix_token_states_rejected",
+        "token_states",
+        ["client", "next_refresh_at"],
+        sqlite_where=rejected,
+        postgresql_where=rejected,
+    )
+    op.create_table(
+        "unsettled_gates",
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.CheckConstraint("kind IN ('client', 'tenant')", name=op.f("ck_unsettled_gates_kind")),
+        sa.PrimaryKeyConstraint("kind", "key", name=op.f("pk_unsettled_gates")),
+    )
     op.execute(
         "UPDATE token_states SET parked = 'rejected'"
         " WHERE client IN (SELECT id FROM clients WHERE state = 'rejected')"
@@ -87,10 +102,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("sessions", "sign_ins", "changes", "audit_streams"):
+    for table in ("sessions", "sign_ins", "changes", "audit_streams", "unsettled_gates"):
         op.drop_table(table)
     op.drop_index("ix_audit_events_at", "audit_events")
     op.drop_column("audit_events", "mac")
+    op.drop_index("ix_token_states_rejected", "token_states")
     op.drop_index("ix_token_states_client", "token_states")
     op.drop_index("ix_token_states_due", "token_states")
     for column in ("parked", "learned_lifetime", "rejected_age", "rejected_generation"):

@@ -73,8 +73,12 @@ async def test_every_route_says_who_may_call_it(replicas: Replicas, store: Store
     assert undeclared == []
     assert {path for path in public if path.startswith("/v1")} == set()
     assert {path.split("/")[1] for path in public} <= {
+        "",
         "connect",
         "healthz",
+        "login",
+        "logout",
+        "metrics",
         "oauth",
         "readyz",
         "sandbox",
@@ -139,6 +143,10 @@ async def test_every_answer_has_an_id_and_is_not_to_be_stored(rig: Rig, store: S
         ("GET", f"{PATH}x"),
         ("GET", "/connect/canary.x"),
         ("GET", "/oauth/callback/acme-id"),
+        ("GET", "/"),
+        ("GET", "/login/canary"),
+        ("POST", "/login/canary"),
+        ("POST", "/logout"),
         ("OPTIONS", PATH),
         ("HEAD", PATH),
         ("DELETE", PATH),

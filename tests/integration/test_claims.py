@@ -19,12 +19,14 @@ from vault.chain import Chain
 from vault.connection import NewTokens
 from vault.errors import CannotOpen
 from vault.keyring import Sealed
+from vault.metrics import Metrics
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections as connection_rows
-from vault.store import leases, schema, sealed, settle
+from vault.store import gates, leases, parking, schema, sealed, settle
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn, new_attempt
-from vault.store.settle import Failed
+from vault.store.parking import Scope
+from vault.store.settle import Failed, Success
 from vault.store.trail import Trail
 from vault.store.writer import Writer
 
@@ -79,6 +81,7 @@ class Ground:
             "next_refresh_at": self.now - HOUR,
         }
         await self.insert(schema.token_states, **{**due, **state})
+        await self.run(parking.park, Scope("connection", id_))
 
     async def insert(self, table: Table, **row: Any) -> None:
         async with self.database.transaction() as tx:
@@ -130,8 +133,12 @@ class Ground:
             seal_all(self.store.keyring, place, turn.generation + 1, values)
             for place in (place_of("connection", turn.connection), place_of("orphan", turn.attempt))
         )
-        stored: str = await self.run(settle.success, turn, times, *sealed_values)
-        return stored
+        values, orphan = sealed_values
+        return await self.settle(Success(turn=turn, tokens=times, values=values, orphan=orphan))
+
+    async def settle(self, news: Success) -> str:
+        stored: list[str] = await self.run(settle.successes, [news])
+        return stored[0]
 
     async def token(self, id_: str = "x") -> str | None:
         """Return the access token that is stored, opened where it belongs."""
@@ -144,7 +151,7 @@ class Ground:
         for _ in range(count):
             database = Database(self.store.url)
             self._stack.push_async_callback(database.close)
-            made.append(Writer(database, Trail(Chain(bytes(32))), lambda _stale: None))
+            made.append(Writer(database, Trail(Chain(bytes(32))), lambda _stale: None, Metrics()))
             self._stack.push_async_callback(made[-1].close)
         return made
 
@@ -508,16 +515,16 @@ async def test_a_probe_is_not_spent_on_a_row_that_cannot_be_claimed(ground: Grou
 
 async def test_of_all_that_fail_together_one_raises_the_alarm(ground: Ground) -> None:
     """Rejecting and accepting a client are news once."""
-    assert [await ground.run(settle.reject_client, CLIENT) for _ in range(3)] == [True, False, False]
-    assert [await ground.run(settle.accept_client, CLIENT) for _ in range(3)] == [True, False, False]
+    assert [await ground.run(gates.reject_client, CLIENT) for _ in range(3)] == [True, False, False]
+    assert [await ground.run(gates.accept_client, CLIENT) for _ in range(3)] == [True, False, False]
 
 
 async def test_a_provider_is_held_for_the_longest_that_it_asked_for(ground: Ground) -> None:
     """A shorter pause that is heard of later does not shorten a longer one."""
     await ground.connection("x")
 
-    await ground.run(settle.hold_provider, PROVIDER, ground.now + HOUR)
-    await ground.run(settle.hold_provider, PROVIDER, ground.now - HOUR)
+    await ground.run(gates.hold_provider, PROVIDER, ground.now + HOUR)
+    await ground.run(gates.hold_provider, PROVIDER, ground.now - HOUR)
 
     assert await ground.claim() is None
 
@@ -639,7 +646,8 @@ async def test_an_answer_without_a_successor_is_no_orphan(ground: Ground) -> Non
         access_expires_at=ground.now, issued_lifetime=1, refresh_expires_at=None, next_refresh_at=ground.now
     )
 
-    assert await ground.run(settle.success, holder, times, {}, None) == "outdated"
+    news = Success(turn=holder, tokens=times, values={}, orphan=None)
+    assert await ground.settle(news) == "outdated"
 
     assert await ground.count(schema.orphaned_tokens) == 0
 

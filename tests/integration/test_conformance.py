@@ -181,6 +181,7 @@ class Bench:
         own_row = case.row.lease_fence == case.fence  # then nobody has touched the row since
         return Turn(
             connection=str(number),
+            provider="p",
             generation=case.generation,
             fence=case.fence,
             attempt=own(case.attempt, number),
@@ -275,7 +276,8 @@ async def succeed(bench: Bench, number: int, case: Case) -> Any:
         refresh_expires_at=None,
         next_refresh_at=bench.base + FAR,
     )
-    return await settle.success(bench.tx, bench.turn(number, case), tokens, {}, {})
+    news = settle.Success(turn=bench.turn(number, case), tokens=tokens, values={}, orphan={})
+    return (await settle.successes(bench.tx, [news]))[0]
 
 
 async def test_success_conforms(store: Store) -> None:

@@ -1,6 +1,6 @@
 """/v1/clients: the registrations that connections are made with."""
 
-from litestar import Controller, delete, get, put
+from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
@@ -53,10 +53,41 @@ class ClientsController(Controller):
         await vault.access.require_reach(request.auth, tenant, provider)
         await vault.clients.delete(tenant, provider, request.auth.actor)
 
+    @post(
+        "/{tenant:str}/{provider:str}/pause",
+        status_code=200,
+        opt={"scope": "clients:write"},
+        summary="Pause a tenant's registrations at a provider",
+    )
+    async def pause(
+        self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str], provider: FromPath[str]
+    ) -> ClientView:
+        """Refresh nothing and hand out nothing that was got with it, nor with the tenant's former ones."""
+        return await _switched(request, vault, tenant, provider, paused=True)
+
+    @post(
+        "/{tenant:str}/{provider:str}/resume",
+        status_code=200,
+        opt={"scope": "clients:write"},
+        summary="Resume a tenant's registrations at a provider",
+    )
+    async def resume(
+        self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str], provider: FromPath[str]
+    ) -> ClientView:
+        """Go on as before the pause. What became due meanwhile is refreshed at once."""
+        return await _switched(request, vault, tenant, provider, paused=False)
+
+
+async def _switched(request: Call, vault: Vault, tenant: str, provider: str, *, paused: bool) -> ClientView:
+    names.check(tenant=tenant, provider=provider)
+    await vault.access.require_reach(request.auth, tenant, provider)
+    await vault.gates.switch_client(tenant, provider, request.auth.actor, paused=paused)
+    return await _view(vault, tenant, provider)
+
 
 async def _view(vault: Vault, tenant: str, provider: str) -> ClientView:
     row = await vault.clients.get(tenant, provider)
-    moments = {name: row._mapping[name] for name in ("rejected_at", "retry_not_before")}
+    moments = {name: row._mapping[name] for name in ("rejected_at", "retry_not_before", "paused_at")}
     return ClientView(
         tenant=tenant,
         provider=provider,

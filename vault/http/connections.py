@@ -26,7 +26,7 @@ from vault.http.views.connections import (
 from vault.services import Vault
 
 PATH = "/{tenant:str}/{provider:str}/{name:str}"
-TOKEN_ROUTE = "/v1/connections" + PATH + "/token"
+TOKEN_ROUTE = f"/v1/connections{PATH}/token".replace(":str", "")  # as the framework names the route
 LONGEST_WAIT = 25  # seconds
 LONGEST_TTL = 31_536_000  # seconds
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]

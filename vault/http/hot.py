@@ -19,18 +19,20 @@ from vault.errors import VaultError
 from vault.http.auth import bearer
 from vault.http.connections import LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
 from vault.http.views.connections import TokenView
+from vault.limits import CallerLimits
 from vault.tokens import HandedOut, Path, Tokens
 
-_QUERY = re.compile(rb"(?:min_ttl=(?P<min_ttl>[0-9]{1,8}))?&?(?:wait=(?P<wait>[0-9]{1,2}))?")
+_QUERY = re.compile(rb"min_ttl=(?P<min_ttl>[0-9]{1,8})(?:&wait=(?P<wait>[0-9]{1,2}))?|wait=(?P<alone>[0-9]{1,2})")
 _LEAST = 60  # seconds, where no min_ttl is asked for
 
 
 class HotTokens:
     """Answers what it can at once, and passes everything else on to *app*."""
 
-    def __init__(self, app: ASGIApp, access: Access, tokens: Tokens) -> None:
+    def __init__(self, app: ASGIApp, access: Access, limits: CallerLimits, tokens: Tokens) -> None:
         self._app = app
         self._access = access
+        self._limits = limits
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,12 +52,14 @@ class HotTokens:
             caller = self._access.recognised(bearer(scope))
             if caller is None or min_ttl is None:
                 return None
-            handed = await self._tokens.at_once(caller, path, min_ttl=min_ttl)
+            ready = self._tokens.at_once(caller, path, min_ttl=min_ttl)
+            if ready is None or not self._limits.take(caller.id):
+                return None
+            handed = await self._tokens.hand_out(caller, ready)
         except VaultError:
             return None
-        if handed is not None:
-            # What the framework would have left for the log.
-            scope["path_template"], scope["auth"] = TOKEN_ROUTE, caller
+        # What the framework would have left for the log.
+        scope["path_template"], scope["auth"] = TOKEN_ROUTE, caller
         return handed
 
 
@@ -74,7 +78,7 @@ def _min_ttl(query: bytes) -> timedelta | None:
     if not query:
         return timedelta(seconds=_LEAST)
     found = _QUERY.fullmatch(query)
-    if found is None or int(found["wait"] or 0) > LONGEST_WAIT:
+    if found is None or int(found["wait"] or found["alone"] or 0) > LONGEST_WAIT:
         return None
     seconds = int(found["min_ttl"] or _LEAST)
     return timedelta(seconds=seconds) if seconds <= LONGEST_TTL else None

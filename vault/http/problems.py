@@ -22,6 +22,7 @@ STATUS: dict[type[errors.VaultError], int] = {
     errors.Conflict: 409,
     errors.Gone: 410,
     errors.Invalid: 422,
+    errors.TooManyRequests: 429,
     errors.Unavailable: 503,
 }
 # What the framework itself refuses, by status.

@@ -1,6 +1,6 @@
 """/v1/providers: the catalogue, and generic providers defined at run time."""
 
-from litestar import Controller, Response, delete, get, put
+from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
@@ -19,8 +19,9 @@ class ProvidersController(Controller):
     async def page(self, request: Call, vault: NamedDependency[Vault]) -> ProviderList:
         async with vault.database.read() as tx:
             known = await vault.providers.all(tx)
+        paused = await vault.gates.paused_providers()
         reachable = [provider for provider in known if request.auth.reaches(provider.id, None)]
-        return ProviderList(items=[ProviderView.of(provider) for provider in reachable])
+        return ProviderList(items=[ProviderView.of(provider, paused.get(provider.id)) for provider in reachable])
 
     @get("/{provider:str}", opt={"scope": None}, summary="One provider")
     async def show(self, request: Call, vault: NamedDependency[Vault], provider: FromPath[str]) -> ProviderView:
@@ -51,6 +52,23 @@ class ProvidersController(Controller):
         await vault.access.require_reach(request.auth, "platform", provider)
         await vault.providers.forget(provider, request.auth.actor)
 
+    @post("/{provider:str}/pause", status_code=200, opt={"scope": "providers:write"}, summary="Pause a provider")
+    async def pause(self, request: Call, vault: NamedDependency[Vault], provider: FromPath[str]) -> ProviderView:
+        """Refresh nothing and hand out nothing of any connection there."""
+        return await _switched(request, vault, provider, paused=True)
+
+    @post("/{provider:str}/resume", status_code=200, opt={"scope": "providers:write"}, summary="Resume a provider")
+    async def resume(self, request: Call, vault: NamedDependency[Vault], provider: FromPath[str]) -> ProviderView:
+        """Go on as before the pause. What became due meanwhile is refreshed at once."""
+        return await _switched(request, vault, provider, paused=False)
+
+
+async def _switched(request: Call, vault: Vault, provider: str, *, paused: bool) -> ProviderView:
+    names.check(provider=provider)
+    await vault.access.require_reach(request.auth, "platform", provider)
+    await vault.gates.switch_provider(provider, request.auth.actor, paused=paused)
+    return await _view(vault, provider)
+
 
 async def _check(request: Call, vault: Vault, provider: str) -> None:
     names.check(provider=provider)
@@ -61,4 +79,5 @@ async def _check(request: Call, vault: Vault, provider: str) -> None:
 
 async def _view(vault: Vault, provider: str) -> ProviderView:
     async with vault.database.read() as tx:
-        return ProviderView.of(await vault.providers.get(provider, tx))
+        known = await vault.providers.get(provider, tx)
+    return ProviderView.of(known, (await vault.gates.paused_providers()).get(provider))

@@ -1,6 +1,6 @@
 """/v1/tenants: whom connections belong to."""
 
-from litestar import Controller, Response, delete, get, put
+from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
@@ -45,3 +45,30 @@ class TenantsController(Controller):
             await vault.access.denied(request.auth, "own_tenant", tenant)
             raise NotFound
         await vault.tenants.delete(request.auth, tenant)
+
+    @post(
+        "/{tenant:str}/pause",
+        status_code=200,
+        opt={"scope": "tenants:write"},
+        summary="Pause a tenant and all below",
+    )
+    async def pause(self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str]) -> TenantView:
+        """Refresh nothing and hand out nothing of the tenant and all below it."""
+        return await _switched(request, vault, tenant, paused=True)
+
+    @post(
+        "/{tenant:str}/resume",
+        status_code=200,
+        opt={"scope": "tenants:write"},
+        summary="Resume a tenant and all below",
+    )
+    async def resume(self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str]) -> TenantView:
+        """Go on as before the pause, except below a tenant that is itself paused."""
+        return await _switched(request, vault, tenant, paused=False)
+
+
+async def _switched(request: Call, vault: Vault, tenant: str, *, paused: bool) -> TenantView:
+    names.check(tenant=tenant)
+    await vault.access.require_reach(request.auth, tenant)
+    await vault.gates.switch_tenant(tenant, request.auth.actor, paused=paused)
+    return TenantView.of(await vault.tenants.get(tenant))

@@ -1,6 +1,7 @@
 """Reading and writing connections: what people edit, with the state beside it that the machine writes."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import LIVING, Connection, TokenState
 from vault.keyring import Sealed
-from vault.store import sealed, tickets
+from vault.store import parking, sealed, tickets
+from vault.store.parking import Scope
 from vault.store.schema import (
     AnyRow,
     Moment,
@@ -44,7 +46,9 @@ _READ = (
         *(token_states.c[name].label(f"state_{name}") for name in _STATE),
         (clients.c.state == "rejected").label("client_rejected"),
         clients.c.retry_not_before.label("client_held_until"),
+        clients.c.paused_at.is_not(None).label("client_paused"),
         provider_states.c.retry_not_before.label("provider_held_until"),
+        provider_states.c.paused_at.is_not(None).label("provider_paused"),
         type_coerce(clock(), Moment).label("read_at"),
     )
     .join_from(connections, token_states, token_states.c.connection_id == connections.c.id)
@@ -65,23 +69,26 @@ _HOLD = select(_s.connection_id).where(_s.connection_id == bindparam("connection
 # What a refresh needs beside its turn: the tokens of just that generation, the client, the provider.
 _grant = (
     select(
+        connections.c.id.label("connection"),
         connections.c.tenant_id.label("tenant"),
         connections.c.provider,
         connections.c.name,
+        connections.c.scopes,
         clients.c.id.label("client"),
+        (clients.c.state == "rejected").label("client_rejected"),
         clients.c.tenant_id.label("client_tenant"),
         clients.c.client_id,
         providers.c.definition,
     )
     .join_from(connections, clients, clients.c.id == connections.c.client)
     .outerjoin(providers, providers.c.id == connections.c.provider)
-    .where(connections.c.id == bindparam("connection"), connections.c.deleted_at.is_(None))
+    .where(connections.c.id.in_(bindparam("wanted", expanding=True)), connections.c.deleted_at.is_(None))
 )
-_GRANT, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
-_GRANT, _ = sealed.beside(_GRANT, clients.c.id, "client", "client_secret")
+_GRANTS, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
+_GRANTS, _ = sealed.beside(_GRANTS, clients.c.id, "client", "client_secret")
 
 # As TokenState.judged says it: what nothing can renew fails when its token ends.
-_judged_status = case(
+JUDGED_STATUS = case(
     (
         and_(
             _s.renewal == "none",
@@ -126,10 +133,9 @@ async def hold(tx: AsyncConnection, connection: str) -> Connection | None:
     return await get(tx, connection)
 
 
-async def grant(tx: AsyncConnection, connection: str) -> AnyRow | None:
-    """Return what a refresh of *connection* needs, None where it is deleted."""
-    found: AnyRow | None = (await tx.execute(_GRANT, {"connection": connection})).one_or_none()
-    return found
+async def grants(tx: AsyncConnection, wanted: Sequence[str]) -> dict[str, AnyRow]:
+    """Return what a refresh of each of the *wanted* connections needs; those that are deleted are left out."""
+    return {row.connection: row for row in await tx.execute(_GRANTS, {"wanted": list(wanted)})} if wanted else {}
 
 
 async def page(
@@ -147,6 +153,7 @@ async def page(
 
 async def add(tx: AsyncConnection, row: dict[str, Any], *, renewal: str = "none") -> None:
     """Store a new connection that holds nothing yet. A taken path violates a constraint."""
+    await parking.stand_still(tx)
     await tx.execute(_INSERT, {"enabled": True, "scopes": "[]", "metadata": "{}", **row})
     state = {
         "connection_id": row["id"],
@@ -159,6 +166,7 @@ async def add(tx: AsyncConnection, row: dict[str, Any], *, renewal: str = "none"
         "renewal": renewal,
     }
     await tx.execute(_INSERT_STATE, state)
+    await parking.park(tx, Scope("connection", row["id"]))
 
 
 async def edit(tx: AsyncConnection, connection: str, values: dict[str, Any]) -> None:
@@ -236,13 +244,15 @@ def connection_of(row: AnyRow) -> Connection:
         state=TokenState(**{name: found[f"state_{name}"] for name in _STATE}).judged(found["read_at"]),
         client_rejected=bool(found["client_rejected"]),
         client_held_until=found["client_held_until"],
+        client_paused=bool(found["client_paused"]),
         provider_held_until=found["provider_held_until"],
+        provider_paused=bool(found["provider_paused"]),
         read_at=found["read_at"],
     )
 
 
 def _conditions(filters: dict[str, Any]) -> list[Any]:
-    columns = {"provider": _c.provider, "status": _judged_status, "name": _c.name}
+    columns = {"provider": _c.provider, "status": JUDGED_STATUS, "name": _c.name}
     found = [columns[name].in_(value) for name, value in filters.items() if name in columns]
     if "expiring_before" in filters:
         found.append(_s.access_expires_at < filters["expiring_before"])

@@ -6,32 +6,35 @@ waits for `retake_after`, so that a holder that was only slow gets to store what
 """
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, exists, func, or_, select, type_coerce, update
+from sqlalchemy import (
+    String,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.schema import (
-    Moment,
-    clients,
-    clock,
-    connections,
-    provider_states,
-    token_states,
-)
+from vault.store import gates
+from vault.store.schema import AnyRow, Moment, clients, clock, connections, token_states
 
 _state = token_states.c
 _now = clock()
-CLIENT_PROBE_INTERVAL = 300_000  # milliseconds between tries of a client that was rejected
 
-_gates_open = and_(
-    or_(_state.retry_not_before.is_(None), _state.retry_not_before <= _now),
-    ~exists().where(provider_states.c.provider == _state.provider, provider_states.c.retry_not_before > _now),
-    exists().where(
-        connections.c.id == _state.connection_id, connections.c.enabled, connections.c.deleted_at.is_(None)
-    ),
+_backoff_is_over = or_(_state.retry_not_before.is_(None), _state.retry_not_before <= _now)
+_is_enabled = exists().where(
+    connections.c.id == _state.connection_id, connections.c.enabled, connections.c.deleted_at.is_(None)
 )
 _nobody_has_it = or_(
     _state.lease_expires_at.is_(None),
@@ -50,8 +53,13 @@ _claimable = and_(
     _state.status.not_in(("unconfigured", "failed")),
     _nobody_has_it,
     _intent_may_be_retaken,
-    _gates_open,
+    _backoff_is_over,
+    _is_enabled,
 )
+_unparked = _state.parked.is_(None)
+# Spelled out and not a parameter: only so do both databases see that a partial index has it.
+_rejected = _state.parked == literal_column("'rejected'")
+_due = _state.next_refresh_at <= _now
 _taken = {
     "lease_holder": bindparam("holder"),
     "lease_expires_at": _now + bindparam("lease_ms"),
@@ -83,8 +91,10 @@ def _unlocked(connection: Any) -> Any:
 
 _returned = (
     _state.connection_id,
+    _state.provider,
     _state.generation,
     _state.lease_fence,
+    _state.attempt_id,
     _state.uncertain,
     _state.retake_after,
     _state.access_expires_at,
@@ -93,67 +103,89 @@ _returned = (
     type_coerce(_now, Moment).label("claimed_at"),
 )
 
-# Take the lease of one connection whose tokens are still generation :seen.
-# It never waits for a row that another replica is writing: that would only lead to "somebody has it",
-# and two groups of claims that wait for each other are a deadlock.
-CLAIM = (
-    update(token_states)
-    .where(
+
+def _claiming(gates_open: Any) -> Any:
+    """Return the statement that takes the lease of one connection whose tokens are still generation :seen.
+
+    It never waits for a row that another replica is writing: that would only lead to "somebody has it",
+    and two groups of claims that wait for each other are a deadlock.
+    """
+    still = (
         _state.connection_id == _unlocked(bindparam("connection")),
         _state.generation == bindparam("seen"),
-        _claimable,
     )
-    .values(_taken)
-    .returning(*_returned)
-)
+    return update(token_states).where(*still, _claimable, gates_open).values(_taken).returning(*_returned)
 
-# What the sweep may claim of one provider, most urgent first. Rejected clients have their own, slower tries.
+
+CLAIM = _claiming(and_(_unparked, gates.PROVIDER_IS_FREE))
+# For whoever has the turn to try a rejected client, or a provider whose breaker is open.
+CLAIM_AS_TRY = _claiming(and_(or_(_unparked, _rejected), gates.PROVIDER_MAY_BE_TRIED))
+
+# What the sweep may claim of one provider, most urgent first. What is parked is not in the index.
 DUE = (
     select(_state.connection_id, _state.generation)
-    .where(
-        _state.provider == bindparam("of_provider"),
-        _state.next_refresh_at <= _now,
-        _state.client.not_in(select(clients.c.id).where(clients.c.state == "rejected")),
-        _claimable,
-    )
+    .where(_state.provider == bindparam("of_provider"), _due, _unparked, _claimable)
     .order_by(_state.next_refresh_at)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True, of=token_states)
 )
 
+# Take the leases of what is due, all in one statement, whose price hardly grows with their number.
+_found = DUE.cte("found")
+CLAIM_DUE = (
+    update(token_states)
+    .where(_state.connection_id.in_(select(_found.c.connection_id)))
+    .values({**_taken, "attempt_id": bindparam("attempt", type_=String) + _state.connection_id})
+    .returning(*_returned, _state.next_refresh_at)
+)
+
 # One due connection for each rejected client whose next try has come.
+_triable_clients = and_(
+    clients.c.state == "rejected", clients.c.paused_at.is_(None), clients.c.retry_not_before <= _now
+)
+_longest_due = (
+    select(_state.connection_id)
+    .where(_state.client == clients.c.id, _rejected, _due, _claimable)
+    .order_by(_state.next_refresh_at)
+    .limit(1)
+    .correlate(clients)
+    .scalar_subquery()
+)
+_probe = token_states.alias("probe")
 DUE_PROBES = (
-    select(func.min(_state.connection_id).label("connection_id"), clients.c.id.label("client"))
-    .join_from(token_states, clients, clients.c.id == _state.client)
+    select(_probe.c.connection_id, _probe.c.generation)
     .where(
-        _state.provider == bindparam("of_provider"),
-        _state.next_refresh_at <= _now,
-        clients.c.state == "rejected",
-        clients.c.retry_not_before <= _now,
-        _claimable,
+        _probe.c.connection_id.in_(
+            select(_longest_due).where(clients.c.provider == bindparam("of_provider"), _triable_clients)
+        )
     )
-    .group_by(clients.c.id)
     .limit(bindparam("most"))
 )
 
-DUE_PROVIDERS = select(_state.provider).where(_state.next_refresh_at <= _now).distinct()
 
-CLIENT_OF = (
-    select(clients.c.id, clients.c.state)
-    .join_from(token_states, clients, clients.c.id == _state.client)
-    .where(_state.connection_id == bindparam("connection"))
-)
-
-# Somebody's turn to find out whether a rejected client is right again: one in five minutes, of all replicas.
-PROBE_CLIENT = (
-    update(clients)
-    .where(
-        clients.c.id == bindparam("this_client"),
-        clients.c.state == "rejected",
-        clients.c.retry_not_before <= _now,
+def _next_provider(after: Any) -> Any:
+    """Return the first provider after another one of which anything is to be refreshed, read off the index."""
+    row = token_states.alias("next")
+    return (
+        select(row.c.provider)
+        .where(row.c.provider > after, row.c.next_refresh_at.is_not(None), row.c.parked.is_(None))
+        .order_by(row.c.provider)
+        .limit(1)
+        .scalar_subquery()
     )
-    .values(retry_not_before=_now + CLIENT_PROBE_INTERVAL)
+
+
+# From one provider to the next, however many rows of each are due, and then one look at each.
+_swept = select(_next_provider(literal_column("''")).label("provider")).cte("swept", recursive=True)
+_swept = _swept.union_all(select(_next_provider(_swept.c.provider)).where(_swept.c.provider.is_not(None)))
+_has_due = exists().where(_state.provider == _swept.c.provider, _due, _unparked)
+_waiting = (
+    select(_swept.c.provider)
+    .where(_has_due)
+    .union(select(clients.c.provider).where(_triable_clients))
+    .subquery("waiting")
 )
+DUE_PROVIDERS = select(_waiting.c.provider).where(~gates.is_shut(_waiting.c.provider))
 
 _soon = _now + 20_000
 
@@ -197,6 +229,7 @@ class Turn:
     """The right to refresh one connection once, as the claim returned it."""
 
     connection: str
+    provider: str
     generation: int
     fence: int
     attempt: str
@@ -206,6 +239,7 @@ class Turn:
     last_asked_at: datetime | None
     failures: int
     claimed_at: datetime
+    trying: bool = False  # whether it finds out for all if the provider, whose breaker is open, works again
 
 
 @dataclass(frozen=True)
@@ -227,38 +261,57 @@ class Terms:
 
 async def claim(tx: AsyncConnection, terms: Terms, connection: str, seen: int, attempt: str) -> Turn | None:
     """Take the lease of *connection* at generation *seen*; None where it cannot be had now."""
-    client = (await tx.execute(CLIENT_OF, {"connection": connection})).one_or_none()
-    if client is None or client.state == "active":
-        return await _claim(tx, terms, connection, seen, attempt)
-    # Of a rejected client only one try in five minutes, and that one only if it can be made.
-    savepoint = await tx.begin_nested()
-    turn = await _claim(tx, terms, connection, seen, attempt)
-    if turn is None or (await tx.execute(PROBE_CLIENT, {"this_client": client.id})).rowcount == 0:
-        await savepoint.rollback()
+    found = await gates.before(tx, connection)
+    if found is None or found.parked == "paused":
         return None
-    await savepoint.commit()
-    return turn
+    if found.parked is None and found.breaker != "open":
+        return await _claim(tx, CLAIM, terms, connection, seen, attempt)
+    return await _claim_as_try(tx, found, terms, connection, seen, attempt)
 
 
 async def claim_due(tx: AsyncConnection, terms: Terms, provider: str, most: int) -> list[Turn]:
     """Take the leases of up to *most* connections of *provider* that are due."""
-    # The attempt is only there because DUE shares its rules with CLAIM; nothing has that id.
-    found = {"of_provider": provider, "most": most, "attempt": ""}
-    due = (await tx.execute(DUE, found)).all()
-    claims = [await _claim(tx, terms, row.connection_id, row.generation, new_attempt()) for row in due]
-    probes = (await tx.execute(DUE_PROBES, {**found, "most": most - len(due)})).all() if len(due) < most else []
-    for row in probes:
-        generation = (
-            await tx.execute(select(_state.generation).where(_state.connection_id == row.connection_id))
-        ).scalar_one()
-        claims.append(await claim(tx, terms, row.connection_id, generation, new_attempt()))
-    return [turn for turn in claims if turn is not None]
+    passage = await gates.passage(tx, provider)
+    if passage == "none":
+        return []
+    # The sweep's attempts are called after it and their connections; nothing has the sweep's own name yet.
+    found = {"of_provider": provider, **terms.parameters(new_attempt())}
+    if passage == "one":
+        first = (await tx.execute(DUE, {**found, "most": 1})).first()
+        first = first or (await tx.execute(DUE_PROBES, {**found, "most": 1})).first()
+        return await _claim_some(tx, terms, [first] if first else [])
+    rows = await tx.execute(CLAIM_DUE, {**found, "most": most})
+    turns = [_turn(row) for row in sorted(rows, key=lambda row: row.next_refresh_at)]
+    left = most - len(turns)
+    probes = list(await tx.execute(DUE_PROBES, {**found, "most": left})) if left else []
+    return turns + await _claim_some(tx, terms, probes)
 
 
-async def _claim(tx: AsyncConnection, terms: Terms, connection: str, seen: int, attempt: str) -> Turn | None:
+async def _claim_some(tx: AsyncConnection, terms: Terms, rows: Sequence[AnyRow]) -> list[Turn]:
+    """Take the leases of *rows* one by one, each through its gates."""
+    turns = [await claim(tx, terms, row.connection_id, row.generation, new_attempt()) for row in rows]
+    return [turn for turn in turns if turn is not None]
+
+
+async def _claim_as_try(
+    tx: AsyncConnection, found: AnyRow, terms: Terms, connection: str, seen: int, attempt: str
+) -> Turn | None:
+    """Claim as the one that finds out about the gates in *found*; a turn that cannot be used is not taken."""
+    savepoint = await tx.begin_nested()
+    turn = await _claim(tx, CLAIM_AS_TRY, terms, connection, seen, attempt)
+    if turn is None or not await gates.begin_try(tx, found, terms.lease):
+        await savepoint.rollback()
+        return None
+    await savepoint.commit()
+    return replace(turn, trying=found.breaker == "open")
+
+
+async def _claim(
+    tx: AsyncConnection, statement: Any, terms: Terms, connection: str, seen: int, attempt: str
+) -> Turn | None:
     parameters = {"connection": connection, "seen": seen, **terms.parameters(attempt)}
-    row = (await tx.execute(CLAIM, parameters)).one_or_none()
-    return None if row is None else _turn(row, attempt)
+    row = (await tx.execute(statement, parameters)).one_or_none()
+    return None if row is None else _turn(row)
 
 
 def new_attempt() -> str:
@@ -266,12 +319,13 @@ def new_attempt() -> str:
     return secrets.token_hex(16)
 
 
-def _turn(row: Any, attempt: str) -> Turn:
+def _turn(row: AnyRow) -> Turn:
     return Turn(
         connection=row.connection_id,
+        provider=row.provider,
         generation=row.generation,
         fence=row.lease_fence,
-        attempt=attempt,
+        attempt=row.attempt_id,
         uncertain=row.uncertain,
         retake_after=row.retake_after,
         access_expires_at=row.access_expires_at,

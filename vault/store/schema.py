@@ -290,6 +290,24 @@ token_states = Table(
         postgresql_where=text("next_refresh_at IS NOT NULL AND parked IS NULL"),
     ),
     Index("ix_token_states_client", "client"),
+    # Where the next try of a rejected client is found.
+    Index(
+        "ix_token_states_rejected",
+        "client",
+        "next_refresh_at",
+        sqlite_where=text("parked = 'rejected'"),
+        postgresql_where=text("parked = 'rejected'"),
+    ),
+)
+
+# Gates that changed and whose connections have not all been parked or set free yet: whoever began that may
+# have died over it.
+unsettled_gates = Table(
+    "unsettled_gates",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    CheckConstraint("kind IN ('client', 'tenant')", name="kind"),
 )
 
 # Successors that lost a race. Never dropped: one of them may be the only good copy.

@@ -19,3 +19,4 @@ class ClientView(View):
     state: str
     rejected_at: datetime | None = None
     retry_not_before: datetime | None = None
+    paused_at: datetime | None = None

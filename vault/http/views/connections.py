@@ -71,6 +71,7 @@ class ConnectionView(View):
     retry_not_before: datetime | None = None
     failing_since: datetime | None = None
     last_error_code: str | None = None
+    paused: Literal["provider", "client", "tenant"] | None = None  # whose kill switch is on
 
     @classmethod
     def of(cls, connection: Connection) -> "ConnectionView":
@@ -101,6 +102,7 @@ class ConnectionView(View):
             account=connection.account,
             account_label=connection.account_label,
             last_error_code=state.last_error_code,
+            paused=connection.paused,
             **{name: whole(moment) for name, moment in times.items() if moment is not None},
         )
 

@@ -1,11 +1,12 @@
 """The shapes of /v1/providers."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, structs
 
 from integrations.contract import ClientAuthMethod, Provider, Rotation
-from vault.http.views.common import Body, Line, ScopeWord, Url, View
+from vault.http.views.common import Body, Line, ScopeWord, Url, View, whole
 
 # What an authorization request says for us, and what the library that makes it calls its own arguments.
 _OURS = frozenset(
@@ -75,9 +76,10 @@ class ProviderView(View):
     fields: list[FieldView]
     renewal: str
     docs: str | None = None
+    paused_at: datetime | None = None
 
     @classmethod
-    def of(cls, provider: Provider) -> "ProviderView":
+    def of(cls, provider: Provider, paused_at: datetime | None) -> "ProviderView":
         kind = KindView(id="oauth2", label="Connect an account", how="consent", renewal="refresh_token", fields=[])
         return cls(
             id=provider.id,
@@ -87,6 +89,7 @@ class ProviderView(View):
             kinds=[kind],
             fields=kind.fields,
             renewal=kind.renewal,
+            paused_at=None if paused_at is None else whole(paused_at),
         )
 
 

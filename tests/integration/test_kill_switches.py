@@ -1,0 +1,203 @@
+"""Kill switches: a provider, a client or a tenant is paused, everywhere, until it is resumed."""
+
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import insert, update
+
+from tests.integration.conftest import Replicas
+from tests.integration.judge import audited, row_of
+from tests.rig import PROVIDER, TENANT, Rig
+from vault.callers import OPERATOR
+from vault.store import schema
+from vault.store.writer import Transaction
+
+SWITCHES = {
+    "provider": f"/v1/providers/{PROVIDER}",
+    "client": f"/v1/clients/{TENANT}/{PROVIDER}",
+    "tenant": f"/v1/tenants/{TENANT}",
+}
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+
+async def switch(rig: Rig, which: str, what: str) -> httpx.Response:
+    return await rig.api.post(f"{SWITCHES[which]}/{what}")
+
+
+async def calls(rig: Rig) -> int:
+    return (await rig.provider.ledger()).token_requests
+
+
+def told(answer: httpx.Response) -> tuple[int, Any, Any]:
+    body = answer.json()
+    return answer.status_code, body.get("code"), body.get("paused")
+
+
+@pytest.mark.parametrize("which", SWITCHES)
+async def test_a_pause_is_in_force_everywhere_when_it_is_answered(replicas: Replicas, which: str) -> None:
+    """No replica hands out or refreshes anything below it, living or not; resumed, what is due is due at once."""
+    rig = await replicas()
+    other = rig if rig.vault.database.on_sqlite else await replicas()
+    await rig.a_connection("living")
+    await rig.a_connection("dead", expires_in=0)
+    for each in (rig, other):
+        assert (await each.token("living")).status_code == 200  # and is remembered
+
+    answer = await switch(rig, which, "pause")
+
+    refused = [told(await each.token(name)) for each in (other, rig) for name in ("living", "dead")]
+    await rig.vault.sweeper.once()
+    await other.vault.sweeper.once()
+    assert answer.status_code == 200
+    assert answer.json()["paused_at"]
+    assert set(refused) == {(409, "disabled", which)}
+    assert await calls(rig) == 0
+    shown = await rig.api.get(f"/v1/connections/{TENANT}/{PROVIDER}/living")
+    assert (shown.json()["paused"], shown.json()["status"]) == (which, "configured")
+
+    resumed = await switch(rig, which, "resume")
+    await rig.vault.sweeper.once()
+
+    assert resumed.status_code == 200
+    assert "paused_at" not in resumed.json()
+    assert await calls(rig) == 1
+    assert [(await other.token(name, wait=0)).status_code for name in ("living", "dead")] == [200, 200]
+
+
+@on_sqlite
+@pytest.mark.parametrize("which", SWITCHES)
+async def test_a_switch_may_be_thrown_twice(replicas: Replicas, which: str) -> None:
+    """The second pause keeps the first one's time; each change is in the audit once."""
+    rig = await replicas()
+
+    answers = [await switch(rig, which, what) for what in ("pause", "pause", "resume", "resume")]
+
+    paused = [answer.json().get("paused_at") for answer in answers]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert paused[0] == paused[1] is not None
+    assert paused[2:] == [None, None]
+    outcomes = [row["outcome"] for row in await audited(rig, f"{which}.changed")]
+    assert [outcome for outcome in outcomes if outcome in {"paused", "resumed"}] == ["paused", "resumed"]
+    shown = await rig.api.get(SWITCHES[which])
+    assert shown.json() == answers[3].json()
+
+
+SCOPES = {"provider": "providers:write", "client": "clients:write", "tenant": "tenants:write"}
+
+
+@on_sqlite
+@pytest.mark.parametrize("which", SWITCHES)
+async def test_a_switch_takes_the_scope_and_the_reach(replicas: Replicas, which: str) -> None:
+    """The key needs the scope of what it switches, and reach; what is not there cannot be paused."""
+    rig = await replicas()
+    without = await rig.key(*(scope for scope in SCOPES.values() if scope != SCOPES[which]))
+    await rig.vault.tenants.put(OPERATOR, "elsewhere", parent="platform", name="", return_urls=[])
+    outside = await rig.key(SCOPES[which], tenant="elsewhere")
+    address = f"{SWITCHES[which]}/pause"
+
+    refused = await rig.api.post(address, headers={"Authorization": f"Bearer {without}"})
+    unseen = await rig.api.post(address, headers={"Authorization": f"Bearer {outside}"})
+    missing = await rig.api.post(SWITCHES[which].replace(PROVIDER, "nobody").replace(TENANT, "nobody") + "/pause")
+
+    assert told(refused)[:2] == (403, "insufficient_scope")
+    assert told(unseen)[:2] == (404, "not_found")
+    assert told(missing)[:2] == (404, "not_found")
+
+
+@on_sqlite
+async def test_the_catalogue_shows_which_provider_is_paused(replicas: Replicas) -> None:
+    """The list says it of the one that is, and of no other."""
+    rig = await replicas()
+    await rig.vault.providers.define(
+        "other-id",
+        {
+            "token_endpoint": rig.provider.token_endpoint,
+            "authorization_endpoint": rig.provider.authorization_endpoint,
+        },
+        "operator",
+    )
+    await switch(rig, "provider", "pause")
+
+    listed = (await rig.api.get("/v1/providers")).json()["items"]
+
+    assert {one["id"]: "paused_at" in one for one in listed} == {PROVIDER: True, "other-id": False}
+
+
+async def test_a_tenant_that_moves_takes_on_the_pause_of_where_it_is(replicas: Replicas) -> None:
+    """Moved under a paused tenant it is paused, with all its connections; moved away again it is not."""
+    rig = await replicas()
+    await rig.a_connection("c", expires_in=0)
+    await rig.vault.tenants.put(OPERATOR, "stopped", parent="platform", name="", return_urls=[])
+    assert (await rig.api.post("/v1/tenants/stopped/pause")).status_code == 200
+
+    await rig.vault.tenants.put(OPERATOR, TENANT, parent="stopped", name="Acme", return_urls=[])
+    await rig.vault.sweeper.once()
+    assert told(await rig.token("c")) == (409, "disabled", "tenant")
+    assert await calls(rig) == 0
+
+    await rig.vault.tenants.put(OPERATOR, TENANT, parent="platform", name="Acme", return_urls=[])
+    assert (await rig.token("c")).status_code == 200
+
+
+@on_sqlite
+@pytest.mark.parametrize("which", ["client", "tenant"])
+async def test_what_is_connected_under_a_pause_is_paused(replicas: Replicas, which: str) -> None:
+    """A connection that comes, or is connected anew, while a kill switch is on is stopped by it too."""
+    rig = await replicas()
+    await rig.a_connection("old", expires_in=0)
+    await switch(rig, which, "pause")
+
+    await rig.a_connection("old", expires_in=0)
+    await rig.a_connection("new", expires_in=0)
+    await rig.vault.sweeper.once()
+
+    assert [(await row_of(rig, name)).parked for name in ("old", "new")] == ["paused", "paused"]
+    assert told(await rig.token("new")) == (409, "disabled", which)
+    assert await calls(rig) == 0
+
+
+@on_sqlite
+async def test_a_pause_covers_former_registrations(replicas: Replicas) -> None:
+    """Grants of a client_id that was replaced stop with their tenant's switch, and go on with it."""
+    rig = await replicas()
+    await rig.a_connection("c", expires_in=0)
+    put = {"client_id": "another", "client_secret": "canary-s"}
+    assert (await rig.api.put(SWITCHES["client"], json=put)).status_code == 200
+
+    await switch(rig, "client", "pause")
+    assert told(await rig.token("c")) == (409, "disabled", "client")
+
+    await switch(rig, "client", "resume")
+    assert (await rig.token("c")).status_code == 200
+
+
+@on_sqlite
+async def test_a_new_secret_does_not_end_a_pause(replicas: Replicas) -> None:
+    """Only resuming ends a kill switch; a PUT of the registration does not."""
+    rig = await replicas()
+    await rig.a_connection("c", expires_in=0)
+    await switch(rig, "client", "pause")
+
+    await rig.register(rig.provider.client_secret)
+    await rig.vault.sweeper.once()
+
+    assert told(await rig.token("c")) == (409, "disabled", "client")
+    assert await calls(rig) == 0
+
+
+@on_sqlite
+async def test_what_a_dead_process_left_half_done_is_finished(replicas: Replicas) -> None:
+    """A pause whose process died over parking is carried out by whoever keeps house next."""
+    rig = await replicas()
+    await rig.a_connection("c", expires_in=0)
+
+    async def die_half_way(tx: Transaction) -> None:
+        of_acme = update(schema.tenants).where(schema.tenants.c.id == TENANT)
+        await tx.execute(of_acme.values(paused_at=(await rig.look("c")).read_at))
+        await tx.execute(insert(schema.unsettled_gates).values(kind="tenant", key=TENANT))
+
+    await rig.vault.writer.submit(die_half_way)
+    await rig.vault.tidy()
+
+    assert told(await rig.token("c")) == (409, "disabled", "tenant")

@@ -1,0 +1,64 @@
+"""The breaker's judgement: when too much fails for it to be the connections' fault, and how long to stay away.
+
+Each process judges by the refreshes it made itself. What it finds is written down for all of them
+(`store/gates.py`), and so is who tries when it is time.
+"""
+
+from collections import defaultdict, deque
+from datetime import timedelta
+
+from integrations.contract import GrantRejected, OutcomeUnknown, ProviderError, Transient
+from vault.connection import Jitter
+from vault.errors import CannotOpen
+
+WINDOW = 60.0  # seconds that an outcome counts
+LATEST = 100  # outcomes that count at most: a long run of successes does not hide that all fail now
+FEWEST = 10  # outcomes to judge by
+SHARE = 0.6  # of them failed
+SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(minutes=10)
+
+# Failures of ours: nothing was sent, so they say nothing about the provider.
+_OURS = {"storage_unavailable", "too_late", "address_refused"}
+
+
+class Breaker:
+    """What one process saw of each provider lately."""
+
+    def __init__(self) -> None:
+        self._seen: defaultdict[str, deque[tuple[float, bool]]] = defaultdict(lambda: deque(maxlen=LATEST))
+
+    def note(self, provider: str, works: bool | None, now: float) -> bool:
+        """Take note of one outcome at *now* (seconds); None says nothing. Returns whether it opens the breaker.
+
+        Then counting begins anew: what led to it is not held against the provider a second time.
+        """
+        if works is None:
+            return False
+        seen = self._seen[provider]
+        seen.append((now, works))
+        while now - seen[0][0] > WINDOW:
+            seen.popleft()
+        failed = sum(not worked for _, worked in seen)
+        trips = not works and len(seen) >= FEWEST and failed >= SHARE * len(seen)
+        if trips:
+            seen.clear()
+        return trips
+
+
+def works(error: ProviderError | CannotOpen | None) -> bool | None:
+    """Return what the outcome of a refresh says of its provider: None where it says nothing.
+
+    Who rejects a grant has looked at it. Who finds us too fast, unknown or wrong is there, but has
+    not shown that it can do its work.
+    """
+    if error is None or isinstance(error, GrantRejected):
+        return True
+    if isinstance(error, Transient | OutcomeUnknown) and error.code not in _OURS:
+        return False
+    return None
+
+
+def pause(trips: int, jitter: Jitter) -> timedelta:
+    """Return how long a provider is left alone after it tripped for the *trips*-th time in a row."""
+    doubled = SHORTEST_PAUSE * 2.0 ** min(trips - 1, 10)
+    return min(doubled, LONGEST_PAUSE) * jitter(0.8, 1.2)
