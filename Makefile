@@ -34,8 +34,8 @@ check: .venv/.dev  ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.dev  ## what sends the refreshes, measured side by side
-	$(BIN)/python -m benchmarks.transports
+bench: .venv/.dev  ## what it costs, beside its limits; ARGS=fetch for one of them (needs wrk, two cores, Linux)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock:  ## renew the lock files (needs uv)
 	uv pip compile pyproject.toml --group build $(LOCK_FLAGS) -o requirements.lock

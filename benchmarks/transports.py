@@ -1,78 +1,47 @@
-"""What one core sends through httpx, by the transport under it: `python -m benchmarks.transports`.
+"""What one core sends through httpx, by the transport under it.
 
-64 refresh-like POSTs at a time against a server in a process of its own, the transports in turn,
-three rounds; printed are requests a second (median) and each one's ratio to httpx's own transport.
+64 refresh-like POSTs at a time against a server in a process of its own, the transports in turn.
 """
 
 import asyncio
-import multiprocessing
-import statistics
 import time
 from collections.abc import Awaitable, Callable
 
 import aiohttp
 import httpx
+import uvloop
 from httpx_aiohttp import AiohttpTransport
 
+from benchmarks.figures import Section, Spread, number
+from benchmarks.machine import on
+from benchmarks.servers import provider
+from benchmarks.stage import Stage
 from vault.clock import uptime
 from vault.outbound import Outbound
 
 AT_ONCE = 64
-SECONDS = 3.0
-ROUNDS = 3
-ANSWER = b'{"access_token":"a","token_type":"Bearer","expires_in":3600,"refresh_token":"r"}'
+SECONDS, ROUNDS = 3.0, 3
 BODY = "grant_type=refresh_token&refresh_token=" + "r" * 64
+BASE = "httpx, its own transport"
+HEADER = ("transport", "requests/s", "ratio", "CPU µs each")
 Send = Callable[[str], Awaitable[object]]
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER)
-    try:
-        while True:
-            request = await reader.readuntil(b"\r\n\r\n")
-            length = next(
-                int(line.split(b":")[1])
-                for line in request.split(b"\r\n")
-                if line.lower().startswith(b"content-length")
-            )
-            await reader.readexactly(length)
-            writer.write(head + ANSWER)
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+def run(stage: Stage) -> Section:
+    """Return the table of transports."""
+    section = Section(f"What sends the refreshes: {AT_ONCE} at once, answered immediately", HEADER)
+    stage.tell("transports")
+    with on(stage.cores.others), provider(0) as endpoint, on(stage.cores.measured):
+        seen = uvloop.run(in_turns(endpoint, *((0.5, 1) if stage.quick else (SECONDS, ROUNDS))))
+    base = Spread.of(rate for rate, _ in seen[BASE]).median
+    for name, taken in seen.items():
+        rate, spent = Spread.of(each for each, _ in taken), Spread.of(each for _, each in taken)
+        section.rows.append((name, str(rate), f"{rate.median / base:.1f}", number(spent.median)))
+    return section
 
 
-def _serve(port: "multiprocessing.Queue[int]") -> None:
-    async def run() -> None:
-        server = await asyncio.start_server(_answer, "127.0.0.1", 0)
-        port.put(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(run())
-
-
-def _through(client: httpx.AsyncClient) -> Send:
-    async def send(url: str) -> object:
-        response = await client.post(url, content=BODY)
-        return response.json()
-
-    return send
-
-
-async def _rate(send: Send, url: str) -> float:
-    done, ends = 0, time.monotonic() + SECONDS
-
-    async def worker() -> None:
-        nonlocal done
-        while time.monotonic() < ends:
-            await send(url)
-            done += 1
-
-    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
-    return done / SECONDS
-
-
-async def _compare(url: str) -> None:
+async def in_turns(url: str, seconds: float, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Return requests a second and CPU µs a request of each transport, round by round."""
     outbound = Outbound(allow_local=True)
 
     async def ours(to: str) -> object:
@@ -84,26 +53,37 @@ async def _compare(url: str) -> None:
         transport=AiohttpTransport(client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
     )
     ways: dict[str, Send] = {
-        "httpx, its own transport": _through(plain),
+        BASE: _through(plain),
         "httpx over aiohttp": _through(over_aiohttp),
         "the vault's Outbound (guarded)": ours,
     }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds):
         for name, send in ways.items():
-            rates[name].append(await _rate(send, url))
-    base = statistics.median(rates["httpx, its own transport"])
-    for name, seen in rates.items():
-        middle = statistics.median(seen)
-        print(f"{name:32} {middle:7.0f}/s  x{middle / base:.1f}")  # noqa: T201 - its output
+            seen[name].append(await _rate(send, url, seconds))
     await plain.aclose()
     await over_aiohttp.aclose()
     await outbound.close()
+    return seen
 
 
-if __name__ == "__main__":
-    ports: "multiprocessing.Queue[int]" = multiprocessing.Queue()
-    server = multiprocessing.Process(target=_serve, args=(ports,), daemon=True)
-    server.start()
-    asyncio.run(_compare(f"http://127.0.0.1:{ports.get()}/token"))
-    server.terminate()
+def _through(client: httpx.AsyncClient) -> Send:
+    async def send(url: str) -> object:
+        response = await client.post(url, content=BODY)
+        return response.json()
+
+    return send
+
+
+async def _rate(send: Send, url: str, seconds: float) -> tuple[float, float]:
+    """Return how many a second were sent and answered, and the CPU µs of each."""
+    done, began, spent = 0, time.monotonic(), time.process_time()
+
+    async def worker() -> None:
+        nonlocal done
+        while time.monotonic() < began + seconds:
+            await send(url)
+            done += 1
+
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    return done / (time.monotonic() - began), (time.process_time() - spent) / done * 1e6

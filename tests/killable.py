@@ -41,7 +41,11 @@ Step = Literal[
     "answer",  # about to answer whoever asked
     "never",
 ]
-STATEMENTS = {id(leases.CLAIM): "claim", id(settle.SETTLE_SUCCESS): "settle"}
+STATEMENTS = {
+    id(leases.CLAIM): "claim",
+    id(leases.CLAIM_DUE): "claim",
+    id(settle.SETTLE_SUCCESS): "settle",
+}
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([__name__])  # so that a child costs no imports
 

@@ -27,32 +27,39 @@ LAYERS = (
         "connection",
         "patience",
         "logs",
+        "metrics",
+        "findings",
         "breaker",
         "limits",
     },
     {"keyring", "sealing", "chain", "store", "outbound"},
     {"memory", "watch"},
-    {"failure", "unlock", "providers", "gates", "housekeeping", "clients", "access", "tickets"},
+    {"scrape"},
+    {
+        "failure",
+        "unlock",
+        "providers",
+        "gates",
+        "housekeeping",
+        "retention",
+        "verify_audit",
+        "clients",
+        "access",
+        "tickets",
+        "signing_in",
+    },
     {"means"},
     {"revoke", "grants"},
-    {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "tokens", "sweep"},
+    {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "sweep"},
+    {"waiting", "tokens"},
     {"services"},
-    {"http", "pages", "listing", "quickstart", "fetching"},
+    {"http", "pages", "listing", "quickstart", "fetching", "doctor"},
     {"app"},
     {"__main__"},
 )
 PURE = (
-    "errors",
-    "clock",
-    "names",
-    "addresses",
-    "settings",
-    "audit",
-    "connection",
-    "patience",
-    "chain",
-    "breaker",
-    "limits",
+    *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience"),
+    *("chain", "findings", "breaker", "limits"),
 )
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 
@@ -155,6 +162,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "vault/keyring.py",  # sealing, and the wrapping key
         "vault/__main__.py",  # a new key, shown once
         "vault/quickstart.py",  # the key of the quickstart
+        "vault/pages/signing_in.py",  # the session, into its cookie
         "vault/settings.py",  # the length of the secret
     }
 

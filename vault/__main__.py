@@ -1,5 +1,6 @@
 """`tokenvault`: the commands. Each imports what it needs when it runs, so that the small ones start fast."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -7,12 +8,13 @@ import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from vault.settings import BadSettings, Settings
 
+T = TypeVar("T")
 EX_CONFIG = 78  # sysexits.h: started with a configuration that cannot work
 
 
@@ -41,7 +43,7 @@ def serve(host: str, port: int) -> None:
     """Run the API and the sweep."""
     from jobs.process import serve as run
 
-    _run(lambda settings: run(settings, host, port))
+    _run(lambda settings: run(settings, host, port), stays=True)
 
 
 @main.command()
@@ -49,7 +51,7 @@ def worker() -> None:
     """Run the sweep alone."""
     from jobs.process import work
 
-    _run(work)
+    _run(work, stays=True)
 
 
 @main.command()
@@ -65,6 +67,23 @@ def migrate() -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def doctor(as_json: bool) -> None:
+    """Look at settings, database, keys and connections, and say what to do. Writes nothing."""
+    from vault.doctor import examine, line
+    from vault.findings import healthy
+
+    async def run(settings: Settings) -> None:
+        found = await examine(settings)
+        for finding in found:
+            click.echo(line(finding, as_json=as_json))
+        if not healthy(found):
+            sys.exit(1)
+
+    _run(run)
+
+
+@main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True)
 def quickstart(host: str, port: int) -> None:
@@ -72,7 +91,22 @@ def quickstart(host: str, port: int) -> None:
     from jobs.process import serve as run
     from vault.quickstart import greet
 
-    _run(lambda settings: run(settings, host, port, greet))
+    _run(lambda settings: run(settings, host, port, greet), stays=True)
+
+
+@main.command("login-link")
+@click.option("--json", "as_json", is_flag=True, help='Print {"login_url", "expires_at"}.')
+def login_link(as_json: bool) -> None:
+    """Print a link with which an operator's browser signs in to the pages: once, within 10 minutes."""
+    from vault.app import beside
+
+    async def run(settings: Settings) -> None:
+        async with beside(settings) as vault:
+            link, expires_at = await vault.signing_in.link()
+        made = {"login_url": link.reveal(), "expires_at": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}"}
+        click.echo(json.dumps(made) if as_json else made["login_url"])
+
+    _run(run)
 
 
 @main.command()
@@ -173,8 +207,39 @@ def list_connections(tenant: str | None, status: str | None, as_json: bool) -> N
     _run(run)
 
 
-def _run(work: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
-    """Run a command's *work*; say in one line what kept it from being done."""
+@main.group()
+def audit() -> None:
+    """Who did what, chained so that nobody can change it unnoticed."""
+
+
+@audit.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify_audit(as_json: bool) -> None:
+    """Recompute the chain of every record. Exit 0 where it is whole, 1 where it is not."""
+    from vault.app import beside
+    from vault.verify_audit import Report, verify
+
+    async def run(settings: Settings) -> Report:
+        async with beside(settings) as vault:
+            with contextlib.ExitStack() as stack:
+
+                def begin(expected: int) -> Callable[[int], None]:
+                    hidden = as_json or not sys.stderr.isatty()
+                    bar = click.progressbar(length=expected, label="Records", file=sys.stderr, hidden=hidden)
+                    return stack.enter_context(bar).update
+
+                return await verify(vault.database, vault.chain, begin)
+
+    report = _run(run)
+    click.echo(json.dumps(report.facts()) if as_json else str(report))
+    sys.exit(0 if report.whole else 1)
+
+
+def _run(work: Callable[[Settings], Coroutine[Any, Any, T]], *, stays: bool = False) -> T:
+    """Run a command's *work* and return its result; say in one line what kept it from being done, and end.
+
+    Of a command that is not there to stay, only what is wrong is logged.
+    """
     import uvloop
 
     from jobs.process import CannotListen
@@ -185,8 +250,8 @@ def _run(work: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
 
     try:
         settings = Settings.from_env()
-        configure(settings.log_level)
-        uvloop.run(work(settings))
+        configure(settings.log_level if stays else "WARNING")
+        return uvloop.run(work(settings))
     except BadSettings as error:
         _stop(EX_CONFIG, *error.problems)
     except CannotStart as error:
@@ -206,7 +271,7 @@ def _run(work: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
         _stop(130, "Interrupted.")
 
 
-def _stop(code: int, *sentences: str) -> None:
+def _stop(code: int, *sentences: str) -> NoReturn:
     for sentence in sentences:
         click.echo(f"tokenvault: {sentence}", err=True)
     sys.exit(code)

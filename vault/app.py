@@ -21,12 +21,15 @@ from vault.keyring import Keyring
 from vault.limits import CallerLimits, WaitingRoom
 from vault.means import Means
 from vault.memory import Memory
+from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
 from vault.refresh import Refresher
+from vault.scrape import Scrape
 from vault.services import Vault
 from vault.settings import Settings
+from vault.signing_in import SigningIn
 from vault.store import leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.trail import Trail
@@ -93,8 +96,11 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
 
     *alone* says that no other process serves from this database.
     """
+    metrics = Metrics()
     memory = Memory(settings.cache_entries, alone=alone)
-    writer = Writer(database, Trail(Chain(keyring.mac_key("audit"))), memory.forget)
+    chain = Chain(keyring.mac_key("audit"))
+    trail = Trail(chain)
+    writer = Writer(database, trail, memory.forget, metrics)
     application = sandbox.application(settings.public_url, keyring.mac("sandbox")) if settings.sandbox else None
     outbound = Outbound(
         allow_local=settings.allow_local_providers,
@@ -108,6 +114,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         writer=writer,
         keyring=keyring,
         memory=memory,
+        metrics=metrics,
         outbound=outbound,
         providers=providers,
         timeout=settings.provider_timeout,
@@ -127,10 +134,14 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
     return Vault(
         settings=settings,
         database=database,
+        chain=chain,
+        trail=trail,
         writer=writer,
         keyring=keyring,
         memory=memory,
-        watch=Watch(database, memory),
+        metrics=metrics,
+        scrape=Scrape(database, metrics, writer, memory),
+        watch=Watch(writer, memory),
         outbound=outbound,
         access=access,
         limits=CallerLimits(settings.caller_rate),
@@ -140,6 +151,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         providers=providers,
         gates=gates,
         tickets=tickets,
+        signing_in=SigningIn(database, writer, keyring, public_url=settings.public_url),
         authorize=Authorize(
             writer=writer, keyring=keyring, providers=providers, tickets=tickets, public_url=settings.public_url
         ),
@@ -156,6 +168,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             tickets=tickets,
             memory=memory,
             waiting=WaitingRoom(settings.waiting_readers),
+            metrics=metrics,
         ),
         sandbox=application,
     )

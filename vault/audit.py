@@ -13,6 +13,7 @@ Action = Literal[
     "token.refreshed",
     "token.refresh_failed",
     "token.orphaned",
+    "token.rejected",
     "connection.authorized",
     "connection.connected",
     "connection.connect_failed",
@@ -31,6 +32,9 @@ Action = Literal[
     "caller.created",
     "caller.deleted",
     "caller.denied",
+    "operator.signed_in",
+    "operator.signed_out",
+    "audit.pruned",
 ]
 
 
@@ -61,5 +65,5 @@ class Event:
             "name": self.name,
             "generation": self.generation,
             "request_id": self.request_id,
-            "detail": json.dumps(self.detail, sort_keys=True),
+            "detail": json.dumps(self.detail, sort_keys=True) if self.detail else "{}",
         }

@@ -10,15 +10,29 @@ The key is the `audit` sub-key of the keyring's `mac` key, which no rotation of 
 stream is what one process wrote, in the order of its commits. A chain alone does not show that its
 end was cut off; heads do, which are written apart from it and signed:
 
-    signature = HMAC-SHA256(key, field("tokenvault/audit/base/1" or ".../head/1")
-                            field(stream) field(seq) field(at or none) field(mac in hex))
+    base = HMAC-SHA256(key, field("tokenvault/audit/base/1") field(stream) field(started at)
+                       field(links) field(seq) field(mac in hex))
+    head = HMAC-SHA256(key, field("tokenvault/audit/head/1") field(stream) field(at)
+                       field(seq) field(mac in hex))
+
+The base signs the links as well: once the first records are gone by retention, nothing else would.
+An old head is still a signed one. That somebody put it back is seen where a later stream names a
+later head among its links, or where the log does.
 """
 
 import hmac
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 Field = str | int | None
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in a stream: the number and the MAC of the record there."""
+
+    seq: int
+    mac: bytes
 
 
 class Chain:
@@ -35,20 +49,25 @@ class Chain:
         """Return the MAC of *record*, whose predecessor has the MAC *previous*."""
         return self._digest(previous + _fields(record))
 
-    def sign(self, what: Literal["base", "head"], stream: str, seq: int, at: int | None, mac: bytes) -> bytes:
-        """Return the signature of a base or a head; *at* in milliseconds since 1970."""
-        return self._digest(_fields((f"tokenvault/audit/{what}/1", stream, seq, at, mac.hex())))
+    def sign_base(self, stream: str, started_at: int, links: str, base: Position) -> bytes:
+        """Return the signature of where *stream* begins, with what belongs to it from its first day on."""
+        fields = ("tokenvault/audit/base/1", stream, started_at, links, base.seq, base.mac.hex())
+        return self._digest(_fields(fields))
+
+    def sign_head(self, stream: str, at: int, head: Position) -> bytes:
+        """Return the signature of how far *stream* was known to go, *at* milliseconds since 1970."""
+        return self._digest(_fields(("tokenvault/audit/head/1", stream, at, head.seq, head.mac.hex())))
 
     def _digest(self, message: bytes) -> bytes:
         return hmac.digest(self._key, message, "sha256")
 
 
 def _fields(values: Sequence[Field]) -> bytes:
-    return b"".join([_field(value) for value in values])
+    return "".join(map(_field, values)).encode()  # one encoding of all: twice as fast as one of each
 
 
-def _field(value: Field) -> bytes:
+def _field(value: Field) -> str:
     if value is None:
-        return b"-,"
-    text = str(value).encode()
-    return b"%d:%b," % (len(text), text)
+        return "-,"
+    text = str(value)
+    return f"{len(text) if text.isascii() else len(text.encode())}:{text},"

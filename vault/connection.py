@@ -19,7 +19,7 @@ Reason = Literal[
 ]  # fmt: skip
 NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "operator"]
 
-_ACTIONS: Mapping[str, NextAction] = {
+ACTIONS: Mapping[str, NextAction] = {
     "awaiting_consent": "connect",
     "empty": "connect",
     "unverified": "verify",
@@ -37,6 +37,12 @@ _ACTIONS: Mapping[str, NextAction] = {
 SHORTEST_LEAD, LONGEST_LEAD = timedelta(seconds=60), timedelta(minutes=15)
 LIVING = timedelta(seconds=1)  # less than this is not worth handing out
 ASKED_RECENTLY = timedelta(minutes=1)
+SOONEST = timedelta(seconds=2)  # between refreshes of tokens that arrive dead, or that whoever gets them rejects
+
+SHORTEST_LESSON = 60  # seconds: nothing is learned from tokens that were rejected younger, nor made of it
+EARLY = 0.9  # of what a token was to live: who is rejected later has only met its end
+ALIKE = 1.25  # two ages agree where the larger is at most so many times the smaller
+QUIET = 20  # generations in a row without a report, after which a lesson is trusted less
 
 Jitter = Callable[[float, float], float]  # uniform between two bounds
 
@@ -64,10 +70,13 @@ class TokenState:
     retake_after: datetime | None
     uncertain: bool
     parked: Literal["rejected", "paused"] | None
+    rejected_generation: int | None
+    rejected_age: int | None  # seconds
+    learned_lifetime: int | None  # seconds
 
     @property
     def next_action(self) -> NextAction:
-        return _ACTIONS[self.reason] if self.reason else "none"
+        return ACTIONS[self.reason] if self.reason else "none"
 
     @property
     def holds_tokens(self) -> bool:
@@ -127,10 +136,6 @@ class Connection:
     def path(self) -> str:
         return f"{self.tenant}/{self.provider}/{self.name}"
 
-    def seen_at(self, now: datetime) -> "Connection":
-        """Return the same connection as it is at *now*, where nothing about it was written since."""
-        return replace(self, read_at=now, state=self.state.judged(now))
-
     @property
     def paused(self) -> Literal["provider", "client", "tenant"] | None:
         """Return whose kill switch is on; None where none is."""
@@ -154,18 +159,79 @@ class NewTokens:
     issued_lifetime: int
     refresh_expires_at: datetime | None
     next_refresh_at: datetime
+    learned_lifetime: int | None = None
 
 
-def new_tokens(tokens: TokenSet, default_lifetime: int, issued_at: datetime, jitter: Jitter) -> NewTokens:
-    """Return the times of *tokens*, counted from when they were asked for."""
-    lifetime = default_lifetime if tokens.expires_in is None else tokens.expires_in
+def new_tokens(
+    tokens: TokenSet, default_lifetime: int, issued_at: datetime, jitter: Jitter, learned: int | None = None
+) -> NewTokens:
+    """Return the times of *tokens*, counted from when they were asked for.
+
+    They live no longer than the *learned* seconds, which are forgotten once the provider itself says less.
+    """
+    stated = default_lifetime if tokens.expires_in is None else tokens.expires_in
+    learned = learned if learned is not None and learned < stated else None
+    lifetime = stated if learned is None else learned
     dies = None if tokens.refresh_expires_in is None else issued_at + timedelta(seconds=tokens.refresh_expires_in)
     return NewTokens(
         access_expires_at=issued_at + timedelta(seconds=lifetime),
         issued_lifetime=lifetime,
         refresh_expires_at=dies,
         next_refresh_at=due_at(issued_at, lifetime, jitter),
+        learned_lifetime=learned,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """What the first report that the current tokens are refused downstream leaves behind, as columns."""
+
+    rejected_generation: int
+    rejected_age: int  # seconds
+    learned_lifetime: int | None
+    next_refresh_at: datetime  # where they can be renewed at all
+
+
+def rejection(state: TokenState, now: datetime) -> Rejection:
+    """Return what a first report at *now* makes of *state*: its tokens are due, whatever their expiry says.
+
+    At once, but for a backoff; and who rejects one generation after the other gets them at a pace.
+    """
+    issued_at = state.refreshed_at or now
+    age = max(now - issued_at, timedelta(0)) // timedelta(seconds=1)
+    again = state.rejected_generation == state.generation - 1
+    return Rejection(
+        rejected_generation=state.generation,
+        rejected_age=age,
+        learned_lifetime=learned_lifetime(state, age),
+        next_refresh_at=max(now, state.retry_not_before or now, issued_at + SOONEST if again else now),
+    )
+
+
+def learned_lifetime(state: TokenState, age: int) -> int | None:
+    """Return how many seconds tokens really live, now that those of *state* are reported refused at *age*.
+
+    None: as long as the provider says. One report proves nothing, for a caller may be wrong. Two
+    generations in a row that were refused at ages alike, a minute old at least and clearly before
+    their end, do: what is relied on from then on is 90 % of the smaller age, and a minute at least.
+    """
+    before = state.rejected_age if state.rejected_generation == state.generation - 1 else None
+    if before is None or state.issued_lifetime is None:
+        return state.learned_lifetime
+    younger, older = sorted((before, age))
+    telling = younger >= SHORTEST_LESSON and older <= state.issued_lifetime * EARLY
+    if not telling or older > younger * ALIKE:
+        return state.learned_lifetime
+    return max(younger * 9 // 10, SHORTEST_LESSON)
+
+
+def still_learned(learned: int | None, quiet: int) -> int | None:
+    """Return what is left of a *learned* lifetime after *quiet* generations in a row without a report.
+
+    A wrong lesson heals: each QUIET of them add a quarter, until it is no less than what the
+    provider says. A right one is then learned again, from two more reports.
+    """
+    return learned * 5 // 4 if learned is not None and quiet > 0 and quiet % QUIET == 0 else learned
 
 
 def effective_min_ttl(asked: timedelta, issued_lifetime: int | None) -> timedelta:

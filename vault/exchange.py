@@ -6,6 +6,7 @@
 No database transaction is open while the provider is called.
 """
 
+import json
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,27 +22,33 @@ from integrations.contract import (
     RateLimited,
     Secret,
     TokenSet,
-    Transient,
 )
-from vault.audit import Event
+from vault.audit import Action, Event
 from vault.breaker import Breaker, works
 from vault.clock import uptime
-from vault.connection import Connection, new_tokens
-from vault.errors import CannotOpen, StorageUnavailable
-from vault.failure import aftermath, pause_of_provider
+from vault.connection import SOONEST, Connection, new_tokens, still_learned
+from vault.errors import CannotOpen
+from vault.failure import aftermath, outcome_of, pause_of_provider
 from vault.gates import Gates
 from vault.keyring import Sealed
 from vault.means import Means
+from vault.metrics import Outcome
 from vault.patience import Patience
 from vault.revoke import revoke
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
 from vault.store.leases import Turn
+from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
-SOONEST = timedelta(seconds=2)  # between refreshes of a provider whose tokens arrive dead
+_OUTCOMES: dict[settle.Stored, Outcome] = {
+    "stored": "success",
+    "orphaned": "orphaned",
+    "outdated": "superseded",
+    "superseded": "superseded",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +60,30 @@ class Grant:
     name: str
     client: Client
     client_row: str
+    scopes: tuple[str, ...]
     client_rejected: bool
     refresh_token: Secret
 
     def place(self, owner_kind: str, owner_id: str) -> Place:
         return Place(self.tenant, self.provider.id, owner_kind, owner_id)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A turn and, read in the same transaction, what it is to be spent with; None where that is deleted."""
+
+    turn: Turn
+    row: AnyRow | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _News:
+    """An answer with new tokens, on its way to be stored with others. *event* says so in the audit."""
+
+    success: settle.Success
+    grant: Grant
+    scopes: tuple[str, ...] | None
+    event: Event
 
 
 class Superseded(Exception):
@@ -73,44 +99,41 @@ class Exchange:
         self._gates = gates
         self._breaker = Breaker()
 
-    async def spend(self, turn: Turn, started: float, actor: str) -> bool:
-        """Spend *turn*: send the refresh token of its generation, and settle whatever comes of it."""
+    async def spend(self, claimed: Claimed, started: float, actor: str) -> bool:
+        """Spend a turn: send the refresh token of its generation, and settle whatever comes of it."""
+        outcome = await self._spent(claimed, started, actor)
+        self._means.metrics.refreshed(claimed.turn.provider, outcome, uptime() - started)
+        return True
+
+    async def _spent(self, claimed: Claimed, started: float, actor: str) -> Outcome:
+        turn = claimed.turn
         try:
-            grant = await self._granted(turn)
+            grant = self._granted(claimed)
             tokens = await self._send(grant, started)
         except Superseded:
             await self._means.writer.insist(lambda tx: settle.release(tx.connection, turn), vital=False)
+            return "superseded"
         except (ProviderError, CannotOpen) as error:
             await self._settle_failure(turn, started, error, actor)
-        else:
-            await self._settle_success(turn, grant, tokens, actor)
-        return True
+            return outcome_of(error)
+        return _OUTCOMES[await self._settle_success(turn, grant, tokens, actor)]
 
-    async def _granted(self, turn: Turn) -> Grant:
-        try:
-            return await self._grant(turn)
-        except StorageUnavailable:
-            # Nothing was sent: the intent is closed as soon as the database is back.
-            raise Transient("storage_unavailable") from None
-
-    async def _grant(self, turn: Turn) -> Grant:
-        async with self._means.database.read() as tx:
-            row = await connections.grant(tx, turn.connection)
+    def _granted(self, claimed: Claimed) -> Grant:
+        turn, row = claimed.turn, claimed.row
         if row is None:
             raise Superseded
         token, secret = (
             sealed.read(row, "connection", "refresh_token"),
             sealed.read(row, "client", "client_secret"),
         )
-        if token is None:
+        if token is None or token[1] != turn.generation:
             raise CannotOpen
-        if token[1] != turn.generation:
-            raise Superseded
         place = Place(row.tenant, row.provider, "connection", turn.connection)
         return Grant(
             tenant=row.tenant,
             provider=self._means.providers.speaking(row.provider, row.definition),
             name=row.name,
+            scopes=tuple(json.loads(row.scopes)),
             client=Client(row.client_id, self._client_secret(row, secret)),
             client_row=row.client,
             client_rejected=row.client_rejected,
@@ -130,40 +153,66 @@ class Exchange:
         answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
         return grant.provider.read_tokens(answer)
 
-    async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> None:
+    async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> settle.Stored:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
-        columns = new_tokens(tokens, grant.provider.default_lifetime, turn.claimed_at, self._means.jitter)
-        columns = replace(columns, next_refresh_at=max(columns.next_refresh_at, turn.claimed_at + SOONEST))
-        kept = {
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token or grant.refresh_token,
-        }
-        next_generation = turn.generation + 1
-        values = seal_all(self._means.keyring, grant.place("connection", turn.connection), next_generation, kept)
-        rotated = tokens.refresh_token is not None and tokens.refresh_token != grant.refresh_token
-        place = grant.place("orphan", turn.attempt)
-        orphan = seal_all(self._means.keyring, place, next_generation, kept) if rotated else None
-
-        async def unit(tx: Transaction) -> settle.Stored:
-            stored = await settle.success(tx.connection, turn, columns, values, orphan)
-            tx.outdate(Stale("connection", turn.connection))
-            if stored == "stored" and tokens.scopes is not None:
-                await connections.edit_scopes(tx.connection, turn.connection, tokens.scopes)
-            await self._gates.judge(tx, turn, True, trips=False)
-            action = "token.orphaned" if stored == "orphaned" else "token.refreshed"
-            tx.record(_event(grant, action, actor, next_generation, outcome=stored))
-            return stored
-
+        news = self._news(turn, grant, tokens, actor)
         self._breaker.note(turn.provider, True, uptime())
-        stored = await self._means.writer.insist(unit)
+        stored = await self._means.writer.insist_to(self._store, news)
         if grant.client_rejected:
-            recovered = _event(grant, "client.recovered", actor, turn.generation)
+            recovered = replace(news.event, action="client.recovered", outcome="ok")
             await self._gates.accept_client(grant.client_row, recovered)
         if stored == "orphaned":
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
             await revoke(self._means, grant.provider, grant.client, token)
+        return stored
+
+    def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
+        learned, lifetime = still_learned(turn.learned_lifetime, turn.quiet), grant.provider.default_lifetime
+        times = new_tokens(tokens, lifetime, turn.claimed_at, self._means.jitter, learned)
+        times = replace(times, next_refresh_at=max(times.next_refresh_at, turn.claimed_at + SOONEST))
+        kept = {
+            "access_token": tokens.access_token,
+            "refresh_token": tokens.refresh_token or grant.refresh_token,
+        }
+
+        def sealed_for(kind: str, owner: str) -> dict[str, Sealed]:
+            return seal_all(self._means.keyring, grant.place(kind, owner), turn.generation + 1, kept)
+
+        rotated = tokens.refresh_token is not None and tokens.refresh_token != grant.refresh_token
+        return _News(
+            success=settle.Success(
+                turn=turn,
+                tokens=times,
+                values=sealed_for("connection", turn.connection),
+                orphan=sealed_for("orphan", turn.attempt) if rotated else None,
+            ),
+            grant=grant,
+            scopes=tokens.scopes,
+            event=Event(
+                actor,
+                "token.refreshed",
+                "stored",
+                grant.tenant,
+                grant.provider.id,
+                grant.name,
+                turn.generation + 1,
+            ),
+        )
+
+    async def _store(self, tx: Transaction, news: list[_News]) -> list[settle.Stored]:
+        """Store what came of many exchanges in one transaction."""
+        outcomes = await settle.successes(tx.connection, [one.success for one in news])
+        for one, outcome in zip(news, outcomes, strict=True):
+            turn = one.success.turn
+            if outcome == "stored" and one.scopes is not None and one.scopes != one.grant.scopes:
+                await connections.edit_scopes(tx.connection, turn.connection, one.scopes)
+            await self._gates.judge(tx, turn, True, trips=False)
+            action: Action = "token.orphaned" if outcome == "orphaned" else "token.refreshed"
+            tx.record(replace(one.event, action=action, outcome=outcome))
+            tx.outdate(Stale("connection", turn.connection))
+        return outcomes
 
     async def _settle_failure(
         self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str
@@ -232,7 +281,3 @@ class Exchange:
             # The provider looked at the grant, so it knew the client.
             event = Event("scheduler", "client.recovered", error.code, about.tenant, about.provider)
             await self._gates.accept_client(about.client, event)
-
-
-def _event(grant: Grant, action: Any, actor: str, generation: int, outcome: str = "ok") -> Event:
-    return Event(actor, action, outcome, grant.tenant, grant.provider.id, grant.name, generation)

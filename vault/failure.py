@@ -11,11 +11,26 @@ from integrations.contract import (
     RateLimited,
 )
 from vault.connection import ASKED_RECENTLY, Jitter, retry_delay
+from vault.errors import CannotOpen
+from vault.metrics import Outcome
 from vault.store.leases import Turn
 from vault.store.settle import Failed
 
 RATE_LIMIT_PAUSE = 30.0  # seconds, where the provider does not say
 GRACE_RETRY = timedelta(seconds=5)
+_OUTCOMES: dict[type[Exception], Outcome] = {
+    GrantRejected: "grant_rejected",
+    ClientRejected: "client_rejected",
+    RateLimited: "rate_limited",
+    OutcomeUnknown: "outcome_unknown",
+    Misused: "bug",
+    CannotOpen: "undecryptable",
+}
+
+
+def outcome_of(error: ProviderError | CannotOpen) -> Outcome:
+    """Return the class of *error*, as it is counted; transient where it is no other."""
+    return next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(error, kind)), "transient")
 
 
 def aftermath(

@@ -4,9 +4,11 @@ import logging
 from datetime import timedelta
 
 from vault import watch
+from vault.chain import Position
 from vault.errors import StorageUnavailable
 from vault.gates import Gates
-from vault.store import changes, connections, tickets
+from vault.store import changes, connections, sign_ins, tickets
+from vault.store.trail import Trail
 from vault.store.writer import Transaction, Writer
 
 log = logging.getLogger(__name__)
@@ -14,7 +16,7 @@ KEPT = timedelta(days=1)  # that ended authorizations and tickets stay, for whoe
 
 
 async def tidy(writer: Writer, gates: Gates, lease: float) -> None:
-    """Drop tombstones that no lease points to any more, and what is left of ended authorizations.
+    """Drop tombstones that no lease points to any more, and what is left of ended authorizations and sessions.
 
     Finish what a process died over as it closed or opened a gate.
     """
@@ -22,6 +24,7 @@ async def tidy(writer: Writer, gates: Gates, lease: float) -> None:
     async def unit(tx: Transaction) -> None:
         await connections.purge(tx.connection, timedelta(seconds=lease))
         await tickets.prune(tx.connection, KEPT)
+        await sign_ins.prune(tx.connection)
         await changes.prune(tx.connection, watch.KEPT)
 
     try:
@@ -29,3 +32,21 @@ async def tidy(writer: Writer, gates: Gates, lease: float) -> None:
         await gates.finish_all()
     except StorageUnavailable:
         log.warning("housekeeping cannot reach the database")
+
+
+async def anchor(writer: Writer, trail: Trail) -> None:
+    """Sign how far the audit of this process goes; say so in the log, which whoever has the database has not.
+
+    Alone in its transaction: whatever was submitted before is durable by then, and counts.
+    """
+
+    async def unit(tx: Transaction) -> Position | None:
+        return await trail.move_head(tx.connection)
+
+    try:
+        head = await writer.submit(unit, alone=True)
+    except StorageUnavailable:
+        log.warning("the head of the audit cannot be written")
+        return
+    if head is not None:
+        log.info("audit head", extra={"stream": trail.stream, "seq": head.seq, "mac": head.mac.hex()})

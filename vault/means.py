@@ -6,6 +6,7 @@ from vault.clock import uptime
 from vault.connection import Jitter
 from vault.keyring import Keyring
 from vault.memory import Memory
+from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.store.database import Database
@@ -20,6 +21,7 @@ class Means:
     writer: Writer
     keyring: Keyring
     memory: Memory
+    metrics: Metrics
     outbound: Outbound
     providers: Providers
     timeout: float

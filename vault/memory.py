@@ -58,6 +58,8 @@ class Memory:
         self._concerned: dict[Stale, set[Hashable]] = {}
         self._loading: list[_Load] = []
         self._heard: _Heard | None = None
+        self.hits = 0
+        self.misses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -70,12 +72,17 @@ class Memory:
         since = uptime() - heard.began
         return heard.moment + timedelta(seconds=since) if since < STALE_AFTER else None
 
+    def heard_ago(self) -> float | None:
+        """Return how many seconds ago the last good hearing began, None where there was none yet."""
+        return None if self._heard is None else uptime() - self._heard.began
+
     def recall(self, key: Hashable) -> Any | None:
         """Return what is remembered under *key*, None where there is nothing. Whoever asks has asked `now`."""
         entry = self._entries.get(key)
         if entry is None:
             return None
         self._entries.move_to_end(key)
+        self.hits += 1
         return entry.value
 
     async def get(self, key: Hashable, load: "Loader[V]") -> V:
@@ -88,6 +95,7 @@ class Memory:
 
         *load* returns the value and the changes that would make it untrue; without any, it is not kept.
         """
+        self.misses += 1
         under_way = _Load()
         self._loading.append(under_way)
         try:

@@ -7,6 +7,13 @@ from vault.errors import Invalid
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
+_PATH = re.compile(f"{_NAME.pattern}/{_PROVIDER.pattern}/{_NAME.pattern}")
+
+
+def is_path(text: str) -> bool:
+    """Say whether *text* could be the path of a connection, `tenant/provider/name`."""
+    return _PATH.fullmatch(text) is not None
+
 
 def check(*, tenant: str | None = None, provider: str | None = None, name: str | None = None) -> None:
     """Raise Invalid where one of these could not be part of a path."""

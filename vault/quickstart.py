@@ -39,8 +39,13 @@ async def _greet(vault: Vault) -> None:
     }
     _caller, key = await vault.callers.renew(CALLER, wanted)
     connect_url = await vault.tickets.reconnect_url(await vault.connections.get(PATH))
+    login_url, _ = await vault.signing_in.link()
     address = vault.settings.public_url
     click.echo(f"\nToken Vault is up at {address} (API: {address}/schema). Ctrl-C ends it.")
+    click.echo(
+        "To see what is connected, sign in (once, within 10 minutes; `tokenvault login-link` makes another):"
+    )
+    click.echo(login_url.reveal())
     click.echo(f"A sandbox account is connected as {'/'.join(PATH)}. To connect it again yourself, open")
     click.echo(connect_url)
     click.echo("To fetch a token that works (this key is good for 24 hours):\n")

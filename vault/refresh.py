@@ -16,13 +16,13 @@ from typing import Any
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.errors import StorageUnavailable
-from vault.exchange import Exchange
+from vault.exchange import Claimed, Exchange
 from vault.patience import Patience
 from vault.providers import Providers
-from vault.store import leases
+from vault.store import connections, leases
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn
-from vault.store.writer import Unit, Writer
+from vault.store.writer import Transaction, Unit, Writer
 
 log = logging.getLogger(__name__)
 
@@ -73,18 +73,21 @@ class Refresher:
         """Return the places for calls to *provider*: full, it makes nobody else wait."""
         return self._slots[provider]
 
-    async def claim_due(self, provider: str, most: int) -> list[tuple[Turn, float]]:
+    async def claim_due(self, provider: str, most: int) -> list[tuple[Claimed, float]]:
         """Claim up to *most* due connections of *provider*, each with when its deadline counts from."""
         if self._draining or most == 0:
             return []
         started = uptime()
         terms = await self._terms(provider)
-        turns = await self._writer.submit(lambda tx: leases.claim_due(tx.connection, terms, provider, most))
-        return [(turn, started) for turn in turns]
 
-    def exchange(self, turn: Turn, started: float, done: Callable[[], None]) -> None:
-        """Carry out a claimed *turn* in a task of its own, and call *done* when it is over."""
-        task = self._start(turn.connection, self._exchange.spend(turn, started, "scheduler"))
+        async def unit(tx: Transaction) -> list[Claimed]:
+            return await _with_grants(tx, await leases.claim_due(tx.connection, terms, provider, most))
+
+        return [(claimed, started) for claimed in await self._writer.submit(unit)]
+
+    def exchange(self, claimed: Claimed, started: float, done: Callable[[], None]) -> None:
+        """Carry out a claimed turn in a task of its own, and call *done* when it is over."""
+        task = self._start(claimed.turn.connection, self._exchange.spend(claimed, started, "scheduler"))
         task.add_done_callback(lambda _task: done())
 
     async def settled(self) -> None:
@@ -118,10 +121,15 @@ class Refresher:
             started = uptime()
             terms, attempt = await self._terms(connection.provider), leases.new_attempt()
             seen = connection.state.generation
-            turn = await self._claimed(lambda tx: leases.claim(tx.connection, terms, connection.id, seen, attempt))
-            return turn is not None and await self._exchange.spend(turn, started, actor)
 
-    async def _claimed(self, unit: Unit[Turn | None]) -> Turn | None:
+            async def unit(tx: Transaction) -> list[Claimed]:
+                turn = await leases.claim(tx.connection, terms, connection.id, seen, attempt)
+                return await _with_grants(tx, [turn] if turn else [])
+
+            claimed = await self._claimed(unit)
+            return bool(claimed) and await self._exchange.spend(claimed[0], started, actor)
+
+    async def _claimed(self, unit: Unit[list[Claimed]]) -> list[Claimed]:
         """Claim; once more where the answer to the commit was lost, for then the same attempt finds itself."""
         try:
             return await self._writer.submit(unit)
@@ -132,3 +140,9 @@ class Refresher:
         async with self._database.read() as tx:
             known = await self._providers.get(provider, tx)
         return Terms(self._holder, self._patience.lease, self._patience.of(known))
+
+
+async def _with_grants(tx: Transaction, turns: list[Turn]) -> list[Claimed]:
+    """Return *turns*, each with what it is to be spent with, as it was when it was claimed."""
+    rows = await connections.grants(tx.connection, [turn.connection for turn in turns])
+    return [Claimed(turn, rows.get(turn.connection)) for turn in turns]

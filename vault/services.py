@@ -7,18 +7,24 @@ from vault.access import Access
 from vault.authorize import Authorize
 from vault.callback import Callback
 from vault.callers import Callers
+from vault.chain import Chain
 from vault.clients import Clients
 from vault.connections import Connections
 from vault.gates import Gates
-from vault.housekeeping import tidy
+from vault.housekeeping import anchor, tidy
 from vault.keyring import Keyring
 from vault.limits import CallerLimits
 from vault.memory import Memory
+from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.refresh import Refresher
+from vault.retention import prune
+from vault.scrape import Scrape
 from vault.settings import Settings
+from vault.signing_in import SigningIn
 from vault.store.database import Database
+from vault.store.trail import Trail
 from vault.store.writer import Writer
 from vault.sweep import Sweeper
 from vault.tenants import Tenants
@@ -33,9 +39,13 @@ class Vault:
 
     settings: Settings
     database: Database
+    chain: Chain
+    trail: Trail
     writer: Writer
     keyring: Keyring
     memory: Memory
+    metrics: Metrics
+    scrape: Scrape
     watch: Watch
     outbound: Outbound
     access: Access
@@ -46,6 +56,7 @@ class Vault:
     providers: Providers
     gates: Gates
     tickets: Tickets
+    signing_in: SigningIn
     authorize: Authorize
     callback: Callback
     connections: Connections
@@ -56,6 +67,11 @@ class Vault:
 
     async def tidy(self) -> None:
         await tidy(self.writer, self.gates, self.settings.lease)
+        if self.settings.audit_retention_days:
+            await prune(self.database, self.writer, self.chain, self.settings.audit_retention_days)
+
+    async def anchor(self) -> None:
+        await anchor(self.writer, self.trail)
 
     async def drain(self) -> None:
         """Begin nothing more, and wait until all that was sent is written."""
@@ -69,6 +85,8 @@ class Vault:
         """Drain, then close from the outside in; the database last."""
         await self.drain()
         await self.outbound.close()
-        await self.writer.close()
         await self.watch.close()
+        await self.anchor()
+        await self.writer.close()
+        await self.scrape.close()
         await self.database.close()

@@ -38,6 +38,7 @@ class Settings:
     cache_entries: int = 10_000
     waiting_readers: int = 1_000
     caller_rate: float = 1_000.0  # requests a second; 0: as many as they like
+    audit_retention_days: int = 0  # 0: for ever
     allow_local_providers: bool = False
     sandbox: bool = False
     log_level: str = "INFO"
@@ -67,6 +68,7 @@ class Settings:
             cache_entries=int(reader.number("TOKENVAULT_CACHE_ENTRIES", 10_000, low=100, high=10_000_000)),
             waiting_readers=int(reader.number("TOKENVAULT_WAITING_READERS", 1_000, low=1, high=1_000_000)),
             caller_rate=reader.number("TOKENVAULT_CALLER_RATE", 1_000, low=0, high=1_000_000),
+            audit_retention_days=int(reader.number("TOKENVAULT_AUDIT_RETENTION_DAYS", 0, low=0, high=36500)),
             allow_local_providers=reader.flag("TOKENVAULT_ALLOW_LOCAL_PROVIDERS"),
             sandbox=reader.flag("TOKENVAULT_SANDBOX"),
             log_level=reader.text("TOKENVAULT_LOG_LEVEL", "INFO").upper(),

@@ -63,17 +63,17 @@ class Sweeper:
                 await slots.acquire()
                 taken += 1
             try:
-                turns = await self._refresher.claim_due(provider, taken)
+                claimed = await self._refresher.claim_due(provider, taken)
             except BaseException as error:
                 _give_back(slots, taken)
                 if isinstance(error, StorageUnavailable):
                     log.warning("the sweep cannot claim", extra={"provider": provider})
                     return
                 raise
-            for turn, started in turns:
+            for turn, started in claimed:
                 self._refresher.exchange(turn, started, slots.release)
-            _give_back(slots, taken - len(turns))
-            if not turns:
+            _give_back(slots, taken - len(claimed))
+            if not claimed:
                 return
 
 

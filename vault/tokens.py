@@ -4,8 +4,6 @@ A fresh token is answered at once. An old one is refreshed first, and while that
 token that still lives is served, whatever state the provider is in.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,21 +13,32 @@ from vault.access import Access, Caller
 from vault.audit import Event
 from vault.clock import uptime
 from vault.connection import Connection
-from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
+from vault.errors import CannotOpen, Conflict, Invalid, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.keyring import Keyring, Sealed
 from vault.limits import Overloaded, WaitingRoom
 from vault.memory import GATES, Memory
+from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
-from vault.store import connections, leases
+from vault.store import connections, leases, rejections
 from vault.store.changes import Stale
 from vault.store.database import Database
 from vault.store.writer import Transaction, Writer
 from vault.tickets import Tickets
+from vault.waiting import Renewal, Wait, Wanted
 
 Path = tuple[str, str, str]
 Stored = tuple[Sealed, int]  # a sealed access token, and the generation it is of
-FIRST_POLL, SLOWEST_POLL = 0.05, 0.5  # seconds between looks at a refresh on another replica
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A token that is fresh at *now*, the database's time."""
+
+    connection: Connection
+    stored: Stored
+    now: datetime
+    source: Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,28 +49,6 @@ class HandedOut:
     access_token: Secret
     expires_at: datetime
     expires_in: int  # seconds
-
-
-@dataclass
-class _Patience:
-    """How long this caller still waits, and how often to look meanwhile."""
-
-    ends_at: float
-    poll: float = FIRST_POLL
-    begun: bool = False
-    crowded: bool = False  # there was no place to wait in
-
-    def left(self) -> float:
-        return max(self.ends_at - uptime(), 0.0)
-
-    def is_over(self) -> bool:
-        """Say whether to give up: even who would not wait at all has a refresh begun for whoever comes next."""
-        first, self.begun = not self.begun, True
-        return not first and self.left() == 0
-
-    async def pause(self) -> None:
-        await asyncio.sleep(min(self.poll, self.left()))
-        self.poll = min(self.poll * 2, SLOWEST_POLL)
 
 
 class Tokens:
@@ -76,15 +63,17 @@ class Tokens:
         tickets: Tickets,
         memory: Memory,
         waiting: WaitingRoom,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._writer = writer
         self._keyring = keyring
         self._access = access
         self._refresher = refresher
+        self._renewal = Renewal(refresher, waiting)
         self._tickets = tickets
         self._memory = memory
-        self._waiting = waiting
+        self._metrics = metrics
 
     async def fetch(self, caller: Caller, path: Path, *, min_ttl: timedelta, wait: float) -> HandedOut:
         """Return a token of the connection at *path* that lives *min_ttl* longer, or the best there is.
@@ -93,39 +82,48 @@ class Tokens:
         act, Unavailable where waiting may help.
         """
         await self._access.require_reach(caller, *path)
-        patience = _Patience(uptime() + wait)
-        connection, token = self._recalled(path, min_ttl) or await self._read(path)
-        asked_of = connection.state.generation
-        while not connection.state.fresh(min_ttl, connection.read_at):
-            renewed = connection.state.generation > asked_of
-            if renewed or not await self._renew(connection, caller.actor, patience):
-                break
-            connection, token = await self._read(path)
-        if connection.state.living(connection.read_at) and token is not None:
-            return await self._hand_out(caller, connection, token)
-        raise Overloaded if patience.crowded else await self._refusal(connection)
+        waits = Wait(uptime() + wait)
+        if ready := self._recalled(path, min_ttl):
+            return await self.hand_out(caller, ready)
+        return await self._best(caller, path, await self._read(path), Wanted(min_ttl=min_ttl), waits)
 
-    async def at_once(self, key: str, path: Path, *, min_ttl: timedelta) -> HandedOut | None:
-        """Return a token like `fetch`, to whoever has the API key *key*, if all it takes is remembered.
+    async def replace(
+        self, caller: Caller, path: Path, generation: int, *, min_ttl: timedelta, wait: float
+    ) -> HandedOut:
+        """Take it from *caller* that its token of that *generation* was refused; return another one like `fetch`.
 
-        None where anything is not, or stands against it: then nothing has happened, and it is for the
-        long way to find out and to say. Raises StorageUnavailable.
+        Whoever is the first to say so of the current tokens has them refreshed although they are fresh.
+        All others wait for that, and have nothing refreshed for their report. Raises Invalid too,
+        where there are no tokens of that generation yet.
         """
-        recalled = self._recalled(path, min_ttl)
-        caller = None if recalled is None else self._access.recognised(key)
-        if recalled is None or caller is None:
-            return None
+        await self._access.require_reach(caller, *path)
+        waits = Wait(uptime() + wait)
+        reported, _ = await self._read(path)
+        if not reported.state.holds_tokens:
+            raise await self._refusal(reported)
+        if generation > reported.state.generation:
+            raise Invalid("There are no tokens of this generation yet.", code="unknown_generation")
+        first = await self._note_rejection(caller, reported, generation)
+        wanted = Wanted(min_ttl=min_ttl, refused=generation, insists=first)
+        return await self._best(caller, path, await self._read(path), wanted, waits)
+
+    def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> Ready | None:
+        """Return what `fetch` would hand out, if all it takes is remembered and nothing stands against it.
+
+        None where anything does: `fetch` finds out what, and says so. The scope is looked at too, as
+        the route's guard would.
+        """
         if not caller.has("tokens:read") or not self._access.is_in_reach(caller, *path):
             return None
-        return await self._hand_out(caller, *recalled)
+        return self._recalled(path, min_ttl)
 
-    def _recalled(self, path: Path, min_ttl: timedelta) -> tuple[Connection, Stored] | None:
-        """Return what is remembered of the connection at *path* where that is enough: a fresh token."""
+    def _recalled(self, path: Path, min_ttl: timedelta) -> Ready | None:
+        """Return what is remembered of the connection at *path* where its token is fresh."""
         now = self._memory.now()
         held: tuple[Connection, Stored] | None = self._memory.recall(("connection", *path)) if now else None
         if now is None or held is None or not held[0].state.fresh(min_ttl, now):
             return None
-        return held[0].seen_at(now), held[1]
+        return Ready(*held, now, "memory")
 
     async def _read(self, path: Path) -> tuple[Connection, Stored | None]:
         """Return the connection at *path* as it is in the database now, to be remembered."""
@@ -145,56 +143,64 @@ class Tokens:
             return found, ()
         return found, (Stale("connection", found[0].id), GATES)
 
-    async def _renew(self, connection: Connection, actor: str, patience: _Patience) -> bool:
-        """Let a refresh happen, here or elsewhere. Returns whether another look is worth it."""
-        if not _renewable(connection) or patience.is_over():
-            return False
-        waits_for = _startable_at(connection) - connection.read_at
-        ours = waits_for <= timedelta(0) or self._refresher.is_refreshing(connection.id)
-        leased_until = connection.state.lease_expires_at
-        somebody_has_it = leased_until is not None and leased_until > connection.read_at
-        if not ours and not somebody_has_it and waits_for.total_seconds() > patience.left():
-            return False
-        try:
-            with self._waiting.place(connection.id) if patience.left() else contextlib.nullcontext():
-                return await self._waited(connection, actor, patience, ours=ours)
-        except Overloaded:
-            patience.crowded = True
+    async def _best(
+        self, caller: Caller, path: Path, found: tuple[Connection, Stored | None], wanted: Wanted, wait: Wait
+    ) -> HandedOut:
+        """Hand out a token that is *wanted*, or the best there is when *wait* is over; *found* is what is now."""
+        connection, token = found
+        asked_of = connection.state.generation
+        while not wanted.is_met_by(connection):
+            renewed = connection.state.generation > asked_of
+            if renewed or not await self._renewal.step(connection, wanted, caller.actor, wait):
+                break
+            connection, token = await self._read(path)
+        if wait.for_others:
+            self._metrics.waited(connection.provider, wait.for_others)
+        if connection.state.living(connection.read_at) and token is not None:
+            source: Source = "refreshed" if connection.state.generation > asked_of else "database"
+            return await self.hand_out(caller, Ready(connection, token, connection.read_at, source))
+        raise Overloaded if wait.crowded else await self._refusal(connection)
+
+    async def _note_rejection(self, caller: Caller, connection: Connection, generation: int) -> bool:
+        """Write down what *caller* reports. Returns whether it is the first to report the current tokens."""
+        about = (connection.tenant, connection.provider, connection.name, generation)
+        if generation < connection.state.generation:
+            await self._writer.record(Event(caller.actor, "token.rejected", "outdated", *about))
             return False
 
-    async def _waited(self, connection: Connection, actor: str, patience: _Patience, *, ours: bool) -> bool:
-        if ours:
-            return await self._joined(connection, actor, patience)
-        await patience.pause()
-        return True
+        async def unit(tx: Transaction) -> bool:
+            first = await rejections.reject(tx.connection, connection)
+            if first:
+                tx.outdate(Stale("connection", connection.id))
+            tx.record(Event(caller.actor, "token.rejected", "ok" if first else "repeated", *about))
+            return first
 
-    async def _joined(self, connection: Connection, actor: str, patience: _Patience) -> bool:
-        try:
-            async with asyncio.timeout(patience.left()):
-                moved = await self._refresher.refresh(connection, actor)
-        except TimeoutError:
-            return True  # one last look: the refusal is to say how things stand now
-        if not moved:
-            await patience.pause()
-        return True
+        # Alone: two groups of writes that wait for each other's rows are a deadlock.
+        return await self._writer.submit(unit, alone=True)
 
-    async def _hand_out(self, caller: Caller, connection: Connection, stored: Stored) -> HandedOut:
+    async def hand_out(self, caller: Caller, ready: Ready) -> HandedOut:
+        """Open and return what is *ready*, once it is written that *caller* gets it.
+
+        Raises Conflict where it does not open, StorageUnavailable.
+        """
+        began, connection, stored, now = uptime(), ready.connection, ready.stored, ready.now
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         try:
             token = open_one(self._keyring, place, "access_token", stored)
         except CannotOpen:
             raise await self._undecryptable(connection) from None
         about = (connection.tenant, connection.provider, connection.name, stored[1])
-        began = uptime()
         await self._writer.record(Event(caller.actor, "token.handed_out", "ok", *about))
-        remaining = connection.state.remaining(connection.read_at) - timedelta(seconds=uptime() - began)
-        if remaining <= timedelta(0):
+        living = connection.state.remaining(now)
+        left = living - timedelta(seconds=uptime() - began)
+        if left <= timedelta(0):
             raise StorageUnavailable  # which took so long that the token died meanwhile
+        self._metrics.handed_out(connection.provider, ready.source)
         return HandedOut(
             connection=connection,
             access_token=token,
-            expires_at=connection.read_at + connection.state.remaining(connection.read_at),
-            expires_in=int(remaining.total_seconds()),
+            expires_at=now + living,
+            expires_in=int(left.total_seconds()),
         )
 
     async def _undecryptable(self, connection: Connection) -> VaultError:
@@ -222,26 +228,6 @@ class Tokens:
             )
         await self._writer.submit(lambda tx: _note_asked(tx, connection.id))
         return _come_back(connection, refreshing=self._refresher.is_refreshing(connection.id))
-
-
-def _renewable(connection: Connection) -> bool:
-    """Say whether a refresh could help. A failure is not waited out while there is a token to serve."""
-    state, now = connection.state, connection.read_at
-    backing_off = state.retry_not_before is not None and state.retry_not_before > now
-    return (
-        state.renewal == "refresh_token"
-        and state.status not in {"unconfigured", "failed"}
-        and connection.held_back_until() is None
-        and not (backing_off and state.living(now))
-    )
-
-
-def _startable_at(connection: Connection) -> datetime:
-    """Return when a refresh may start. Tokens that arrive dead are asked for no more often than the sweep does."""
-    state, now = connection.state, connection.read_at
-    arrived_dead = state.status == "verified" and not state.living(now)
-    at = state.claimable_at(now)
-    return max(at, state.next_refresh_at) if arrived_dead and state.next_refresh_at else at
 
 
 def _come_back(connection: Connection, *, refreshing: bool) -> Unavailable:

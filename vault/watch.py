@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from vault.clock import uptime
 from vault.errors import StorageUnavailable
 from vault.memory import Memory
 from vault.store import changes, connections
-from vault.store.database import Database
+from vault.store.changes import Stale
+from vault.store.writer import Transaction, Writer
 
 log = logging.getLogger(__name__)
 INTERVAL = 0.5  # seconds; twice in the time that memory is relied on
@@ -23,8 +24,8 @@ KEPT = timedelta(minutes=5)  # that changes stay in the table
 class Watch:
     """Listens to `changes`. A task of its own, from the start to `close`."""
 
-    def __init__(self, database: Database, memory: Memory) -> None:
-        self._database = database
+    def __init__(self, writer: Writer, memory: Memory) -> None:
+        self._writer = writer
         self._memory = memory
         self._after: int | None = None
         self._gaps: dict[int, float] = {}  # numbers not seen yet, and when they were first missed
@@ -38,9 +39,13 @@ class Watch:
             # What we missed may have been pruned by now.
             self._after, self._gaps = None, {}
             self._memory.forget_all()
-        async with self._database.read() as tx:
-            moment = await connections.database_time(tx)
-            found = await changes.since(tx, self._after, self._gaps)
+
+        async def unit(tx: Transaction) -> tuple[datetime, list[tuple[int, Stale]]]:
+            moment = await connections.database_time(tx.connection)
+            return moment, await changes.since(tx.connection, self._after, self._gaps)
+
+        # Not on a connection of its own: SQLite would have it wait for a gap between the writer's commits.
+        moment, found = await self._writer.submit(unit)
         self._note([number for number, _ in found], began)
         self._memory.forget([change for _, change in found])
         self._memory.heard(began, moment)

@@ -37,6 +37,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "return_url": "https://canary.example/",
         "replace_account": True,
     },
+    ("POST", f"{CONNECTION}/rejections"): {
+        "generation": 1,
+        "source": {"tenant": TENANT, "provider": PROVIDER, "name": "c"},
+    },
     ("PUT", "/v1/tenants/globex"): {
         "name": "Globex",
         "parent": "platform",

@@ -294,6 +294,7 @@ async def test_without_its_audit_row_nothing_is_changed(rig: Rig, leaks: Leaks) 
         ("PUT", f"{PATH}/c", credentials),
         ("PUT", f"{PATH}/d", credentials),
         ("POST", f"{PATH}/c/authorize", {}),
+        ("POST", f"{PATH}/c/rejections", {"generation": 1}),
         ("DELETE", f"{PATH}/c?revoke=true", None),
         ("PUT", "/v1/tenants/new", {"name": "x"}),
         ("PUT", "/v1/tenants/globex", {"name": "x"}),

@@ -19,13 +19,14 @@ from vault.chain import Chain
 from vault.connection import NewTokens
 from vault.errors import CannotOpen
 from vault.keyring import Sealed
+from vault.metrics import Metrics
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections as connection_rows
 from vault.store import gates, leases, parking, schema, sealed, settle
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn, new_attempt
 from vault.store.parking import Scope
-from vault.store.settle import Failed
+from vault.store.settle import Failed, Success
 from vault.store.trail import Trail
 from vault.store.writer import Writer
 
@@ -132,8 +133,12 @@ class Ground:
             seal_all(self.store.keyring, place, turn.generation + 1, values)
             for place in (place_of("connection", turn.connection), place_of("orphan", turn.attempt))
         )
-        stored: str = await self.run(settle.success, turn, times, *sealed_values)
-        return stored
+        values, orphan = sealed_values
+        return await self.settle(Success(turn=turn, tokens=times, values=values, orphan=orphan))
+
+    async def settle(self, news: Success) -> str:
+        stored: list[str] = await self.run(settle.successes, [news])
+        return stored[0]
 
     async def token(self, id_: str = "x") -> str | None:
         """Return the access token that is stored, opened where it belongs."""
@@ -146,7 +151,7 @@ class Ground:
         for _ in range(count):
             database = Database(self.store.url)
             self._stack.push_async_callback(database.close)
-            made.append(Writer(database, Trail(Chain(bytes(32))), lambda _stale: None))
+            made.append(Writer(database, Trail(Chain(bytes(32))), lambda _stale: None, Metrics()))
             self._stack.push_async_callback(made[-1].close)
         return made
 
@@ -641,7 +646,8 @@ async def test_an_answer_without_a_successor_is_no_orphan(ground: Ground) -> Non
         access_expires_at=ground.now, issued_lifetime=1, refresh_expires_at=None, next_refresh_at=ground.now
     )
 
-    assert await ground.run(settle.success, holder, times, {}, None) == "outdated"
+    news = Success(turn=holder, tokens=times, values={}, orphan=None)
+    assert await ground.settle(news) == "outdated"
 
     assert await ground.count(schema.orphaned_tokens) == 0
 

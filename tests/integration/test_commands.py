@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,20 @@ def test_a_caller_is_made_and_its_key_printed_once(tmp_path: Path) -> None:
     assert told["key"].split("_")[2].encode() not in stored
 
 
+def test_a_link_to_sign_in_with_is_printed_and_not_stored(tmp_path: Path) -> None:
+    """`login-link --json` prints login_url and expires_at; the database does not hold the link."""
+    run("migrate", folder=tmp_path, environment=with_secret())
+
+    told = json.loads(run("login-link", "--json", folder=tmp_path, environment=with_secret()).stdout)
+
+    assert set(told) == {"login_url", "expires_at"}
+    left = datetime.fromisoformat(told["expires_at"]) - datetime.now(UTC)
+    assert timedelta(minutes=9) < left < timedelta(minutes=11)
+    link = re.fullmatch(r"http://127\.0\.0\.1:8000/login/([A-Za-z0-9_-]{43})", told["login_url"])
+    assert link is not None
+    assert link[1].encode() not in (tmp_path / "data" / "vault.db").read_bytes()
+
+
 def test_a_wrong_scope_is_refused_in_one_line(tmp_path: Path) -> None:
     """What cannot be done is one sentence and exit 1, without a traceback."""
     run("migrate", folder=tmp_path, environment=with_secret())
@@ -118,6 +134,28 @@ def test_commands_need_a_database_that_is_set_up(tmp_path: Path) -> None:
     assert refused.returncode in (1, 78)
     assert "Traceback" not in refused.stderr
     assert everything_under(tmp_path) == {}
+
+
+def test_the_doctor_says_what_is_wrong_and_changes_nothing(tmp_path: Path) -> None:
+    """Exit 0 where all is well, 1 with a problem, 78 for bad settings; every check is a line."""
+    nowhere = run("doctor", folder=tmp_path, environment=with_secret())
+    assert nowhere.returncode == 1
+    assert "tokenvault migrate" in nowhere.stdout
+    assert everything_under(tmp_path) == {}
+
+    run("migrate", folder=tmp_path, environment=with_secret())
+    before = everything_under(tmp_path)
+    well = run("doctor", "--json", folder=tmp_path, environment=with_secret())
+    other = run("doctor", folder=tmp_path, environment={"ENCRYPTION_SECRET": "canary-other-" + "z" * 32})
+    bad = run("doctor", folder=tmp_path, environment={"ENCRYPTION_SECRET": "canary-short"})
+
+    assert (well.returncode, other.returncode, bad.returncode) == (0, 1, 78)
+    levels = {told["check"]: told["level"] for told in map(json.loads, well.stdout.splitlines())}
+    assert levels.pop("disk") in {"ok", "warning"}  # which is this machine's
+    assert set(levels.values()) == {"ok"}
+    assert "ENCRYPTION_SECRET is not the one" in other.stdout
+    assert "canary-" not in well.stdout + other.stdout + other.stderr + bad.stderr
+    assert everything_under(tmp_path) == before
 
 
 def test_get_without_a_vault_or_a_key_says_so(tmp_path: Path) -> None:

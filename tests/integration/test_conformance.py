@@ -190,6 +190,8 @@ class Bench:
             access_expires_at=self.base - FAR,
             last_asked_at=None,
             failures=0,
+            rejected_generation=None,
+            learned_lifetime=None,
             claimed_at=self.base,
         )
 
@@ -276,7 +278,8 @@ async def succeed(bench: Bench, number: int, case: Case) -> Any:
         refresh_expires_at=None,
         next_refresh_at=bench.base + FAR,
     )
-    return await settle.success(bench.tx, bench.turn(number, case), tokens, {}, {})
+    news = settle.Success(turn=bench.turn(number, case), tokens=tokens, values={}, orphan={})
+    return (await settle.successes(bench.tx, [news]))[0]
 
 
 async def test_success_conforms(store: Store) -> None:

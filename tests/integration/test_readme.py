@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,16 +79,31 @@ def bash(script: str, checkout: Path, public_url: str) -> subprocess.CompletedPr
     )
 
 
-def test_the_quickstart_prints_a_command_that_fetches_a_token(checkout: Path) -> None:
-    """The printed curl line, alone on its line and without a pipe, answers with a token."""
+def overview_behind(link: str) -> httpx.Response:
+    """Press the button behind *link* as a browser does; return the page that it ends at."""
+    with httpx.Client(trust_env=False, follow_redirects=True) as browser:
+        browser.get(link)
+        home = link.partition("/login/")[0]
+        return browser.post(link, headers={"Origin": home, "Sec-Fetch-Site": "same-origin"})
+
+
+def test_the_quickstart_prints_a_command_that_fetches_a_token_and_a_link_that_signs_in(checkout: Path) -> None:
+    """The curl line, alone on its line and without a pipe, answers with a token; links lead to the overview."""
     port = a_free_port()
+    home = f"http://127.0.0.1:{port}"
     with quickstart(checkout, port) as printed:
         (line,) = re.findall(r"^curl .*$", printed, re.MULTILINE)
-        fetched = bash(line, checkout, f"http://127.0.0.1:{port}")
+        (link,) = re.findall(rf"^{home}/login/\S+$", printed, re.MULTILINE)
+        fetched = bash(line, checkout, home)
+        shown, again = overview_behind(link), overview_behind(link)
+        another = bash("set -a; . ./.env; set +a; .venv/bin/tokenvault login-link", checkout, home)
+        shown_again = overview_behind(another.stdout.strip())
 
     assert "|" not in line
     assert "\x1b" not in printed
     assert '"access_token":"sandbox-at-' in fetched.stdout
+    assert (shown.status_code, again.status_code, shown_again.status_code) == (200, 410, 200)
+    assert "demo/sandbox/default" in shown.text
 
 
 def test_the_loop_by_hand_works_as_written(checkout: Path) -> None:
@@ -100,7 +116,7 @@ def test_the_loop_by_hand_works_as_written(checkout: Path) -> None:
     assert "problem" not in done.stdout
     assert '"code":' not in done.stdout
     assert "Connected" in done.stdout
-    assert done.stdout.count('"access_token":"sandbox-at-') == 2
+    assert done.stdout.count('"access_token":"sandbox-at-') == 3
     assert '"status":"verified"' in done.stdout
     assert '"revoked":"revoked"' in done.stdout
     assert '"sub"' in done.stdout.splitlines()[-1]

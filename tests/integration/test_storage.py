@@ -110,14 +110,14 @@ async def test_nothing_is_sent_while_the_database_is_away(
 
 
 async def test_a_database_that_goes_away_before_sending_leaves_no_doubt(replicas: Replicas) -> None:
-    """Claimed, and then the grant cannot be read: nothing was sent, so the next try waits for no lease."""
+    """The grant cannot be read with its claim: nothing was claimed or sent, so the next try waits for no lease."""
     rig = await replicas()
     _, grant = await rig.a_connection("c", expires_in=0)
     failed = False
 
     def away_once(_connection: Any, statement: Any, *_: Any) -> None:
         nonlocal failed
-        if statement is connections._GRANT and not failed:
+        if statement is connections._GRANTS and not failed:
             failed = True
             raise OperationalError("", {}, Exception("the server closed the connection"))
 
@@ -129,10 +129,8 @@ async def test_a_database_that_goes_away_before_sending_leaves_no_doubt(replicas
     row = await row_of(rig, "c")
 
     assert failed
-    assert (row.status, row.last_error_code) == ("degraded", "storage_unavailable")
     assert (row.lease_holder, row.inflight_generation, row.uncertain) == (None, None, False)
     assert (await rig.provider.ledger()).token_requests == 0
-    await age(rig, timedelta(seconds=30))
     await rig.vault.sweeper.once()
     assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1
 

@@ -16,6 +16,7 @@ from tests.integration.conftest import Store
 from vault.audit import Event
 from vault.chain import Chain
 from vault.errors import StorageUnavailable
+from vault.metrics import Metrics
 from vault.store.database import Database, sqlite_path
 from vault.store.schema import audit_events, providers
 from vault.store.trail import Trail
@@ -96,7 +97,7 @@ async def spoiled(tx: Transaction) -> None:
 @asynccontextmanager
 async def desk_on(store: Store, url: str | None = None) -> AsyncIterator[Desk]:
     database = Database(url or store.url)
-    desk = Desk(store, database, Writer(database, Trail(Chain(bytes(32))), lambda _stale: None))
+    desk = Desk(store, database, Writer(database, Trail(Chain(bytes(32))), lambda _stale: None, Metrics()))
 
     def count(_connection: Any) -> None:
         desk.commits += 1

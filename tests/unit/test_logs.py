@@ -3,7 +3,10 @@
 import io
 import json
 import logging
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 
 from integrations.contract import Secret
 from vault.audit import request_id
-from vault.logs import JsonLines, configure
+from vault.logs import LONGEST_HOLD, MOST_HELD, Batched, JsonLines, configure
 
 
 def line_of(message: str, *args: object, level: int = logging.INFO, **more: Any) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def line_of(message: str, *args: object, level: int = logging.INFO, **more: Any)
     logger.addHandler(handler)
     logger.log(level, message, *args, **more)
     written = stream.getvalue()
-    assert written.count("\n") == 1
+    assert written.count("\n") == 1 == len(written.splitlines())
     return dict(json.loads(written))
 
 
@@ -37,6 +40,7 @@ def _root() -> Iterator[logging.Logger]:
     root.handlers[:] = before
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = True
 
 
 def test_a_record_is_one_line_with_its_fields() -> None:
@@ -142,3 +146,86 @@ def test_configuring_replaces_every_handler_and_writes_to_standard_error(
     assert written.out == ""
     assert [json.loads(line)["message"] for line in written.err.splitlines()] == ["heard"]
     assert root.handlers[0].stream is sys.stderr  # type: ignore[attr-defined]
+
+
+class Told(io.StringIO):
+    """A stream that says when something has been written to it, and how often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+        self.writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        self.written.set()
+        return super().write(text)
+
+
+def batched() -> tuple[logging.Logger, Told]:
+    stream = Told()
+    handler = Batched(stream)
+    handler.setFormatter(JsonLines())
+    logger = logging.Logger("vault.test")
+    logger.addHandler(handler)
+    return logger, stream
+
+
+def test_lines_that_come_together_are_written_together_and_soon() -> None:
+    """A line below WARNING waits for others, but not for long, and the order stays."""
+    logger, stream = batched()
+    began = time.monotonic()
+    for number in range(3):
+        logger.info("line %d", number)
+    held = stream.writes
+
+    assert stream.written.wait(10 * LONGEST_HOLD + 5)
+    assert time.monotonic() - began >= LONGEST_HOLD / 2
+    assert (held, stream.writes) == (0, 1)
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == [
+        "line 0",
+        "line 1",
+        "line 2",
+    ]
+
+
+def test_a_warning_is_written_at_once_with_what_came_before_it() -> None:
+    """Whatever matters does not wait, and does not overtake."""
+    logger, stream = batched()
+    logger.info("first")
+    logger.warning("second")
+
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["first", "second"]
+
+
+def test_not_more_is_held_than_a_batch() -> None:
+    """Lines in memory are bounded, however many come at once."""
+    logger, stream = batched()
+    for number in range(2 * MOST_HELD + 1):
+        logger.info("%d", number)
+
+    assert 2 * MOST_HELD + 1 - len(stream.getvalue().splitlines()) < MOST_HELD
+
+
+def test_nothing_is_lost_at_a_normal_end() -> None:
+    """What is held when the process ends is written."""
+    program = "from vault.logs import configure; import logging; configure('INFO');"
+    program += "logging.getLogger('vault.test').info('the last word')"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert [json.loads(line)["message"] for line in ended.stderr.splitlines()] == ["the last word"]
+
+
+def test_a_second_has_many_lines_and_each_its_moment() -> None:
+    """Times are to the millisecond, in UTC, and go on with the clock."""
+    formatter = JsonLines()
+    record = logging.makeLogRecord({"msg": "x", "created": 1_000_000_000.0})
+    moments = []
+    for record.created in (1_000_000_000.25, 1_000_000_000.999, 1_000_000_001.0):
+        moments.append(json.loads(formatter.format(record))["at"])
+
+    assert moments == [
+        "2001-09-09T01:46:40.250+00:00",
+        "2001-09-09T01:46:40.999+00:00",
+        "2001-09-09T01:46:41.000+00:00",
+    ]

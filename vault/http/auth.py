@@ -31,7 +31,8 @@ class ApiKey(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         opt = scope["route_handler"].opt
         if not opt.get("public"):
-            caller = await self._access.identify(_bearer(scope))
+            caller = await self._access.identify(bearer(scope))
+            scope["auth"] = caller  # before any refusal: the log says who was refused
             if not self._limits.take(caller.id):
                 # Not audited: a flood of requests must not become a flood of records.
                 raise TooManyRequests(retry_after=1)
@@ -39,11 +40,11 @@ class ApiKey(ASGIMiddleware):
                 raise InsufficientScope
             if opt["scope"] is not None:
                 await self._access.require_scope(caller, opt["scope"])
-            scope["auth"] = caller
         await next_app(scope, receive, send)
 
 
-def _bearer(scope: Scope) -> str:
+def bearer(scope: Scope) -> str:
+    """Return the one API key that was sent. Raises Unauthenticated."""
     sent = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(sent) != 1:
         raise Unauthenticated

@@ -21,12 +21,17 @@ from vault.http.views.connections import (
     Credentials,
     Deleted,
     PutConnection,
+    RejectionBody,
+    ReportedSource,
     TokenView,
 )
 from vault.services import Vault
 
 PATH = "/{tenant:str}/{provider:str}/{name:str}"
+TOKEN_ROUTE = f"/v1/connections{PATH}/token".replace(":str", "")  # as the framework names the route
 LONGEST_WAIT = 25  # seconds
+LONGEST_TTL = 31_536_000  # seconds
+LEAST_TTL = 60  # seconds, where no min_ttl is asked for
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
 
 
@@ -42,7 +47,7 @@ class ConnectionsController(Controller):
         tenant: FromPath[str],
         provider: FromPath[str],
         name: FromPath[str],
-        min_ttl: Annotated[int, QueryParameter(ge=0, le=31_536_000)] = 60,
+        min_ttl: Annotated[int, QueryParameter(ge=0, le=LONGEST_TTL)] = LEAST_TTL,
         wait: Annotated[int, QueryParameter(ge=0, le=LONGEST_WAIT)] = 10,
     ) -> TokenView:
         """Return an access token that lives `min_ttl` seconds longer, refreshed first if it has to be.
@@ -52,6 +57,37 @@ class ConnectionsController(Controller):
         """
         path = _path(tenant, provider, name)
         handed = await vault.tokens.fetch(request.auth, path, min_ttl=timedelta(seconds=min_ttl), wait=wait)
+        return TokenView.of(handed)
+
+    @post(
+        PATH + "/rejections",
+        status_code=200,
+        opt={"scope": "tokens:read"},
+        summary="A token was refused",
+    )
+    async def reject(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[RejectionBody],
+        wait: Annotated[int, QueryParameter(ge=0, le=LONGEST_WAIT)] = 10,
+    ) -> TokenView:
+        """Return a token in place of the one that was refused, as the token route does.
+
+        The tokens of one generation are refreshed for it once at most, however many report them and
+        however often. Waits up to `wait` seconds for that; where it fails for a reason that may pass,
+        the refused token is returned again while it lives. A generation that is not the current one
+        any more just gets the current token.
+        """
+        path = _path(tenant, provider, name)
+        if data.source is not None and _path_of(data.source) != path:
+            raise Invalid("The token came from another connection.", code="wrong_source", field="source")
+        handed = await vault.tokens.replace(
+            request.auth, path, data.generation, min_ttl=timedelta(seconds=LEAST_TTL), wait=wait
+        )
         return TokenView.of(handed)
 
     @post(PATH + "/authorize", opt={"scope": "connections:write"}, summary="A link for a person")
@@ -162,6 +198,10 @@ class ConnectionsController(Controller):
 def _path(tenant: str, provider: str, name: str) -> tuple[str, str, str]:
     names.check(tenant=tenant, provider=provider, name=name)
     return tenant, provider, name
+
+
+def _path_of(source: ReportedSource) -> tuple[str, str, str]:
+    return source.tenant, source.provider, source.name
 
 
 def _change(data: PutConnection) -> Change:

@@ -8,10 +8,13 @@ import time
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from vault import names
 from vault.audit import request_id
+from vault.metrics import Metrics
 
 log = logging.getLogger("vault.access_log")
 _USABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_OF_A_CONNECTION = "/v1/connections/{"
 _ALWAYS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -22,8 +25,9 @@ _ALWAYS = (
 class Edge:
     """Gives each request an id, each answer its headers, and the log one line without query or body."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -48,9 +52,33 @@ class Edge:
         try:
             await self._app(scope, receive, with_headers)
         finally:
-            took = round((time.monotonic() - started) * 1000, 1)
-            facts = {"method": scope.get("method"), "route": _route(scope), "status": status, "ms": took}
-            log.info("request", extra={**facts, "request_id": identity})
+            seconds = time.monotonic() - started
+            answered(self._metrics, _route(scope), scope["method"], status, seconds, _ids(scope, identity))
+
+
+def answered(metrics: Metrics, route: str, method: str, status: int, seconds: float, ids: dict[str, str]) -> None:
+    """Count a request, and log its one line. *status* is 0 where no answer was begun."""
+    metrics.answered(route, method, status, seconds)
+    if log.isEnabledFor(logging.INFO):
+        facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1), **ids}
+        # As `log.info` does it, without a search for this very line of code.
+        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None, extra=facts))
+
+
+def _ids(scope: Scope, identity: str) -> dict[str, str]:
+    """Return who asked, and about which connection: ids and names, none of which opens anything.
+
+    Names that could not be any are left out, and so are those from somebody without a key: what is
+    sent by mistake, in a place where it does not belong, may be a secret.
+    """
+    ids, caller = {"request_id": identity}, scope.get("auth")
+    if caller is not None:
+        ids["caller"] = caller.id
+        if (route := scope.get("path_template")) and route.startswith(_OF_A_CONNECTION):
+            path = "/".join(scope["path"].split("/")[3:6])
+            if names.is_path(path):
+                ids["connection"] = path
+    return ids
 
 
 def _route(scope: Scope) -> str:

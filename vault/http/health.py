@@ -1,6 +1,6 @@
-"""/healthz and /readyz: alive, and able to serve."""
+"""/healthz, /readyz and /metrics: alive, able to serve, and how it goes."""
 
-from litestar import get
+from litestar import Response, get
 from litestar.di import NamedDependency
 
 from integrations.contract import Secret
@@ -9,6 +9,7 @@ from vault.keyring import Context
 from vault.services import Vault
 from vault.store import migrate
 
+_TEXT = "text/plain; version=0.0.4"  # Prometheus' format
 _CONTEXT = Context("platform", "none", "readiness", "none", "none", 0)
 
 
@@ -31,3 +32,9 @@ async def readyz(vault: NamedDependency[Vault]) -> dict[str, str]:
             "The database, its migrations or the keys are not right.", code="not_ready", retry_after=5
         )
     return {"status": "ready"}
+
+
+@get("/metrics", opt={"public": True}, include_in_schema=False)
+async def metrics(vault: NamedDependency[Vault]) -> Response[bytes]:
+    """Give the figures of this replica to Prometheus. They name no tenant, connection or caller."""
+    return Response(await vault.scrape.text(), media_type=_TEXT)

@@ -15,11 +15,14 @@ from vault.http.callers import CallersController
 from vault.http.clients import ClientsController
 from vault.http.connections import ConnectionsController
 from vault.http.edge import Edge
-from vault.http.health import healthz, readyz
+from vault.http.health import healthz, metrics, readyz
+from vault.http.hot import HotTokens
 from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
 from vault.http.tenants import TenantsController
 from vault.pages.connect import ConnectController
+from vault.pages.overview import OverviewController
+from vault.pages.signing_in import SigningInController
 from vault.services import Vault
 
 LARGEST_BODY = 64 * 1024  # bytes
@@ -27,7 +30,8 @@ LARGEST_BODY = 64 * 1024  # bytes
 
 def application(vault: Vault) -> ASGIApp:
     """Return the whole of what listens, for *vault*."""
-    return Edge(litestar(vault))
+    hot = HotTokens(litestar(vault), vault.access, vault.limits, vault.tokens)
+    return Edge(hot, vault.metrics)
 
 
 def litestar(vault: Vault) -> Litestar:
@@ -39,8 +43,11 @@ def litestar(vault: Vault) -> Litestar:
         ProvidersController,
         CallersController,
         ConnectController,
+        SigningInController,
+        OverviewController,
         healthz,
         readyz,
+        metrics,
         assets(),
     ]
     if vault.sandbox is not None:

@@ -1,6 +1,7 @@
 """Reading and writing connections: what people edit, with the state beside it that the machine writes."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,9 +69,11 @@ _HOLD = select(_s.connection_id).where(_s.connection_id == bindparam("connection
 # What a refresh needs beside its turn: the tokens of just that generation, the client, the provider.
 _grant = (
     select(
+        connections.c.id.label("connection"),
         connections.c.tenant_id.label("tenant"),
         connections.c.provider,
         connections.c.name,
+        connections.c.scopes,
         clients.c.id.label("client"),
         (clients.c.state == "rejected").label("client_rejected"),
         clients.c.tenant_id.label("client_tenant"),
@@ -79,13 +82,13 @@ _grant = (
     )
     .join_from(connections, clients, clients.c.id == connections.c.client)
     .outerjoin(providers, providers.c.id == connections.c.provider)
-    .where(connections.c.id == bindparam("connection"), connections.c.deleted_at.is_(None))
+    .where(connections.c.id.in_(bindparam("wanted", expanding=True)), connections.c.deleted_at.is_(None))
 )
-_GRANT, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
-_GRANT, _ = sealed.beside(_GRANT, clients.c.id, "client", "client_secret")
+_GRANTS, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
+_GRANTS, _ = sealed.beside(_GRANTS, clients.c.id, "client", "client_secret")
 
 # As TokenState.judged says it: what nothing can renew fails when its token ends.
-_judged_status = case(
+JUDGED_STATUS = case(
     (
         and_(
             _s.renewal == "none",
@@ -130,10 +133,9 @@ async def hold(tx: AsyncConnection, connection: str) -> Connection | None:
     return await get(tx, connection)
 
 
-async def grant(tx: AsyncConnection, connection: str) -> AnyRow | None:
-    """Return what a refresh of *connection* needs, None where it is deleted."""
-    found: AnyRow | None = (await tx.execute(_GRANT, {"connection": connection})).one_or_none()
-    return found
+async def grants(tx: AsyncConnection, wanted: Sequence[str]) -> dict[str, AnyRow]:
+    """Return what a refresh of each of the *wanted* connections needs; those that are deleted are left out."""
+    return {row.connection: row for row in await tx.execute(_GRANTS, {"wanted": list(wanted)})} if wanted else {}
 
 
 async def page(
@@ -250,7 +252,7 @@ def connection_of(row: AnyRow) -> Connection:
 
 
 def _conditions(filters: dict[str, Any]) -> list[Any]:
-    columns = {"provider": _c.provider, "status": _judged_status, "name": _c.name}
+    columns = {"provider": _c.provider, "status": JUDGED_STATUS, "name": _c.name}
     found = [columns[name].in_(value) for name, value in filters.items() if name in columns]
     if "expiring_before" in filters:
         found.append(_s.access_expires_at < filters["expiring_before"])

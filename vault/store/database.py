@@ -33,6 +33,8 @@ _POSTGRES_OPTIONS = (
     "-c synchronous_commit=on -c statement_timeout=10000 -c lock_timeout=5000"
     " -c idle_in_transaction_session_timeout=10000 -c timezone=UTC"
 )
+# Whoever finds all of them busy waits for one, which costs far less than opening another.
+READERS = 10
 _CONTENTION = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 _MIGRATION_LOCK = 0x746F6B656E  # "token", as PostgreSQL's advisory lock wants a number
 
@@ -49,17 +51,25 @@ def in_transaction() -> bool:
 
 
 class Database:
-    """Engines for reading and for writing. Only `Writer` and commands write."""
+    """Engines for reading and for writing. Only `Writer` and commands write.
 
-    def __init__(self, url: str) -> None:
-        self.url = make_url(url)
+    A database that is opened *read_only* refuses every write, whoever tries.
+    """
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self.url = _read_only(make_url(url)) if read_only else make_url(url)
         self.on_sqlite = self.url.get_backend_name() == "sqlite"
         if self.on_sqlite:
             self._writing, self._reading = _sqlite_engine(self.url, immediate=True), _sqlite_engine(self.url)
         else:
             # Pools of their own: however many read, the writer never waits for a connection.
             self._writing = _postgres_engine(self.url, size=2)
-            self._reading = _postgres_engine(self.url, size=10).execution_options(isolation_level="AUTOCOMMIT")
+            self._reading = _postgres_engine(self.url, size=READERS).execution_options(
+                isolation_level="AUTOCOMMIT"
+            )
+            if read_only:
+                for engine in (self._writing, self._reading):
+                    event.listen(engine.sync_engine, "connect", _forbid_writes)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -146,7 +156,14 @@ def _marked() -> Iterator[None]:
 
 
 def _sqlite_engine(url: URL, *, immediate: bool = False) -> AsyncEngine:
-    engine = create_async_engine(url, hide_parameters=True, connect_args={"isolation_level": None})
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"isolation_level": None},
+        pool_reset_on_return=None,  # `_reset` below does it
+        pool_size=1 if immediate else READERS,
+        max_overflow=0,
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _entry: ConnectionPoolEntry) -> None:
@@ -154,6 +171,12 @@ def _sqlite_engine(url: URL, *, immediate: bool = False) -> AsyncEngine:
         for pragma in _SQLITE_PRAGMAS:
             cursor.execute(pragma)
         cursor.close()
+
+    @event.listens_for(engine.sync_engine, "reset")
+    def _reset(connection: Any, _entry: ConnectionPoolEntry, _state: Any) -> None:
+        # Only after a commit that failed is there anything left to roll back; else it is a thread hop for nothing.
+        if connection.driver_connection.in_transaction:
+            connection.rollback()
 
     if immediate:
 
@@ -170,11 +193,27 @@ def _postgres_engine(url: URL, *, size: int) -> AsyncEngine:
         url,
         hide_parameters=True,
         pool_size=size,
-        max_overflow=size,
+        max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
         connect_args={"options": _POSTGRES_OPTIONS, "connect_timeout": 5, "application_name": "tokenvault"},
     )
+
+
+def _read_only(url: URL) -> URL:
+    """Return the *url* of a SQLite file so that it is opened for reading only; any other as it is."""
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return url
+    file = Path(url.database).absolute().as_uri().replace("file://", "file:", 1)
+    return url.set(database=file, query={"mode": "ro", "uri": "true"})
+
+
+def _forbid_writes(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    # Of the session only: what this role finds by default can still be asked for.
+    cursor = connection.cursor()
+    cursor.execute("SET default_transaction_read_only = on")
+    cursor.close()
+    connection.commit()
 
 
 def prepare_file(url: str) -> None:

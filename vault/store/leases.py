@@ -6,11 +6,24 @@ waits for `retake_after`, so that a holder that was only slow gets to store what
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, exists, func, literal_column, or_, select, type_coerce, update
+from sqlalchemy import (
+    String,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store import gates
@@ -81,11 +94,14 @@ _returned = (
     _state.provider,
     _state.generation,
     _state.lease_fence,
+    _state.attempt_id,
     _state.uncertain,
     _state.retake_after,
     _state.access_expires_at,
     _state.last_asked_at,
     _state.failures,
+    _state.rejected_generation,
+    _state.learned_lifetime,
     type_coerce(_now, Moment).label("claimed_at"),
 )
 
@@ -114,6 +130,15 @@ DUE = (
     .order_by(_state.next_refresh_at)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True, of=token_states)
+)
+
+# Take the leases of what is due, all in one statement, whose price hardly grows with their number.
+_found = DUE.cte("found")
+CLAIM_DUE = (
+    update(token_states)
+    .where(_state.connection_id.in_(select(_found.c.connection_id)))
+    .values({**_taken, "attempt_id": bindparam("attempt", type_=String) + _state.connection_id})
+    .returning(*_returned, _state.next_refresh_at)
 )
 
 # One due connection for each rejected client whose next try has come.
@@ -215,8 +240,15 @@ class Turn:
     access_expires_at: datetime | None
     last_asked_at: datetime | None
     failures: int
+    rejected_generation: int | None
+    learned_lifetime: int | None  # seconds
     claimed_at: datetime
     trying: bool = False  # whether it finds out for all if the provider, whose breaker is open, works again
+
+    @property
+    def quiet(self) -> int:
+        """Return how many generations in a row, with this one, nobody has reported refused."""
+        return self.generation - (self.rejected_generation or 0)
 
 
 @dataclass(frozen=True)
@@ -251,17 +283,23 @@ async def claim_due(tx: AsyncConnection, terms: Terms, provider: str, most: int)
     passage = await gates.passage(tx, provider)
     if passage == "none":
         return []
-    # The attempt is only there because DUE shares its rules with CLAIM; nothing has that id.
-    found = {"of_provider": provider, "attempt": ""}
-    most = most if passage == "free" else 1
-    due = list(await tx.execute(DUE, {**found, "most": most}))
-    left = most - len(due)
-    probes = list(await tx.execute(DUE_PROBES, {**found, "most": left})) if left else []
+    # The sweep's attempts are called after it and their connections; nothing has the sweep's own name yet.
+    found = {"of_provider": provider, **terms.parameters(new_attempt())}
     if passage == "one":
-        due, probes = [], [*due, *probes]
-    claims = [await _claim(tx, CLAIM, terms, row.connection_id, row.generation, new_attempt()) for row in due]
-    claims += [await claim(tx, terms, row.connection_id, row.generation, new_attempt()) for row in probes]
-    return [turn for turn in claims if turn is not None]
+        first = (await tx.execute(DUE, {**found, "most": 1})).first()
+        first = first or (await tx.execute(DUE_PROBES, {**found, "most": 1})).first()
+        return await _claim_some(tx, terms, [first] if first else [])
+    rows = await tx.execute(CLAIM_DUE, {**found, "most": most})
+    turns = [_turn(row) for row in sorted(rows, key=lambda row: row.next_refresh_at)]
+    left = most - len(turns)
+    probes = list(await tx.execute(DUE_PROBES, {**found, "most": left})) if left else []
+    return turns + await _claim_some(tx, terms, probes)
+
+
+async def _claim_some(tx: AsyncConnection, terms: Terms, rows: Sequence[AnyRow]) -> list[Turn]:
+    """Take the leases of *rows* one by one, each through its gates."""
+    turns = [await claim(tx, terms, row.connection_id, row.generation, new_attempt()) for row in rows]
+    return [turn for turn in turns if turn is not None]
 
 
 async def _claim_as_try(
@@ -282,7 +320,7 @@ async def _claim(
 ) -> Turn | None:
     parameters = {"connection": connection, "seen": seen, **terms.parameters(attempt)}
     row = (await tx.execute(statement, parameters)).one_or_none()
-    return None if row is None else _turn(row, attempt)
+    return None if row is None else _turn(row)
 
 
 def new_attempt() -> str:
@@ -290,17 +328,19 @@ def new_attempt() -> str:
     return secrets.token_hex(16)
 
 
-def _turn(row: Any, attempt: str) -> Turn:
+def _turn(row: AnyRow) -> Turn:
     return Turn(
         connection=row.connection_id,
         provider=row.provider,
         generation=row.generation,
         fence=row.lease_fence,
-        attempt=attempt,
+        attempt=row.attempt_id,
         uncertain=row.uncertain,
         retake_after=row.retake_after,
         access_expires_at=row.access_expires_at,
         last_asked_at=row.last_asked_at,
         failures=row.failures,
+        rejected_generation=row.rejected_generation,
+        learned_lifetime=row.learned_lifetime,
         claimed_at=row.claimed_at,
     )

@@ -1,6 +1,6 @@
 """Every secret at rest is a row of one table, so that one loop can seal them all anew."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, delete, select
@@ -13,31 +13,40 @@ from vault.store.schema import AnyRow, sealed_values
 _COLUMNS = ("generation", "format", "key_id", "salt", "iv", "commitment", "ciphertext")
 _KEY = ("owner_kind", "owner_id", "field")
 
+
+def _upsert(insert: Any) -> Any:
+    replaced = {name: insert.excluded[name] for name in _COLUMNS}
+    return insert.on_conflict_do_update(index_elements=_KEY, set_=replaced)
+
+
+_PUT = {
+    "postgresql": _upsert(postgresql.insert(sealed_values)),
+    "sqlite": _upsert(sqlite.insert(sealed_values)),
+}
 _FORGET = delete(sealed_values).where(
     sealed_values.c.owner_kind == bindparam("kind"), sealed_values.c.owner_id == bindparam("id")
 )
+
+
+Owned = tuple[str, str, int, Mapping[str, Sealed]]  # owner kind, owner id, generation, values by field
 
 
 async def put(
     tx: AsyncConnection, owner_kind: str, owner_id: str, generation: int, values: Mapping[str, Sealed]
 ) -> None:
     """Store *values* by field, each in the place of its former self."""
-    if not values:
-        return
-    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(sealed_values)
-    replaced = {name: statement.excluded[name] for name in _COLUMNS}
+    await put_all(tx, [(owner_kind, owner_id, generation, values)])
+
+
+async def put_all(tx: AsyncConnection, owned: Sequence[Owned]) -> None:
+    """Store the values of any number of owners, each in the place of its former self."""
     rows = [
-        {
-            "owner_kind": owner_kind,
-            "owner_id": owner_id,
-            "field": field,
-            "generation": generation,
-            **vars(value),
-        }
+        {"owner_kind": kind, "owner_id": owner, "field": field, "generation": generation, **vars(value)}
+        for kind, owner, generation, values in owned
         for field, value in values.items()
     ]
-    await tx.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=replaced), rows)
+    if rows:
+        await tx.execute(_PUT[tx.dialect.name], rows)
 
 
 async def forget(tx: AsyncConnection, owner_kind: str, owner_id: str) -> None:

@@ -5,19 +5,19 @@ success is stored wherever that still holds, however late, because its holder ma
 copy. The *fence* says whose turn it is: a failure counts only from whoever has the lease now.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import and_, bindparam, case, func, insert, select, type_coerce, update
+from sqlalchemy import BigInteger, and_, bindparam, case, func, insert, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import NewTokens
 from vault.keyring import Sealed
 from vault.store import sealed
 from vault.store.leases import Turn
-from vault.store.schema import Moment, clock, orphaned_tokens, token_states
+from vault.store.schema import AnyRow, Moment, clock, orphaned_tokens, token_states
 
 _state = token_states.c
 _now = clock()
@@ -42,6 +42,11 @@ SETTLE_SUCCESS = (
         refreshed_at=_now,
         verified_at=_now,
         next_refresh_at=bindparam("new_next_refresh_at"),
+        # What a report of these tokens taught since the claim is newer.
+        learned_lifetime=case(
+            (_state.rejected_generation == _state.generation, _state.learned_lifetime),
+            else_=bindparam("new_learned_lifetime", type_=BigInteger),
+        ),
         failures=0,
         first_failed_at=None,
         last_error_code=None,
@@ -102,12 +107,15 @@ SUPERSEDE = (
         uncertain=False,
         attempt_id=None,
         next_refresh_at=None,
+        rejected_generation=None,
+        rejected_age=None,
+        learned_lifetime=None,
     )
     .returning(_state.generation, type_coerce(_now, Moment).label("superseded_at"))
 )
 
-STANDING = select(_state.generation, _state.granted_generation, _state.last_success_attempt).where(
-    _state.connection_id == bindparam("connection")
+STANDING = select(_state.connection_id, _state.granted_generation, _state.last_success_attempt).where(
+    _state.connection_id.in_(bindparam("connections", expanding=True))
 )
 
 
@@ -125,36 +133,53 @@ class Failed:
     retake_after: datetime | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Success:
+    """New tokens for a *turn*: their times, and themselves sealed as the next generation.
+
+    *orphan* is the same sealed for that place; None where the answer brought no successor.
+    """
+
+    turn: Turn
+    tokens: NewTokens
+    values: Mapping[str, Sealed]
+    orphan: Mapping[str, Sealed] | None
+
+
 Stored = Literal["stored", "orphaned", "outdated", "superseded"]
 
 
-async def success(
-    tx: AsyncConnection,
-    turn: Turn,
-    tokens: NewTokens,
-    values: Mapping[str, Sealed],
-    orphan: Mapping[str, Sealed] | None,
-) -> Stored:
-    """Store *values* as the next generation, however late.
+async def successes(tx: AsyncConnection, news: Sequence[Success]) -> list[Stored]:
+    """Store each of *news* as the next generation, however late; return what became of each.
 
-    Where the tokens moved on without us, *orphan* (the same, sealed for that place) is set aside:
-    the successor may be the only good one; without an *orphan*, the answer brought no successor.
-    Where the grant itself was replaced or deleted, nothing is stored and the caller has to revoke
-    it. Telling twice is telling once.
+    Where the tokens moved on without us, the orphan is set aside: the successor may be the only good
+    one. Where the grant itself was replaced or deleted, nothing is stored and the caller has to
+    revoke it. Telling twice is telling once.
     """
-    parameters = {**_key(turn), "attempt": turn.attempt, **{f"new_{k}": v for k, v in vars(tokens).items()}}
-    if (await tx.execute(SETTLE_SUCCESS, parameters)).rowcount == 1:
-        await sealed.put(tx, "connection", turn.connection, turn.generation + 1, values)
-        return "stored"
-    standing = (await tx.execute(STANDING, {"connection": turn.connection})).one_or_none()
-    if standing is None or standing.granted_generation > turn.generation:
+    written = await tx.execute(SETTLE_SUCCESS, [_columns(one) for one in news])
+    if written.rowcount == len(news):
+        outcomes: list[Stored] = ["stored"] * len(news)
+    else:
+        about = {"connections": [one.turn.connection for one in news]}
+        standing = {row.connection_id: row for row in await tx.execute(STANDING, about)}
+        outcomes = [_became(one, standing.get(one.turn.connection)) for one in news]
+    stored = [one for one, outcome in zip(news, outcomes, strict=True) if outcome == "stored"]
+    await sealed.put_all(
+        tx, [("connection", one.turn.connection, one.turn.generation + 1, one.values) for one in stored]
+    )
+    for one, outcome in zip(news, outcomes, strict=True):
+        if outcome == "orphaned" and one.orphan is not None:
+            await _set_aside(tx, one.turn, one.orphan)
+    return outcomes
+
+
+def _became(news: Success, standing: AnyRow | None) -> Stored:
+    """Return what *news* came to, of which not all may have been stored, as its row stands now."""
+    if standing is None or standing.granted_generation > news.turn.generation:
         return "superseded"
-    if standing.last_success_attempt == turn.attempt:
+    if standing.last_success_attempt == news.turn.attempt:
         return "stored"
-    if orphan is None:
-        return "outdated"
-    await _set_aside(tx, turn, orphan)
-    return "orphaned"
+    return "outdated" if news.orphan is None else "orphaned"
 
 
 async def failure(tx: AsyncConnection, turn: Turn, failed: Failed) -> bool:
@@ -184,6 +209,11 @@ async def _set_aside(tx: AsyncConnection, turn: Turn, values: Mapping[str, Seale
     row = {"attempt_id": turn.attempt, "connection_id": turn.connection, "generation": turn.generation + 1}
     await tx.execute(insert(orphaned_tokens).values(seen_at=_now, **row))
     await sealed.put(tx, "orphan", turn.attempt, turn.generation + 1, values)
+
+
+def _columns(news: Success) -> dict[str, Any]:
+    times = {f"new_{name}": value for name, value in vars(news.tokens).items()}
+    return {**_key(news.turn), "attempt": news.turn.attempt, **times}
 
 
 def _key(turn: Turn) -> dict[str, Any]:

@@ -17,11 +17,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.audit import Event, request_id
+from vault.clock import uptime
 from vault.errors import StorageUnavailable
+from vault.metrics import Metrics
 from vault.store import changes
 from vault.store.changes import Stale
 from vault.store.database import Database
-from vault.store.trail import Position, Trail
+from vault.store.trail import Trail
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
@@ -67,10 +69,13 @@ class _Submitted(Generic[T]):
 class Writer:
     """Runs units of work, grouped into transactions, in the order of their arrival."""
 
-    def __init__(self, database: Database, trail: Trail, forget: Callable[[Sequence[Stale]], None]) -> None:
+    def __init__(
+        self, database: Database, trail: Trail, forget: Callable[[Sequence[Stale]], None], metrics: Metrics
+    ) -> None:
         self._database = database
         self._trail = trail
         self._forget = forget  # told of the changes of each commit, before anybody hears that it is done
+        self._metrics = metrics
         self._waiting: deque[_Submitted[Any]] = deque()
         self._arrived = asyncio.Event()
         self._ending = False
@@ -120,10 +125,17 @@ class Writer:
 
         What is not *vital* is given up once the process is to end: a lease lapses by itself.
         """
+        return await self._insisted(lambda: self.submit(unit, alone=alone), vital=vital)
+
+    async def insist_to(self, batch: Batch[I, T], item: I) -> T:
+        """Have *batch* carry out *item* until it is committed."""
+        return await self._insisted(lambda: self.submit_to(batch, item), vital=True)
+
+    async def _insisted(self, submit: Callable[[], Awaitable[T]], *, vital: bool) -> T:
         delay = 0.1
         while True:
             try:
-                return await self.submit(unit, alone=alone)
+                return await submit()
             except StorageUnavailable:
                 if self._closing or (self._ending and not vital):
                     raise
@@ -178,13 +190,15 @@ class Writer:
                     submitted.done.set_result(result)
 
     async def _commit(self, group: list[_Submitted[Any]]) -> list[Any]:
+        began = uptime()
         async with self._database.transaction() as connection:
             transaction = Transaction(connection)
             results = await _carried_out(group, transaction)
             await changes.add(connection, transaction.changes)
-            position: Position | None = await self._trail.append(connection, transaction.events)
+            position = await self._trail.append(connection, transaction.events)
         self._trail.committed(position)
         self._forget(transaction.changes)
+        self._metrics.committed(len(transaction.events), uptime() - began)
         return results
 
 

@@ -9,6 +9,8 @@ from vault.connection import Connection
 from vault.http.views.common import Body, Instant, Line, ScopeWord, Token, Url, View, whole
 from vault.tokens import HandedOut
 
+LARGEST_GENERATION = 2**63 - 1
+
 
 class Source(View):
     tenant: str
@@ -72,6 +74,7 @@ class ConnectionView(View):
     failing_since: datetime | None = None
     last_error_code: str | None = None
     paused: Literal["provider", "client", "tenant"] | None = None  # whose kill switch is on
+    learned_lifetime: int | None = None  # seconds that tokens really live, where the provider says more
 
     @classmethod
     def of(cls, connection: Connection) -> "ConnectionView":
@@ -103,6 +106,7 @@ class ConnectionView(View):
             account_label=connection.account_label,
             last_error_code=state.last_error_code,
             paused=connection.paused,
+            learned_lifetime=state.learned_lifetime,
             **{name: whole(moment) for name, moment in times.items() if moment is not None},
         )
 
@@ -135,6 +139,21 @@ class AuthorizeBody(Body):
     scopes: Annotated[list[ScopeWord], Meta(max_length=100)] | None = None
     return_url: Url | None = None
     replace_account: bool = False
+
+
+class ReportedSource(Body):
+    """Where a token came from, as the token answer says it."""
+
+    tenant: Line
+    provider: Line
+    name: Line
+
+
+class RejectionBody(Body):
+    """`generation` and `source` are those of the token answer whose token was refused."""
+
+    generation: Annotated[int, Meta(ge=1, le=LARGEST_GENERATION)]
+    source: ReportedSource | None = None
 
 
 class ConnectLink(View):

@@ -1,0 +1,83 @@
+"""The token route as nearly every request meets it: all it takes is remembered, and nothing stands against it.
+
+Such a request needs nothing of the framework, which would cost more than all the rest. This layer
+can only say yes. Whatever keeps it from that (a scope that is missing, a tenant out of reach, a token
+that is old, a parameter that is not quite right) it neither judges nor words: the request goes on,
+untouched, to the ordinary route in `connections.py`, where all rules and all refusals are. The rules
+that lead to yes are the same functions there and here (`Access`, `Tokens`).
+"""
+
+import re
+from datetime import timedelta
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from vault.access import Access
+from vault.errors import VaultError
+from vault.http.auth import bearer
+from vault.http.connections import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
+from vault.http.views.connections import TokenView
+from vault.limits import CallerLimits
+from vault.tokens import HandedOut, Path, Tokens
+
+_QUERY = re.compile(rb"min_ttl=(?P<min_ttl>[0-9]{1,8})(?:&wait=(?P<wait>[0-9]{1,2}))?|wait=(?P<alone>[0-9]{1,2})")
+
+
+class HotTokens:
+    """Answers what it can at once, and passes everything else on to *app*."""
+
+    def __init__(self, app: ASGIApp, access: Access, limits: CallerLimits, tokens: Tokens) -> None:
+        self._app = app
+        self._access = access
+        self._limits = limits
+        self._tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _path(scope)
+        handed = None if path is None else await self._handed(scope, path)
+        if handed is None:
+            await self._app(scope, receive, send)
+            return
+        body = msgspec.json.encode(TokenView.of(handed))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _handed(self, scope: Scope, path: Path) -> HandedOut | None:
+        min_ttl = _min_ttl(scope["query_string"])
+        try:
+            caller = self._access.recognised(bearer(scope))
+            if caller is None or min_ttl is None:
+                return None
+            ready = self._tokens.at_once(caller, path, min_ttl=min_ttl)
+            if ready is None or not self._limits.take(caller.id):
+                return None
+            handed = await self._tokens.hand_out(caller, ready)
+        except VaultError:
+            return None
+        # What the framework would have left for the log.
+        scope["path_template"], scope["auth"] = TOKEN_ROUTE, caller
+        return handed
+
+
+def _path(scope: Scope) -> Path | None:
+    """Return which connection's token is asked for; None where the request is another, or may be."""
+    if scope["type"] != ScopeType.HTTP or scope["method"] != "GET":
+        return None
+    parts = scope["path"].split("/")
+    if len(parts) != 7 or parts[6] != "token" or parts[1] != "v1" or parts[2] != "connections":
+        return None
+    return parts[3], parts[4], parts[5]
+
+
+def _min_ttl(query: bytes) -> timedelta | None:
+    """Return the min_ttl in a *query* that is plain and in range; None for any other."""
+    if not query:
+        return timedelta(seconds=LEAST_TTL)
+    found = _QUERY.fullmatch(query)
+    if found is None or int(found["wait"] or found["alone"] or 0) > LONGEST_WAIT:
+        return None
+    seconds = int(found["min_ttl"] or LEAST_TTL)
+    return timedelta(seconds=seconds) if seconds <= LONGEST_TTL else None

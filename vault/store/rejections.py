@@ -1,0 +1,44 @@
+"""Writing down that the tokens of a generation were refused downstream: of all who report it, one is the first."""
+
+from sqlalchemy import and_, bindparam, case, or_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.connection import Connection, rejection
+from vault.store.schema import Moment, token_states
+
+_state = token_states.c
+
+# Whoever changes the row has the tokens refreshed. They are due too: the sweep does it if that process dies.
+REJECT = (
+    update(token_states)
+    .where(
+        _state.connection_id == bindparam("connection"),
+        _state.generation == bindparam("new_rejected_generation"),
+        or_(
+            _state.rejected_generation.is_(None),
+            _state.rejected_generation < bindparam("new_rejected_generation"),
+        ),
+    )
+    .values(
+        rejected_generation=bindparam("new_rejected_generation"),
+        rejected_age=bindparam("new_rejected_age"),
+        learned_lifetime=bindparam("new_learned_lifetime"),
+        next_refresh_at=case(
+            (
+                and_(_state.renewal == "refresh_token", _state.status.not_in(("unconfigured", "failed"))),
+                bindparam("new_next_refresh_at", type_=Moment),
+            ),
+            else_=_state.next_refresh_at,
+        ),
+    )
+)
+
+
+async def reject(tx: AsyncConnection, connection: Connection) -> bool:
+    """Write down that the tokens in *connection* are refused. Returns whether that is news.
+
+    What is learned from it can be told from what was read: it stays the same until the generation
+    moves or somebody reports it, and then nothing is written here.
+    """
+    left = {f"new_{name}": value for name, value in vars(rejection(connection.state, connection.read_at)).items()}
+    return (await tx.execute(REJECT, {"connection": connection.id, **left})).rowcount == 1
