@@ -24,7 +24,7 @@ async def crowd(rig: Rig, names: list[str]) -> list["asyncio.Task[int]"]:
         return (await rig.token(name, wait=10)).status_code
 
     async def all_wait() -> bool:
-        return rig.vault.tokens._waiting._waiting.total() == len(names)
+        return rig.vault.tokens._renewal._room._waiting.total() == len(names)
 
     callers = [asyncio.create_task(ask(name)) for name in names]
     await eventually(all_wait)
