@@ -8,6 +8,7 @@ No database transaction is open while the provider is called.
 
 import json
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -99,13 +100,18 @@ class Exchange:
         self._gates = gates
         self._breaker = Breaker()
 
-    async def spend(self, claimed: Claimed, started: float, actor: str) -> bool:
-        """Spend a turn: send the refresh token of its generation, and settle whatever comes of it."""
-        outcome = await self._spent(claimed, started, actor)
+    async def spend(self, claimed: Claimed, started: float, actor: str, place: ExitStack) -> bool:
+        """Spend a turn: send the refresh token of its generation, and settle whatever comes of it.
+
+        The *place* at the provider is free again once it has answered well. After a failure it is kept
+        until that is written, so that no more calls fail alike meanwhile than there are places.
+        """
+        with place:
+            outcome = await self._spent(claimed, started, actor, place)
         self._means.metrics.refreshed(claimed.turn.provider, outcome, uptime() - started)
         return True
 
-    async def _spent(self, claimed: Claimed, started: float, actor: str) -> Outcome:
+    async def _spent(self, claimed: Claimed, started: float, actor: str, place: ExitStack) -> Outcome:
         turn = claimed.turn
         try:
             grant = self._granted(claimed)
@@ -116,6 +122,7 @@ class Exchange:
         except (ProviderError, CannotOpen) as error:
             await self._settle_failure(turn, started, error, actor)
             return outcome_of(error)
+        place.close()
         return _OUTCOMES[await self._settle_success(turn, grant, tokens, actor)]
 
     def _granted(self, claimed: Claimed) -> Grant:

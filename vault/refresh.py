@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
 from vault.clock import uptime
@@ -22,7 +23,7 @@ from vault.providers import Providers
 from vault.store import connections, leases
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn
-from vault.store.writer import Transaction, Unit, Writer
+from vault.store.writer import Transaction, Writer
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +86,11 @@ class Refresher:
 
         return [(claimed, started) for claimed in await self._writer.submit(unit)]
 
-    def exchange(self, claimed: Claimed, started: float, done: Callable[[], None]) -> None:
-        """Carry out a claimed turn in a task of its own, and call *done* when it is over."""
-        task = self._start(claimed.turn.connection, self._exchange.spend(claimed, started, "scheduler"))
-        task.add_done_callback(lambda _task: done())
+    def exchange(self, claimed: Claimed, started: float, leave: Callable[[], None]) -> None:
+        """Carry out a claimed turn in a task of its own, and call *leave* when its place is free again."""
+        place = ExitStack()
+        place.callback(leave)
+        self._start(claimed.turn.connection, self._exchange.spend(claimed, started, "scheduler", place))
 
     async def settled(self) -> None:
         """Wait until what is under way has been written."""
@@ -115,22 +117,27 @@ class Refresher:
 
     async def _alone(self, connection: Connection, actor: str) -> bool:
         """Wait for a place, claim, and exchange. The place comes first: a lease never waits in a queue."""
-        async with self._slots[connection.provider]:
+        slots = self._slots[connection.provider]
+        await slots.acquire()
+        with ExitStack() as place:
+            place.callback(slots.release)
             if self._draining:
                 return False
             started = uptime()
-            terms, attempt = await self._terms(connection.provider), leases.new_attempt()
-            seen = connection.state.generation
+            claimed = await self._claimed(connection)
+            if not claimed:
+                return False
+            return await self._exchange.spend(claimed[0], started, actor, place)
 
-            async def unit(tx: Transaction) -> list[Claimed]:
-                turn = await leases.claim(tx.connection, terms, connection.id, seen, attempt)
-                return await _with_grants(tx, [turn] if turn else [])
-
-            claimed = await self._claimed(unit)
-            return bool(claimed) and await self._exchange.spend(claimed[0], started, actor)
-
-    async def _claimed(self, unit: Unit[list[Claimed]]) -> list[Claimed]:
+    async def _claimed(self, connection: Connection) -> list[Claimed]:
         """Claim; once more where the answer to the commit was lost, for then the same attempt finds itself."""
+        terms, attempt = await self._terms(connection.provider), leases.new_attempt()
+        seen = connection.state.generation
+
+        async def unit(tx: Transaction) -> list[Claimed]:
+            turn = await leases.claim(tx.connection, terms, connection.id, seen, attempt)
+            return await _with_grants(tx, [turn] if turn else [])
+
         try:
             return await self._writer.submit(unit)
         except StorageUnavailable:

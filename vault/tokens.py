@@ -226,8 +226,9 @@ class Tokens:
                 reason=state.reason,
                 connect_url=connect_url,
             )
+        refreshing = self._refresher.is_refreshing(connection.id)  # when it was looked at: it may end meanwhile
         await self._writer.submit(lambda tx: _note_asked(tx, connection.id))
-        return _come_back(connection, refreshing=self._refresher.is_refreshing(connection.id))
+        return _come_back(connection, refreshing=refreshing)
 
 
 def _come_back(connection: Connection, *, refreshing: bool) -> Unavailable:
