@@ -38,6 +38,19 @@ Action = Literal[
 ]
 
 
+EVENT_COLUMNS = (
+    "actor",
+    "action",
+    "outcome",
+    "tenant",
+    "provider",
+    "name",
+    "generation",
+    "request_id",
+    "detail",
+)
+
+
 @dataclass(frozen=True)
 class Event:
     """One line of the audit. *actor* is `caller:ID`, `scheduler`, `person` or `operator`.
@@ -55,15 +68,16 @@ class Event:
     detail: dict[str, Any] = field(default_factory=dict)
     request_id: str | None = field(default_factory=request_id.get)
 
-    def columns(self) -> dict[str, Any]:
-        return {
-            "actor": self.actor,
-            "action": self.action,
-            "outcome": self.outcome,
-            "tenant": self.tenant,
-            "provider": self.provider,
-            "name": self.name,
-            "generation": self.generation,
-            "request_id": self.request_id,
-            "detail": json.dumps(self.detail, sort_keys=True) if self.detail else "{}",
-        }
+    def columns(self) -> tuple[str | int | None, ...]:
+        """Return what is stored, in the order of EVENT_COLUMNS."""
+        return (
+            self.actor,
+            self.action,
+            self.outcome,
+            self.tenant,
+            self.provider,
+            self.name,
+            self.generation,
+            self.request_id,
+            json.dumps(self.detail, sort_keys=True) if self.detail else "{}",
+        )

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vault.errors import StorageUnavailable
+from vault.store.express import Express, PostgresExpress, SqliteExpress
 
 # Rollback journal, not WAL: versions of SQLite before 3.51.3 can lose commits with WAL. EXTRA also
 # syncs the directory, so that a commit survives a power cut. secure_delete overwrites what is freed.
@@ -33,6 +34,7 @@ _POSTGRES_OPTIONS = (
     "-c synchronous_commit=on -c statement_timeout=10000 -c lock_timeout=5000"
     " -c idle_in_transaction_session_timeout=10000 -c timezone=UTC"
 )
+_POSTGRES_CONNECTION = {"options": _POSTGRES_OPTIONS, "connect_timeout": 5, "application_name": "tokenvault"}
 # Whoever finds all of them busy waits for one, which costs far less than opening another.
 READERS = 10
 _CONTENTION = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
@@ -84,6 +86,13 @@ class Database:
         with storage_errors(), _marked():
             async with self._writing.begin() as connection:
                 yield connection
+
+    def express(self, table: str, columns: Sequence[str]) -> Express:
+        """Return a way of its own into *table*, opened when it is first taken."""
+        if self.on_sqlite:
+            return SqliteExpress(str(self.url.database), _SQLITE_PRAGMAS, table, columns)
+        conninfo = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return PostgresExpress(conninfo, _POSTGRES_CONNECTION, table, columns)
 
     @asynccontextmanager
     async def migration_lock(self) -> AsyncIterator[AsyncConnection]:
@@ -196,7 +205,7 @@ def _postgres_engine(url: URL, *, size: int) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
-        connect_args={"options": _POSTGRES_OPTIONS, "connect_timeout": 5, "application_name": "tokenvault"},
+        connect_args=_POSTGRES_CONNECTION,
     )
 
 

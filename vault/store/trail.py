@@ -6,32 +6,26 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import BigInteger, bindparam, insert, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.audit import Event
+from vault.audit import EVENT_COLUMNS, Event
 from vault.chain import Chain, Position
 from vault.errors import StorageUnavailable
+from vault.store.express import Express, Row
 from vault.store.schema import audit_events, audit_streams, milliseconds
 
 LINKED = 50  # heads of other streams that a new one names, newest first
-COLUMNS = (
-    "stream",
-    "seq",
-    "at",
-    "actor",
-    "action",
-    "outcome",
-    "tenant",
-    "provider",
-    "name",
-    "generation",
-    "request_id",
-    "detail",
-)  # of a record, in the order in which the chain covers them
+# Of a record, in the order in which the chain covers them.
+COLUMNS = ("stream", "seq", "at", *EVENT_COLUMNS)
+STORED = (*COLUMNS, "mac")
 
-_RECORD = insert(audit_events)
+# Rows are made once, as the drivers take them: `at` in milliseconds.
+_RECORD = insert(audit_events).values(
+    {name: bindparam(f"r_{name}", type_=BigInteger() if name == "at" else None) for name in STORED}
+)
+_PARAMETERS = tuple(f"r_{name}" for name in STORED)
 _OPEN = insert(audit_streams)
 _e, _s = audit_events.c, audit_streams.c
 _LAST = select(_e.seq, _e.mac).where(_e.stream == bindparam("this_stream")).order_by(_e.seq.desc()).limit(1)
@@ -72,10 +66,22 @@ class Trail:
         try:
             position = await self._end(tx) or await self._opened(tx)
             rows, position = self._chained(position, events)
-            await tx.execute(_RECORD, rows)
+            await tx.execute(_RECORD, [dict(zip(_PARAMETERS, row, strict=True)) for row in rows])
         except DBAPIError as error:
             raise StorageUnavailable from error
         return position
+
+    async def append_alone(self, express: Express, events: Sequence[Event]) -> bool:
+        """Add *events* in a transaction of their own. Returns whether that could be done: the end has to be known.
+
+        Raises StorageUnavailable.
+        """
+        if not self._certain or self._reached is None:
+            return False
+        rows, position = self._chained(self._reached, events)
+        await express.append(rows)
+        self.committed(position)
+        return True
 
     def committed(self, position: Position | None) -> None:
         """Go on from *position*: what was appended up to it is durable."""
@@ -92,14 +98,15 @@ class Trail:
         moved = head and await move_head(tx, self._chain, self.stream, datetime.now(UTC), head)
         return head if moved else None
 
-    def _chained(self, position: Position, events: Sequence[Event]) -> tuple[list[dict[str, Any]], Position]:
-        seq, mac, now = position.seq, position.mac, datetime.now(UTC)
-        at, rows = milliseconds(now), []
+    def _chained(self, position: Position, events: Sequence[Event]) -> tuple[list[Row], Position]:
+        """Return *events* as rows of STORED that follow on *position*, and where the stream then ends."""
+        seq, mac, at = position.seq, position.mac, milliseconds(datetime.now(UTC))
+        rows = []
         for event in events:
             seq += 1
-            columns = event.columns()
-            mac = self._chain.link(mac, (self.stream, seq, at, *columns.values()))
-            rows.append({"stream": self.stream, "seq": seq, "at": now, "mac": mac, **columns})
+            record = (self.stream, seq, at, *event.columns())
+            mac = self._chain.link(mac, record)
+            rows.append((*record, mac))
         return rows, Position(seq, mac)
 
     async def _end(self, tx: AsyncConnection) -> Position | None:
