@@ -28,6 +28,7 @@ from vault import retention
 from vault.audit import Event
 from vault.chain import Chain, Position
 from vault.housekeeping import anchor
+from vault.metrics import Metrics
 from vault.retention import BATCH, prune
 from vault.store import streams
 from vault.store.database import Database
@@ -89,7 +90,7 @@ class Replica:
 async def replica_on(store: Store) -> AsyncIterator[Replica]:
     database, chain = Database(store.url), Chain(store.keyring.mac_key("audit"))
     trail = Trail(chain)
-    made = Replica(store, database, chain, trail, Writer(database, trail, lambda _stale: None))
+    made = Replica(store, database, chain, trail, Writer(database, trail, lambda _stale: None, Metrics()))
     yield made
     await made.writer.close()
     await database.close()

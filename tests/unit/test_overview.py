@@ -39,6 +39,10 @@ STATE = TokenState(
     inflight_generation=None,
     retake_after=None,
     uncertain=False,
+    parked=None,
+    rejected_generation=None,
+    rejected_age=None,
+    learned_lifetime=None,
 )
 CONNECTION = Connection(
     id="c",
@@ -58,6 +62,8 @@ CONNECTION = Connection(
     client_rejected=False,
     client_held_until=None,
     provider_held_until=None,
+    provider_paused=False,
+    client_paused=False,
     read_at=NOW,
 )
 
