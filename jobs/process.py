@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Callable, Iterator
 
@@ -53,6 +54,7 @@ async def serve(settings: Settings, host: str, port: int, ready: Callable[[Vault
             await asyncio.sleep(0.02)
         if not server.started:
             return await listening
+        _settle_down()
         with _ticking(vault):
             if ready is not None:
                 ready(vault)
@@ -68,8 +70,19 @@ async def work(settings: Settings) -> None:
     """Run the sweep alone until SIGTERM or SIGINT."""
     stopped = _told_to_stop()
     async with serving(settings) as vault:
+        _settle_down()
         with _ticking(vault):
             await stopped.wait()
+
+
+def _settle_down() -> None:
+    """Leave what was built for good out of the garbage collector's rounds, and have fewer of them.
+
+    A full round over all that was imported stops everything for a tenth of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def _listen(server: uvicorn.Server) -> None:

@@ -34,7 +34,7 @@ LAYERS = (
     },
     {"keyring", "sealing", "chain", "store", "outbound"},
     {"memory", "watch"},
-    {"scrape"},
+    {"scrape", "request_log"},
     {
         "failure",
         "unlock",

@@ -26,6 +26,7 @@ from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
 from vault.refresh import Refresher
+from vault.request_log import RequestLog
 from vault.scrape import Scrape
 from vault.services import Vault
 from vault.settings import Settings
@@ -140,6 +141,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         keyring=keyring,
         memory=memory,
         metrics=metrics,
+        requests=RequestLog(metrics),
         scrape=Scrape(database, metrics, writer, memory),
         watch=Watch(writer, memory),
         outbound=outbound,

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
@@ -37,6 +37,8 @@ class JsonLines(logging.Formatter):
         self._at = ""  # the second, as text
 
     def format(self, record: logging.LogRecord) -> str:
+        if (lines := vars(record).get("lines")) is not None:
+            return "\n".join([self._of_many(record, line) for line in lines])
         line: dict[str, object] = {
             "at": self._moment(record.created),
             "level": _LEVELS.get(record.levelno) or record.levelname.lower(),
@@ -57,6 +59,17 @@ class JsonLines(logging.Formatter):
             line["where"] = [f"{f.filename.rpartition('/')[2]}:{f.lineno} {f.name}" for f in _frames(error)]
             plain = False
         return (_plainly(line) if plain else None) or json.dumps(line, default=str)
+
+    def _of_many(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
+        """Return one of the lines that *record* holds; each has a time of its own."""
+        line: dict[str, object] = {
+            "at": self._moment(fields.pop("at")),
+            "level": _LEVELS[record.levelno],
+            "logger": record.name,
+            "message": record.msg,
+            **fields,
+        }
+        return _plainly(line) or json.dumps(line)
 
     def _moment(self, created: float) -> str:
         """Return *created* as ISO 8601 in UTC; lines come many a second, and share its text."""

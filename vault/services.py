@@ -19,6 +19,7 @@ from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.refresh import Refresher
+from vault.request_log import RequestLog
 from vault.retention import prune
 from vault.scrape import Scrape
 from vault.settings import Settings
@@ -45,6 +46,7 @@ class Vault:
     keyring: Keyring
     memory: Memory
     metrics: Metrics
+    requests: RequestLog
     scrape: Scrape
     watch: Watch
     outbound: Outbound
@@ -84,6 +86,7 @@ class Vault:
     async def close(self) -> None:
         """Drain, then close from the outside in; the database last."""
         await self.drain()
+        self.requests.flush()
         await self.outbound.close()
         await self.watch.close()
         await self.anchor()

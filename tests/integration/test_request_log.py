@@ -13,15 +13,17 @@ TOKEN = "/v1/connections/{tenant}/{provider}/{name}/token"
 
 
 @pytest.fixture(name="lines")
-def _lines(caplog: pytest.LogCaptureFixture) -> Any:
+def _lines(rig: Rig, caplog: pytest.LogCaptureFixture) -> Any:
     """Give the fields of all request lines until now."""
     caplog.set_level(logging.INFO, "vault")
     names = ("method", "route", "status", "request_id", "caller", "connection")
 
     def lines() -> list[dict[str, Any]]:
-        found = [record for record in caplog.records if record.name == "vault.access_log"]
-        assert all(record.ms >= 0 for record in found)  # type: ignore[attr-defined]
-        return [{name: vars(record)[name] for name in names if name in vars(record)} for record in found]
+        rig.vault.requests.flush()
+        records = [record for record in caplog.records if record.name == "vault.access_log"]
+        found = [line for record in records for line in vars(record)["lines"]]
+        assert all(line["ms"] >= 0 for line in found)
+        return [{name: line[name] for name in names if name in line} for line in found]
 
     return lines
 

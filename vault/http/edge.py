@@ -1,6 +1,5 @@
-"""The outermost layer: what holds for every answer, whoever makes it."""
+"""The outermost layer of the framework's answers: what holds for every one of them, whoever makes it."""
 
-import logging
 import re
 import secrets
 import time
@@ -10,31 +9,29 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from vault import names
 from vault.audit import request_id
-from vault.metrics import Metrics
+from vault.request_log import RequestLog
 
-log = logging.getLogger("vault.access_log")
-_USABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _OF_A_CONNECTION = "/v1/connections/{"
-_ALWAYS = (
+_USABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+ALWAYS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-)
+)  # headers of every answer that does not say otherwise
 
 
 class Edge:
     """Gives each request an id, each answer its headers, and the log one line without query or body."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, requests: RequestLog) -> None:
         self._app = app
-        self._metrics = metrics
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        identity = _id_of(scope)
-        request_id.set(identity)
+        identity = begin(scope)
         started, status = time.monotonic(), 0
 
         async def with_headers(message: Message) -> None:
@@ -42,7 +39,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name for name, _ in message.get("headers", [])}
-                added = [*_ALWAYS, (b"x-request-id", identity.encode())]
+                added = [*ALWAYS, (b"x-request-id", identity.encode())]
                 message["headers"] = [
                     *message["headers"],
                     *(pair for pair in added if pair[0] not in present),
@@ -53,16 +50,18 @@ class Edge:
             await self._app(scope, receive, with_headers)
         finally:
             seconds = time.monotonic() - started
-            answered(self._metrics, _route(scope), scope["method"], status, seconds, _ids(scope, identity))
+            self._requests.note(_route(scope), scope["method"], status, seconds, _ids(scope, identity))
 
 
-def answered(metrics: Metrics, route: str, method: str, status: int, seconds: float, ids: dict[str, str]) -> None:
-    """Count a request, and log its one line. *status* is 0 where no answer was begun."""
-    metrics.answered(route, method, status, seconds)
-    if log.isEnabledFor(logging.INFO):
-        facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1), **ids}
-        # As `log.info` does it, without a search for this very line of code.
-        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None, extra=facts))
+def begin(scope: Scope) -> str:
+    """Return the id of a request, from here on that of this task: the sender's where it is harmless."""
+    sent = b""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            sent = value
+    identity = sent.decode() if _USABLE_ID.fullmatch(sent) else secrets.token_hex(8)
+    request_id.set(identity)
+    return identity
 
 
 def _ids(scope: Scope, identity: str) -> dict[str, str]:
@@ -84,9 +83,3 @@ def _ids(scope: Scope, identity: str) -> dict[str, str]:
 def _route(scope: Scope) -> str:
     """Return the template of the route, never the path: a ticket in it is a secret."""
     return str(scope.get("path_template") or "unmatched")
-
-
-def _id_of(scope: Scope) -> str:
-    """Return the sender's X-Request-ID where it is harmless, else a new one."""
-    sent = dict(scope["headers"]).get(b"x-request-id", b"")
-    return sent.decode() if _USABLE_ID.fullmatch(sent) else secrets.token_hex(8)

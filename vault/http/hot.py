@@ -8,18 +8,21 @@ that lead to yes are the same functions there and here (`Access`, `Tokens`).
 """
 
 import re
+import time
 from datetime import timedelta
 
 import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from vault.access import Access
+from vault.access import Access, Caller
 from vault.errors import VaultError
 from vault.http.auth import bearer
 from vault.http.connections import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
+from vault.http.edge import ALWAYS, begin
 from vault.http.views.connections import TokenView
 from vault.limits import CallerLimits
+from vault.request_log import RequestLog
 from vault.tokens import HandedOut, Path, Tokens
 
 _QUERY = re.compile(rb"min_ttl=(?P<min_ttl>[0-9]{1,8})(?:&wait=(?P<wait>[0-9]{1,2}))?|wait=(?P<alone>[0-9]{1,2})")
@@ -28,38 +31,50 @@ _QUERY = re.compile(rb"min_ttl=(?P<min_ttl>[0-9]{1,8})(?:&wait=(?P<wait>[0-9]{1,
 class HotTokens:
     """Answers what it can at once, and passes everything else on to *app*."""
 
-    def __init__(self, app: ASGIApp, access: Access, limits: CallerLimits, tokens: Tokens) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, limits: CallerLimits, tokens: Tokens, requests: RequestLog
+    ) -> None:
         self._app = app
         self._access = access
         self._limits = limits
         self._tokens = tokens
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path(scope)
-        handed = None if path is None else await self._handed(scope, path)
-        if handed is None:
+        if path is None or not await self._answered(scope, path, send):
             await self._app(scope, receive, send)
-            return
+
+    async def _answered(self, scope: Scope, path: Path, send: Send) -> bool:
+        identity, began = begin(scope), time.monotonic()
+        caller, handed = await self._handed(scope, path)
+        if caller is None or handed is None:
+            return False
         body = msgspec.json.encode(TokenView.of(handed))
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            *ALWAYS,
+            (b"x-request-id", identity.encode()),
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
+        ids = {"request_id": identity, "caller": caller.id, "connection": "/".join(path)}
+        self._requests.note(TOKEN_ROUTE, "GET", 200, time.monotonic() - began, ids)
+        return True
 
-    async def _handed(self, scope: Scope, path: Path) -> HandedOut | None:
+    async def _handed(self, scope: Scope, path: Path) -> tuple[Caller | None, HandedOut | None]:
         min_ttl = _min_ttl(scope["query_string"])
         try:
             caller = self._access.recognised(bearer(scope))
             if caller is None or min_ttl is None:
-                return None
+                return None, None
             ready = self._tokens.at_once(caller, path, min_ttl=min_ttl)
             if ready is None or not self._limits.take(caller.id):
-                return None
-            handed = await self._tokens.hand_out(caller, ready)
+                return None, None
+            return caller, await self._tokens.hand_out(caller, ready)
         except VaultError:
-            return None
-        # What the framework would have left for the log.
-        scope["path_template"], scope["auth"] = TOKEN_ROUTE, caller
-        return handed
+            return None, None
 
 
 def _path(scope: Scope) -> Path | None:

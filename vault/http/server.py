@@ -30,8 +30,8 @@ LARGEST_BODY = 64 * 1024  # bytes
 
 def application(vault: Vault) -> ASGIApp:
     """Return the whole of what listens, for *vault*."""
-    hot = HotTokens(litestar(vault), vault.access, vault.limits, vault.tokens)
-    return Edge(hot, vault.metrics)
+    edge = Edge(litestar(vault), vault.requests)
+    return HotTokens(edge, vault.access, vault.limits, vault.tokens, vault.requests)
 
 
 def litestar(vault: Vault) -> Litestar:
