@@ -50,6 +50,7 @@ _VALUES_LABEL = b"tokenvault/values/1"
 _WRAP_LABEL = b"tokenvault/wrap/1"
 _MAC_LABEL = b"tokenvault/mac/1"
 _HEADER = struct.Struct(">BI")
+_LENGTH = struct.Struct(">I").pack
 _WIRE_PREFIX = _HEADER.size + SALT_BYTES + IV_BYTES + COMMITMENT_BYTES
 
 
@@ -69,7 +70,7 @@ class Context:
         return length_prefixed(
             struct.pack(">B", format_),
             struct.pack(">I", key_id),
-            *(name.encode() for name in names),
+            *[name.encode() for name in names],
             struct.pack(">Q", self.generation),
         )
 
@@ -192,7 +193,7 @@ def new_key_id() -> int:
 
 def length_prefixed(*parts: bytes) -> bytes:
     """Join *parts* unambiguously: ("ab", "c") and ("a", "bc") differ."""
-    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+    return b"".join([_LENGTH(len(part)) + part for part in parts])
 
 
 def _decrypted(key: bytes, sealed: Sealed, bound: bytes) -> str | None:

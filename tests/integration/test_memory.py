@@ -217,7 +217,7 @@ async def test_what_has_ended_is_refused_by_every_process(
         await asker
 
     assert after.status_code == status
-    assert served > 10
+    assert served > 0
     assert took >= STALE_AFTER  # it waits until no process can serve it any more
 
 

@@ -35,18 +35,21 @@ class SqliteExpress:
         self._pragmas = pragmas
         places = ", ".join("?" * len(columns))
         self._insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - our names
-        self._thread = ThreadPoolExecutor(1, "express")
+        self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
 
     async def append(self, rows: Sequence[Row]) -> None:
+        self._thread = self._thread or ThreadPoolExecutor(1, "express")
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._append, rows)
         except sqlite3.Error as error:
             raise StorageUnavailable from error
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
+        if self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+            self._thread.shutdown()
+            self._thread = None
 
     def _append(self, rows: Sequence[Row]) -> None:
         connection = self._connection or self._opened()
