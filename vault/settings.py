@@ -33,7 +33,7 @@ class Settings:
     sweep_interval: float = 5.0
     provider_timeout: float = 20.0
     lease: float = 60.0
-    provider_concurrency: int = 32
+    provider_concurrency: int = 64
     ticket_lifetime: float = 7 * 86400.0
     cache_entries: int = 10_000
     waiting_readers: int = 1_000
@@ -63,7 +63,7 @@ class Settings:
             sweep_interval=reader.number("TOKENVAULT_SWEEP_INTERVAL_SECONDS", 5, low=0, high=3600),
             provider_timeout=reader.number("TOKENVAULT_PROVIDER_TIMEOUT_SECONDS", 20, low=0.1, high=120),
             lease=reader.number("TOKENVAULT_LEASE_SECONDS", 60, low=1, high=3600),
-            provider_concurrency=int(reader.number("TOKENVAULT_PROVIDER_CONCURRENCY", 32, low=1, high=1000)),
+            provider_concurrency=int(reader.number("TOKENVAULT_PROVIDER_CONCURRENCY", 64, low=1, high=1000)),
             ticket_lifetime=reader.number("TOKENVAULT_TICKET_SECONDS", 7 * 86400, low=60, high=90 * 86400),
             cache_entries=int(reader.number("TOKENVAULT_CACHE_ENTRIES", 10_000, low=100, high=10_000_000)),
             waiting_readers=int(reader.number("TOKENVAULT_WAITING_READERS", 1_000, low=1, high=1_000_000)),

@@ -159,7 +159,7 @@ class Tokens:
         if connection.state.living(connection.read_at) and token is not None:
             source: Source = "refreshed" if connection.state.generation > asked_of else "database"
             return await self.hand_out(caller, Ready(connection, token, connection.read_at, source))
-        raise Overloaded if wait.crowded else await self._refusal(connection)
+        raise Overloaded if wait.crowded else await self._refusal(connection, left_behind=wait.left_behind)
 
     async def _note_rejection(self, caller: Caller, connection: Connection, generation: int) -> bool:
         """Write down what *caller* reports. Returns whether it is the first to report the current tokens."""
@@ -211,8 +211,12 @@ class Tokens:
         await self._writer.submit(unit)
         return Conflict("A stored value does not open.", code="operator_required")
 
-    async def _refusal(self, connection: Connection) -> VaultError:
-        """Return why nothing was handed out, with what would help."""
+    async def _refusal(self, connection: Connection, *, left_behind: bool = False) -> VaultError:
+        """Return why nothing was handed out, with what would help.
+
+        *left_behind* says that a refresh was still under way when nobody waited for it any more. It
+        may have ended between the last look at *connection* and now, and then the next one finds it.
+        """
         state = connection.state
         if state.status == "unconfigured":
             return Conflict("Nobody has connected this yet.", code="not_connected", reason=state.reason)
@@ -226,7 +230,8 @@ class Tokens:
                 reason=state.reason,
                 connect_url=connect_url,
             )
-        refreshing = self._refresher.is_refreshing(connection.id)  # when it was looked at: it may end meanwhile
+        settled_badly = state.retry_not_before is not None and state.retry_not_before > connection.read_at
+        refreshing = self._refresher.is_refreshing(connection.id) or (left_behind and not settled_badly)
         await self._writer.submit(lambda tx: _note_asked(tx, connection.id))
         return _come_back(connection, refreshing=refreshing)
 

@@ -21,6 +21,7 @@ class Wait:
     poll: float = FIRST_POLL
     begun: bool = False
     crowded: bool = False  # there was no place to wait in
+    left_behind: bool = False  # a refresh that it had joined was still under way when it was over
     for_others: float = 0.0  # seconds waited for a refresh that was somebody else's
 
     def left(self) -> float:
@@ -90,6 +91,7 @@ class Renewal:
             async with asyncio.timeout(wait.left()):
                 moved = await self._refresher.refresh(connection, actor)
         except TimeoutError:
+            wait.left_behind = True
             return  # one last look: the refusal is to say how things stand now
         finally:
             if theirs:
