@@ -8,7 +8,7 @@ PostgreSQL as one COPY, which is a transaction by itself.
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ import psycopg
 from vault.errors import StorageUnavailable
 
 Row = tuple[Any, ...]
+# Many rows a statement: each statement lets go of the interpreter and has to wait until it gets it back.
+_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
 
 
 class Express(Protocol):
@@ -33,8 +35,11 @@ class SqliteExpress:
     def __init__(self, path: str, pragmas: Sequence[str], table: str, columns: Sequence[str]) -> None:
         self._path = path
         self._pragmas = pragmas
-        places = ", ".join("?" * len(columns))
-        self._insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - our names
+        places = f"({', '.join('?' * len(columns))})"
+        self._inserts = {
+            size: f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([places] * size)}"  # noqa: S608
+            for size in _CHUNKS
+        }
         self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
 
@@ -55,7 +60,8 @@ class SqliteExpress:
         connection = self._connection or self._opened()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(self._insert, rows)
+            for chunk in _chunks(rows):
+                connection.execute(self._inserts[len(chunk)], [value for row in chunk for value in row])
             connection.execute("COMMIT")
         except sqlite3.Error:
             self._close()  # with whatever is left of the transaction
@@ -71,6 +77,15 @@ class SqliteExpress:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Give *rows* in as few pieces as there are statements for."""
+    begin = 0
+    for size in _CHUNKS:
+        while len(rows) - begin >= size:
+            yield rows[begin : begin + size]
+            begin += size
 
 
 class PostgresExpress:
