@@ -153,6 +153,13 @@ class Access:
             await self.denied(caller, "out_of_reach", tenant, provider, name)
         raise NotFound
 
+    async def require_still(self, caller: Caller, tenant: str, provider: str, name: str) -> None:
+        """Raise what `identify` and `require_reach` would, had *caller* come only now and not waited."""
+        known = await self._memory.get(("caller", caller.id), lambda: self._load_caller(caller.id))
+        if known is None or _is_over(known.caller):
+            raise Unauthenticated
+        await self.require_reach(known.caller, tenant, provider, name)
+
     def is_in_reach(self, caller: Caller, tenant: str, provider: str, name: str) -> bool:
         """Say whether it is remembered that *caller* reaches all of it."""
         above: list[str] | None = self._memory.recall(("tenant", tenant))

@@ -70,18 +70,21 @@ class Callback:
         digest = self._means.keyring.mac("state", state)
         bound = self._means.keyring.mac("browser", browser or "")
 
-        async def unit(tx: Transaction) -> tuple[AnyRow, AnyRow, Connection]:
+        async def unit(tx: Transaction) -> tuple[AnyRow, AnyRow, Connection] | None:
             pending = await store.redeem(tx.connection, digest, bound, provider)
             ticket = None if pending is None else await store.find_open(tx.connection, pending.ticket_id)
             connection = (
                 None if ticket is None else await connections.get(tx.connection, str(ticket.connection_id))
             )
-            if pending is None or ticket is None or connection is None:
-                raise Gone
-            return pending, ticket, connection
+            return (
+                None if pending is None or ticket is None or connection is None else (pending, ticket, connection)
+            )
 
-        pending, ticket, connection = await self._means.writer.submit(unit)
-        visit = Visit(pending, ticket, connection, parameters, state, started)
+        # Raised out here: in there, it would part the units of others that share the transaction.
+        found = await self._means.writer.submit(unit)
+        if found is None:
+            raise Gone
+        visit = Visit(*found, parameters, state, started)
         task = asyncio.create_task(self._connect(visit))
         self._exchanges.add(task)
         task.add_done_callback(self._exchanges.discard)

@@ -23,7 +23,7 @@ from vault.providers import Providers
 from vault.store import connections, leases
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn
-from vault.store.writer import Transaction, Writer
+from vault.store.writer import Transaction, Unit, Writer
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +79,12 @@ class Refresher:
         if self._draining or most == 0:
             return []
         started = uptime()
-        terms = await self._terms(provider)
+        terms, attempt = await self._terms(provider), leases.new_attempt()
 
         async def unit(tx: Transaction) -> list[Claimed]:
-            return await _with_grants(tx, await leases.claim_due(tx.connection, terms, provider, most))
+            return await _with_grants(tx, await leases.claim_due(tx.connection, terms, provider, most, attempt))
 
-        return [(claimed, started) for claimed in await self._writer.submit(unit)]
+        return [(claimed, started) for claimed in await self._submitted(unit)]
 
     def exchange(self, claimed: Claimed, started: float, leave: Callable[[], None]) -> None:
         """Carry out a claimed turn in a task of its own, and call *leave* when its place is free again."""
@@ -130,7 +130,6 @@ class Refresher:
             return await self._exchange.spend(claimed[0], started, actor, place)
 
     async def _claimed(self, connection: Connection) -> list[Claimed]:
-        """Claim; once more where the answer to the commit was lost, for then the same attempt finds itself."""
         terms, attempt = await self._terms(connection.provider), leases.new_attempt()
         seen = connection.state.generation
 
@@ -138,6 +137,10 @@ class Refresher:
             turn = await leases.claim(tx.connection, terms, connection.id, seen, attempt)
             return await _with_grants(tx, [turn] if turn else [])
 
+        return await self._submitted(unit)
+
+    async def _submitted(self, unit: Unit[list[Claimed]]) -> list[Claimed]:
+        """Claim; once more where the answer to the commit was lost, for then the same attempt finds itself."""
         try:
             return await self._writer.submit(unit)
         except StorageUnavailable:

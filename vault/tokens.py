@@ -16,7 +16,7 @@ from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.keyring import Keyring, Sealed
 from vault.limits import Overloaded, WaitingRoom
-from vault.memory import GATES, Memory
+from vault.memory import GATES, STALE_AFTER, Memory
 from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
@@ -154,6 +154,7 @@ class Tokens:
             if renewed or not await self._renewal.step(connection, wanted, caller.actor, wait):
                 break
             connection, token = await self._read(path)
+            await self._access.require_still(caller, *path)
         if wait.for_others:
             self._metrics.waited(connection.provider, wait.for_others)
         if connection.state.living(connection.read_at) and token is not None:
@@ -191,6 +192,10 @@ class Tokens:
             raise await self._undecryptable(connection) from None
         about = (connection.tenant, connection.provider, connection.name, stored[1])
         await self._writer.record(Event(caller.actor, "token.handed_out", "ok", *about))
+        if uptime() - began >= STALE_AFTER:
+            # What was true when it was looked at may have ended, and been answered as over, by now.
+            await self._read(about[:3])
+            await self._access.require_still(caller, *about[:3])
         living = connection.state.remaining(now)
         left = living - timedelta(seconds=uptime() - began)
         if left <= timedelta(0):

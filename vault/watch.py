@@ -61,6 +61,8 @@ class Watch:
                 await self.listen()
             except StorageUnavailable:
                 log.warning("changes cannot be heard: nothing is served from memory meanwhile")
+            except Exception:
+                log.exception("changes are not heard for a fault of ours or of the database's")
             await asyncio.sleep(INTERVAL)
 
     def _note(self, numbers: list[int], now: float) -> None:

@@ -197,16 +197,34 @@ async def test_five_replicas_never_share_a_row(ground: Ground) -> None:
     async def take_all(writer: Writer) -> list[str]:
         taken: list[str] = []
         while True:
-            turns = await writer.submit(lambda tx: leases.claim_due(tx.connection, TERMS, PROVIDER, 7))
+            turns = await writer.submit(take_due(7))
             taken += [turn.connection for turn in turns]
             if not turns:
                 return taken
 
     taken = await asyncio.gather(*map(take_all, writers))
-    left = await writers[0].submit(lambda tx: leases.claim_due(tx.connection, TERMS, PROVIDER, 7))
+    left = await writers[0].submit(take_due(7))
 
     assert sorted(itertools.chain(*taken)) == sorted(rows)
     assert left == []
+
+
+def take_due(most: int) -> Callable[..., Awaitable[list[Turn]]]:
+    return lambda tx: leases.claim_due(tx.connection, TERMS, PROVIDER, most, new_attempt())
+
+
+async def test_a_repeated_sweep_finds_what_it_claimed(ground: Ground) -> None:
+    """Claims of a sweep whose commit was answered to nobody are found by the same attempt, without a doubt."""
+    await ground.connection("x")
+    await ground.connection("y")
+    attempt = new_attempt()
+
+    first = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, attempt)
+    again = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, attempt)
+
+    assert {turn.connection for turn in again} == {turn.connection for turn in first} == {"x", "y"}
+    assert [turn.uncertain for turn in again] == [False, False]
+    assert await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt()) == []
 
 
 async def test_of_five_replicas_one_gets_the_row_they_all_want(ground: Ground) -> None:
@@ -310,7 +328,7 @@ async def test_a_claim_does_not_wait_for_a_row_that_is_being_written(on_postgres
 
             async with asyncio.timeout(3):  # a claim that waited would wait for us, and we for it
                 assert await ground.claim("x") is None
-                due = await ground.run(leases.claim_due, TERMS, PROVIDER, 10)
+                due = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
     finally:
         await other.close()
 
@@ -356,7 +374,7 @@ async def test_leases_are_judged_by_the_clock_of_the_database(ground: Ground) ->
     assert await ground.claim() is None
     await set_ahead(ground)
 
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10)
+    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
 
     assert [turn.connection for turn in turns] == ["x"]
     ends = (await ground.state()).lease_expires_at
@@ -417,7 +435,7 @@ async def test_the_sweep_takes_what_is_due_and_nothing_else(ground: Ground) -> N
     taken = [
         turn.connection
         for provider in (PROVIDER, "held", "held long ago")
-        for turn in await ground.run(leases.claim_due, TERMS, provider, 100)
+        for turn in await ground.run(leases.claim_due, TERMS, provider, 100, new_attempt())
     ]
 
     assert sorted(taken) == sorted(CLAIMABLE)
@@ -439,8 +457,8 @@ async def test_the_most_urgent_come_first_and_no_more_than_asked_for(ground: Gro
         await ground.connection(name, next_refresh_at=ground.now - overdue * HOUR)
     await ground.run(lambda tx: tx.execute(text("DROP INDEX ix_token_states_due")))  # it would sort by itself
 
-    first = await ground.run(leases.claim_due, TERMS, PROVIDER, 3)
-    rest = await ground.run(leases.claim_due, TERMS, PROVIDER, 3)
+    first = await ground.run(leases.claim_due, TERMS, PROVIDER, 3, new_attempt())
+    rest = await ground.run(leases.claim_due, TERMS, PROVIDER, 3, new_attempt())
 
     assert [turn.connection for turn in first] == ["d", "c", "b"]
     assert [turn.connection for turn in rest] == ["a"]
@@ -452,7 +470,7 @@ async def test_probes_count_against_the_limit_too(ground: Ground) -> None:
     await ground.connection("x")
     await ground.connection("y", client="rejected")
 
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 1)
+    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 1, new_attempt())
 
     assert len(turns) == 1
 
@@ -468,7 +486,7 @@ async def test_a_rejected_client_gets_one_probe_in_five_minutes(ground: Ground) 
     writers = await ground.writers(5)
 
     async def sweep(writer: Writer) -> list[Turn]:
-        return await writer.submit(lambda tx: leases.claim_due(tx.connection, TERMS, PROVIDER, 10))
+        return await writer.submit(take_due(10))
 
     async def ask(n: int, writer: Writer) -> list[Turn]:
         turn = await writer.submit(lambda tx: leases.claim(tx.connection, TERMS, f"x{n}", 1, new_attempt()))
@@ -497,7 +515,7 @@ async def test_a_rejected_client_holds_up_only_its_own_connections(ground: Groun
     await ground.connection("x")
     await ground.connection("y", client="rejected")
 
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10)
+    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
 
     assert [turn.connection for turn in turns] == ["x"]
     assert await ground.claim("y") is None

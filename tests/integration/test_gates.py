@@ -123,7 +123,7 @@ async def test_a_crowd_that_is_parked_costs_the_others_nothing(ground: Ground) -
     await analyzed(ground)
 
     crowded = await explained(ground, leases.DUE, **due)
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 100)
+    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 100, new_attempt())
 
     assert uses(without, "ix_token_states_due", ground)
     assert uses(crowded, "ix_token_states_due", ground)
@@ -217,7 +217,7 @@ async def test_a_kill_switch_outranks_a_rejection(ground: Ground) -> None:
     await ground.run(parking.park, CLIENT_SCOPE)
     assert set((await parked(ground)).values()) == {"paused", None}
     assert await ground.claim(TENANT) is None
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10)
+    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
     assert [turn.connection for turn in turns] == ["other"]
 
     await ground.edit(schema.clients, "theirs", paused_at=None)
@@ -332,7 +332,7 @@ async def test_nothing_is_claimed_of_a_provider_whose_breaker_is_open(ground: Gr
     await ground.edit(schema.provider_states, PROVIDER, retry_not_before=ground.now + HOUR)
 
     assert await ground.claim() is None
-    assert await ground.run(leases.claim_due, TERMS, PROVIDER, 10) == []
+    assert await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt()) == []
     assert await ground.claim("y") is not None
 
 
@@ -344,7 +344,8 @@ async def test_of_all_replicas_one_tries_whether_a_provider_works_again(ground: 
     await opened(ground)
 
     async def sweep(writer: Writer) -> list[Turn]:
-        return await writer.submit(lambda tx: leases.claim_due(tx.connection, TERMS, PROVIDER, 10))
+        attempt = new_attempt()
+        return await writer.submit(lambda tx: leases.claim_due(tx.connection, TERMS, PROVIDER, 10, attempt))
 
     async def ask(n: int, writer: Writer) -> list[Turn]:
         turn = await writer.submit(lambda tx: leases.claim(tx.connection, TERMS, f"x{n}", 1, new_attempt()))
@@ -417,11 +418,11 @@ async def test_a_rejected_client_is_tried_of_a_provider_that_is_tried(ground: Gr
     await opened(ground)
     await due_for_a_try(ground)
 
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10)
+    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
 
     assert [turn.trying for turn in turns] == [True]
     await due_for_a_try(ground)
-    assert await ground.run(leases.claim_due, TERMS, PROVIDER, 10) == []
+    assert await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt()) == []
 
 
 async def test_a_purged_connection_leaves_nothing_to_park(ground: Ground) -> None:

@@ -79,7 +79,7 @@ async def test_both_ways_answer_alike(rig: Rig) -> None:
 
     hot = await rig.token("c")
     # Written like this, the same question is not one that the short way takes.
-    ordinary = await rig.api.get(f"/v1/connections/{TENANT}/{PROVIDER}/c/token?min_ttl=060")
+    ordinary = await rig.api.get(f"/v1/connections/{TENANT}/{PROVIDER}/c/token?wait=10&min_ttl=60")
 
     ignored = {"x-request-id"}
     assert {k: v for k, v in hot.headers.items() if k not in ignored} == {
@@ -108,6 +108,10 @@ def parsed(moment: str) -> float:
         ("min_ttl=60wait=1", 400),
         ("&wait=5", 200),
         ("min_ttl=", 400),
+        ("min_ttl=060", 400),
+        ("min_ttl=60&wait=05", 400),
+        ("min_ttl=0", 200),
+        ("min_ttl=0&wait=0", 200),
     ],
 )
 async def test_remembering_refuses_what_the_ordinary_route_refuses(rig: Rig, query: str, status: int) -> None:

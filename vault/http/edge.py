@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from typing import Any, cast
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +12,7 @@ from vault import names
 from vault.audit import request_id
 from vault.request_log import RequestLog
 
+_NOTED = "vault.request_id"
 _OF_A_CONNECTION = "/v1/connections/{"
 _USABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 ALWAYS = (
@@ -54,12 +56,19 @@ class Edge:
 
 
 def begin(scope: Scope) -> str:
-    """Return the id of a request, from here on that of this task: the sender's where it is harmless."""
+    """Return the id of a request, from here on that of this task: the sender's where it is harmless.
+
+    However often a request is begun, it has one id.
+    """
+    notes = cast(dict[str, Any], scope)
+    if _NOTED in notes:
+        return str(notes[_NOTED])
     sent = b""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             sent = value
     identity = sent.decode() if _USABLE_ID.fullmatch(sent) else secrets.token_hex(8)
+    notes[_NOTED] = identity
     request_id.set(identity)
     return identity
 

@@ -16,7 +16,6 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from vault.access import Access, Caller
-from vault.errors import VaultError
 from vault.http.auth import bearer
 from vault.http.connections import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
 from vault.http.edge import ALWAYS, begin
@@ -25,7 +24,8 @@ from vault.limits import CallerLimits
 from vault.request_log import RequestLog
 from vault.tokens import HandedOut, Path, Tokens
 
-_QUERY = re.compile(rb"min_ttl=(?P<min_ttl>[0-9]{1,8})(?:&wait=(?P<wait>[0-9]{1,2}))?|wait=(?P<alone>[0-9]{1,2})")
+_NUMBER = rb"(0|[1-9][0-9]{0,7})"  # as the framework takes it: without a zero in front
+_QUERY = re.compile(rb"min_ttl=%b(?:&wait=%b)?|wait=%b" % (_NUMBER, _NUMBER, _NUMBER))
 
 
 class HotTokens:
@@ -73,7 +73,8 @@ class HotTokens:
             if ready is None or not self._limits.take(caller.id):
                 return None, None
             return caller, await self._tokens.hand_out(caller, ready)
-        except VaultError:
+        except Exception:
+            # Whatever it is: the ordinary route meets it too, and knows how to say it.
             return None, None
 
 
@@ -82,7 +83,7 @@ def _path(scope: Scope) -> Path | None:
     if scope["type"] != ScopeType.HTTP or scope["method"] != "GET":
         return None
     parts = scope["path"].split("/")
-    if len(parts) != 7 or parts[6] != "token" or parts[1] != "v1" or parts[2] != "connections":
+    if len(parts) != 7 or parts[0] or parts[6] != "token" or parts[1] != "v1" or parts[2] != "connections":
         return None
     return parts[3], parts[4], parts[5]
 
@@ -92,7 +93,7 @@ def _min_ttl(query: bytes) -> timedelta | None:
     if not query:
         return timedelta(seconds=LEAST_TTL)
     found = _QUERY.fullmatch(query)
-    if found is None or int(found["wait"] or found["alone"] or 0) > LONGEST_WAIT:
+    if found is None or int(found[2] or found[3] or 0) > LONGEST_WAIT:
         return None
-    seconds = int(found["min_ttl"] or LEAST_TTL)
+    seconds = LEAST_TTL if found[1] is None else int(found[1])
     return timedelta(seconds=seconds) if seconds <= LONGEST_TTL else None

@@ -57,21 +57,25 @@ class SqliteExpress:
             self._thread = None
 
     def _append(self, rows: Sequence[Row]) -> None:
-        connection = self._connection or self._opened()
+        connection = self._connection = self._connection or self._opened()
         try:
             connection.execute("BEGIN IMMEDIATE")
             for chunk in _chunks(rows):
                 connection.execute(self._inserts[len(chunk)], [value for row in chunk for value in row])
             connection.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             self._close()  # with whatever is left of the transaction
             raise
 
     def _opened(self) -> sqlite3.Connection:
-        self._connection = sqlite3.connect(self._path, isolation_level=None)
-        for pragma in self._pragmas:
-            self._connection.execute(pragma)
-        return self._connection
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            for pragma in self._pragmas:
+                connection.execute(pragma)
+        except BaseException:
+            connection.close()  # without all of them it would be a less durable one
+            raise
+        return connection
 
     def _close(self) -> None:
         if self._connection is not None:

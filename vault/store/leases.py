@@ -36,46 +36,54 @@ _backoff_is_over = or_(_state.retry_not_before.is_(None), _state.retry_not_befor
 _is_enabled = exists().where(
     connections.c.id == _state.connection_id, connections.c.enabled, connections.c.deleted_at.is_(None)
 )
-_nobody_has_it = or_(
-    _state.lease_expires_at.is_(None),
-    _state.lease_expires_at <= _now,
-    # The same claim again, after a commit whose answer was lost.
-    _state.attempt_id == bindparam("attempt"),
-)
-_intent_may_be_retaken = or_(
-    _state.inflight_generation.is_(None),
-    _state.inflight_generation != _state.generation,
-    _state.retake_after <= _now,
-    _state.attempt_id == bindparam("attempt"),
-)
-_claimable = and_(
-    _state.renewal == "refresh_token",
-    _state.status.not_in(("unconfigured", "failed")),
-    _nobody_has_it,
-    _intent_may_be_retaken,
-    _backoff_is_over,
-    _is_enabled,
-)
+# How an attempt is called: a single claim by a name of its own, each of a sweep's by the sweep's and its row's.
+_single = bindparam("attempt", type_=String)
+_of_many = _single + _state.connection_id
+
+
+def _claimable(attempt: Any) -> Any:
+    """Return the condition that a row may be claimed by *attempt*, gates apart."""
+    # After a commit whose answer was lost, the same claim comes again.
+    itself = _state.attempt_id == attempt
+    nobody_has_it = or_(_state.lease_expires_at.is_(None), _state.lease_expires_at <= _now, itself)
+    intent_may_be_retaken = or_(
+        _state.inflight_generation.is_(None),
+        _state.inflight_generation != _state.generation,
+        _state.retake_after <= _now,
+        itself,
+    )
+    return and_(
+        _state.renewal == "refresh_token",
+        _state.status.not_in(("unconfigured", "failed")),
+        nobody_has_it,
+        intent_may_be_retaken,
+        _backoff_is_over,
+        _is_enabled,
+    )
+
+
 _unparked = _state.parked.is_(None)
 # Spelled out and not a parameter: only so do both databases see that a partial index has it.
 _rejected = _state.parked == literal_column("'rejected'")
 _due = _state.next_refresh_at <= _now
-_taken = {
-    "lease_holder": bindparam("holder"),
-    "lease_expires_at": _now + bindparam("lease_ms"),
-    "lease_fence": _state.lease_fence + 1,
-    "attempt_id": bindparam("attempt"),
+
+
+def _taken(attempt: Any) -> dict[str, Any]:
+    """Return what a claim by *attempt* writes."""
     # Old values stand on the right-hand side: an intent that was still open makes this a retake.
-    "uncertain": or_(
-        _state.uncertain,
-        and_(
-            func.coalesce(_state.inflight_generation == _state.generation, False),
-            _state.attempt_id.is_distinct_from(bindparam("attempt")),
-        ),
-    ),
-    "inflight_generation": _state.generation,
-    "retake_after": _now + bindparam("lease_ms") + bindparam("patience_ms"),
-}
+    retaken = and_(
+        func.coalesce(_state.inflight_generation == _state.generation, False),
+        _state.attempt_id.is_distinct_from(attempt),
+    )
+    return {
+        "lease_holder": bindparam("holder"),
+        "lease_expires_at": _now + bindparam("lease_ms"),
+        "lease_fence": _state.lease_fence + 1,
+        "attempt_id": attempt,
+        "uncertain": or_(_state.uncertain, retaken),
+        "inflight_generation": _state.generation,
+        "retake_after": _now + bindparam("lease_ms") + bindparam("patience_ms"),
+    }
 
 
 def _unlocked(connection: Any) -> Any:
@@ -116,7 +124,12 @@ def _claiming(gates_open: Any) -> Any:
         _state.connection_id == _unlocked(bindparam("connection")),
         _state.generation == bindparam("seen"),
     )
-    return update(token_states).where(*still, _claimable, gates_open).values(_taken).returning(*_returned)
+    return (
+        update(token_states)
+        .where(*still, _claimable(_single), gates_open)
+        .values(_taken(_single))
+        .returning(*_returned)
+    )
 
 
 CLAIM = _claiming(and_(_unparked, gates.PROVIDER_IS_FREE))
@@ -126,7 +139,7 @@ CLAIM_AS_TRY = _claiming(and_(or_(_unparked, _rejected), gates.PROVIDER_MAY_BE_T
 # What the sweep may claim of one provider, most urgent first. What is parked is not in the index.
 DUE = (
     select(_state.connection_id, _state.generation)
-    .where(_state.provider == bindparam("of_provider"), _due, _unparked, _claimable)
+    .where(_state.provider == bindparam("of_provider"), _due, _unparked, _claimable(_of_many))
     .order_by(_state.next_refresh_at)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True, of=token_states)
@@ -136,8 +149,8 @@ DUE = (
 _found = DUE.cte("found")
 CLAIM_DUE = (
     update(token_states)
-    .where(_state.connection_id.in_(select(_found.c.connection_id)))
-    .values({**_taken, "attempt_id": bindparam("attempt", type_=String) + _state.connection_id})
+    .where(_state.connection_id.in_(select(_found.c.connection_id)), gates.PROVIDER_IS_FREE)
+    .values(_taken(_of_many))
     .returning(*_returned, _state.next_refresh_at)
 )
 
@@ -147,7 +160,7 @@ _triable_clients = and_(
 )
 _longest_due = (
     select(_state.connection_id)
-    .where(_state.client == clients.c.id, _rejected, _due, _claimable)
+    .where(_state.client == clients.c.id, _rejected, _due, _claimable(_of_many))
     .order_by(_state.next_refresh_at)
     .limit(1)
     .correlate(clients)
@@ -278,13 +291,15 @@ async def claim(tx: AsyncConnection, terms: Terms, connection: str, seen: int, a
     return await _claim_as_try(tx, found, terms, connection, seen, attempt)
 
 
-async def claim_due(tx: AsyncConnection, terms: Terms, provider: str, most: int) -> list[Turn]:
-    """Take the leases of up to *most* connections of *provider* that are due."""
+async def claim_due(tx: AsyncConnection, terms: Terms, provider: str, most: int, attempt: str) -> list[Turn]:
+    """Take the leases of up to *most* connections of *provider* that are due.
+
+    The same *attempt* again finds those that it took before.
+    """
     passage = await gates.passage(tx, provider)
     if passage == "none":
         return []
-    # The sweep's attempts are called after it and their connections; nothing has the sweep's own name yet.
-    found = {"of_provider": provider, **terms.parameters(new_attempt())}
+    found = {"of_provider": provider, **terms.parameters(attempt)}
     if passage == "one":
         first = (await tx.execute(DUE, {**found, "most": 1})).first()
         first = first or (await tx.execute(DUE_PROBES, {**found, "most": 1})).first()

@@ -72,14 +72,20 @@ class Trail:
         return position
 
     async def append_alone(self, express: Express, events: Sequence[Event]) -> bool:
-        """Add *events* in a transaction of their own. Returns whether that could be done: the end has to be known.
+        """Add *events* in a transaction of their own. Returns whether that could be done.
 
-        Raises StorageUnavailable.
+        Not while only the database knows the end of the stream. Nor where the connection turns out to
+        be gone: then the ordinary way looks what became of it, and in the rare case that the answer
+        alone was lost, what happened once is recorded twice.
         """
         if not self._certain or self._reached is None:
             return False
         rows, position = self._chained(self._reached, events)
-        await express.append(rows)
+        try:
+            await express.append(rows)
+        except StorageUnavailable:
+            self.lost()
+            return False
         self.committed(position)
         return True
 
