@@ -163,7 +163,7 @@ class Exchange:
     async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> settle.Stored:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
         news = self._news(turn, grant, tokens, actor)
-        self._breaker.note(turn.provider, True, uptime())
+        self._breaker.note(turn.provider, turn.connection, True, uptime())
         stored = await self._means.writer.insist_to(self._store, news)
         if grant.client_rejected:
             recovered = replace(news.event, action="client.recovered", outcome="ok")
@@ -226,7 +226,7 @@ class Exchange:
     ) -> None:
         now = turn.claimed_at + timedelta(seconds=uptime() - started)
         verdict = works(error)
-        trips = self._breaker.note(turn.provider, verdict, uptime())
+        trips = self._breaker.note(turn.provider, turn.connection, verdict, uptime())
 
         async def unit(tx: Transaction) -> Connection | None:
             await self._gates.judge(tx, turn, verdict, trips=trips)

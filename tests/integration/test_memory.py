@@ -260,6 +260,46 @@ async def test_without_hearing_nothing_is_served_from_memory(
     assert [one for one in seen if "token_states" in one] != []
 
 
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_who_waited_is_looked_at_again(replicas: Replicas, provider: FakeProvider) -> None:
+    """A key that is withdrawn while its request waits for a refresh gets no token when the refresh is over."""
+    rig, other = await replicas(), await replicas()
+    await rig.a_connection("c", expires_in=0)
+    key = await rig.key("tokens:read")
+    await provider.hold()
+    headers = {"Authorization": f"Bearer {key}"}
+    asking = asyncio.create_task(rig.api.get(token_path("c"), params={"wait": 20}, headers=headers))
+    await provider.wait_for_held()
+    await revoke(other, key)
+    await provider.release()
+
+    assert (await asking).status_code == 401
+
+
+async def test_a_record_that_took_long_is_not_the_last_look(rig: Rig) -> None:
+    """Disabled while its audit record waits for the database, a connection's token does not leave any more."""
+    await rig.a_connection("c")
+    await rig.token("c")
+    await heard(rig)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def blocking(_tx: Transaction) -> None:
+        begun.set()
+        await go_on.wait()
+
+    blocked = asyncio.create_task(rig.vault.writer.submit(blocking, alone=True))
+    await begun.wait()
+    disabling = asyncio.create_task(disable(rig, ""))
+    await asyncio.sleep(0)  # it is submitted before the record is
+    asking = asyncio.create_task(rig.token("c"))
+    await asyncio.sleep(STALE_AFTER + 0.1)
+    go_on.set()
+    await blocked
+    await disabling
+
+    assert (await asking).status_code == 409
+
+
 # --- hearing ----------------------------------------------------------------------------------------------
 
 
@@ -299,6 +339,36 @@ def remembered(change: Stale) -> Any:
         return change, (change,)
 
     return load
+
+
+async def test_hearing_goes_on_after_any_error(rig: Rig) -> None:
+    """A statement that fails for a reason that is no outage costs one hearing, not all that would come."""
+    await heard(rig)
+    failed = 0
+
+    def fail_once(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal failed
+        if statement.startswith("SELECT changes.seq") and not failed:
+            failed += 1
+            raise LookupError
+
+    event.listen(Engine, "before_cursor_execute", fail_once)
+    try:
+
+        async def happened() -> bool:
+            return failed == 1
+
+        await eventually(happened)
+        before = rig.vault.memory.heard_ago()
+        assert before is not None
+
+        async def hears_again() -> bool:
+            ago = rig.vault.memory.heard_ago()
+            return ago is not None and ago < before
+
+        await eventually(hears_again)
+    finally:
+        event.remove(Engine, "before_cursor_execute", fail_once)
 
 
 async def test_who_was_deaf_for_long_forgets_everything(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ SAID: dict[str, tuple[ProviderError | CannotOpen | None, bool | None]] = {
     "429": (RateLimited("http_429"), None),
     "a rejected client": (ClientRejected("invalid_client"), None),
     "our mistake": (Misused("invalid_request"), None),
+    "a refusal that proves nothing": (Transient("http_413"), None),
+    "a provider in a hurry": (Transient("http_408"), False),
     "our database": (Transient("storage_unavailable"), None),
     "our sleep": (Transient("too_late"), None),
     "our keys": (CannotOpen(), None),
@@ -40,7 +42,7 @@ def test_what_an_outcome_says_of_its_provider(what: str) -> None:
 def tripped(outcomes: list[bool | None], *, apart: float = 0.0) -> list[int]:
     """Return at which of *outcomes* a breaker opens."""
     breaker = Breaker()
-    return [n for n, outcome in enumerate(outcomes) if breaker.note("p", outcome, n * apart)]
+    return [n for n, outcome in enumerate(outcomes) if breaker.note("p", f"c{n}", outcome, n * apart)]
 
 
 def test_it_opens_at_the_tenth_failure_and_counts_anew() -> None:
@@ -53,6 +55,13 @@ def test_it_opens_where_six_of_ten_failed() -> None:
     """Half of ten is no incident, six of ten is."""
     assert tripped([True, False] * 5) == []
     assert tripped([True] * 4 + [False] * 6) == [9]
+
+
+def test_few_connections_do_not_speak_for_all() -> None:
+    """However often nine broken ones are tried, a provider at which hardly anything else happens stays open."""
+    breaker = Breaker()
+    assert not any(breaker.note("p", f"c{n % 9}", False, n / 10) for n in range(500))
+    assert breaker.note("p", "a tenth", False, 50.0)
 
 
 def test_what_says_nothing_is_not_counted() -> None:
@@ -75,7 +84,7 @@ def test_a_long_run_of_successes_does_not_hide_an_outage() -> None:
 def test_providers_are_judged_apart() -> None:
     """What fails at one provider is not held against another."""
     breaker = Breaker()
-    assert [breaker.note(f"p{n}", False, 0.0) for n in range(FEWEST)] == [False] * FEWEST
+    assert [breaker.note(f"p{n}", f"c{n}", False, 0.0) for n in range(FEWEST)] == [False] * FEWEST
 
 
 def test_pauses_double_up_to_ten_minutes() -> None:

@@ -145,6 +145,9 @@ DUE = (
     .with_for_update(skip_locked=True, of=token_states)
 )
 
+# Whose try is to tell of the provider: one that has not failed itself so far, if there is any.
+DUE_FOR_A_TRY = DUE.order_by(None).order_by(_state.failures, _state.next_refresh_at)
+
 # Take the leases of what is due, all in one statement, whose price hardly grows with their number.
 _found = DUE.cte("found")
 CLAIM_DUE = (
@@ -301,7 +304,7 @@ async def claim_due(tx: AsyncConnection, terms: Terms, provider: str, most: int,
         return []
     found = {"of_provider": provider, **terms.parameters(attempt)}
     if passage == "one":
-        first = (await tx.execute(DUE, {**found, "most": 1})).first()
+        first = (await tx.execute(DUE_FOR_A_TRY, {**found, "most": 1})).first()
         first = first or (await tx.execute(DUE_PROBES, {**found, "most": 1})).first()
         return await _claim_some(tx, terms, [first] if first else [])
     rows = await tx.execute(CLAIM_DUE, {**found, "most": most})
