@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import uvicorn
 
@@ -29,50 +30,91 @@ class CannotListen(Exception):
     """The address is in use, or not this machine's."""
 
 
+class _Stop:
+    """What SIGTERM and SIGINT do, from the first moment on: end a start at once, and let what runs end well."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+        self._starting = asyncio.current_task()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._handle)
+
+    @asynccontextmanager
+    async def started(self, settings: Settings) -> AsyncIterator[Vault]:
+        """Give a vault that nothing of a start is left to do for."""
+        async with serving(settings) as vault:
+            self._starting = None
+            _settle_down()
+            yield vault
+
+    @contextlib.contextmanager
+    def accepted(self) -> Iterator[None]:
+        """Leave the block quietly where a start was ended in it."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._starting is None or not self.told.is_set():
+                raise
+
+    def _handle(self) -> None:
+        self.told.set()
+        if self._starting is not None:
+            self._starting.cancel()
+
+
 async def serve(settings: Settings, host: str, port: int, ready: Callable[[Vault], None] | None = None) -> None:
     """Run API and sweep until SIGTERM or SIGINT: answer what was asked, settle what was sent, then close.
 
     Raises CannotListen, before anything was begun.
     """
-    stopped = _told_to_stop()
-    async with serving(settings) as vault:
-        server = _Server(
-            uvicorn.Config(
-                application(vault),
-                host=host,
-                port=port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                timeout_graceful_shutdown=int(settings.provider_timeout) + GRACE,
-            )
-        )
-
-        listening = asyncio.create_task(_listen(server))
-        while not server.started and not listening.done():  # noqa: ASYNC110 - uvicorn offers no event
-            await asyncio.sleep(0.02)
-        if not server.started:
-            return await listening
-        _settle_down()
-        with _ticking(vault):
-            if ready is not None:
-                ready(vault)
-            told = asyncio.create_task(stopped.wait())
-            await asyncio.wait({listening, told}, return_when=asyncio.FIRST_COMPLETED)
-            vault.refresher.stop_claiming()
-            server.should_exit = True
-            told.cancel()
-            await listening
+    stop = _Stop()
+    with stop.accepted():
+        async with stop.started(settings) as vault:
+            await _served(vault, host, port, ready, stop.told)
 
 
 async def work(settings: Settings) -> None:
     """Run the sweep alone until SIGTERM or SIGINT."""
-    stopped = _told_to_stop()
-    async with serving(settings) as vault:
-        _settle_down()
-        with _ticking(vault):
-            await stopped.wait()
+    stop = _Stop()
+    with stop.accepted():
+        async with stop.started(settings) as vault:
+            with _ticking(vault):
+                await stop.told.wait()
+
+
+async def _served(
+    vault: Vault, host: str, port: int, ready: Callable[[Vault], None] | None, told: asyncio.Event
+) -> None:
+    server = _server(vault, host, port)
+    listening = asyncio.create_task(_listen(server))
+    while not server.started and not listening.done():  # noqa: ASYNC110 - uvicorn offers no event
+        await asyncio.sleep(0.02)
+    if not server.started:
+        return await listening
+    with _ticking(vault):
+        if ready is not None:
+            ready(vault)
+        stopping = asyncio.create_task(told.wait())
+        await asyncio.wait({listening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        vault.refresher.stop_claiming()
+        server.should_exit = True
+        stopping.cancel()
+        await listening
+
+
+def _server(vault: Vault, host: str, port: int) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            application(vault),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=int(vault.settings.provider_timeout) + GRACE,
+        )
+    )
 
 
 def _settle_down() -> None:
@@ -101,11 +143,3 @@ def _ticking(vault: Vault) -> Iterator[None]:
         yield
     finally:
         metronome.stop()
-
-
-def _told_to_stop() -> asyncio.Event:
-    """Return what SIGTERM and SIGINT set. From the first moment on: a start that is interrupted ends well too."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    return stopped

@@ -30,6 +30,7 @@ from tests.integration.judge import (
 from tests.processes import VaultProcess, started, token_path
 from tests.provider.client import FakeProvider, Grant
 from tests.rig import Rig
+from vault.store.database import Database
 from vault.store.writer import Transaction
 
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -181,6 +182,25 @@ async def test_sigterm_lets_a_sweep_end_first(replicas: Replicas, store: Store, 
     found = [await rig.look(f"c{number}") for number in range(6)]
     assert [one.state.status for one in found].count("verified") == 2
     assert all(one.state.lease_expires_at is None for one in found)
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_a_start_that_waits_for_another_can_be_ended(store: Store, tmp_path: Path) -> None:
+    """While one replica has the tables to itself, another that waits for it ends at SIGTERM, at once and well."""
+    database = Database(store.url)
+    try:
+        async with database.migration_lock(), started("worker", store.url, tmp_path) as worker:
+
+            async def waits() -> bool:
+                waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                async with database.read() as tx:
+                    return bool((await tx.execute(waiting)).scalar_one())
+
+            await eventually(waits, within=30)
+            assert await asyncio.wait_for(worker.terminate(), 5) == 0
+            assert "Traceback" not in worker.output
+    finally:
+        await database.close()
 
 
 async def has_taken_the_signal(worker: VaultProcess) -> bool:
