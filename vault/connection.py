@@ -138,7 +138,9 @@ class Connection:
 
     @property
     def paused(self) -> Literal["provider", "client", "tenant"] | None:
-        """Return whose kill switch is on; None where none is."""
+        """Return whose kill switch is on, apart from its own; None where none is."""
+        if not self.enabled:
+            return None
         if self.provider_paused:
             return "provider"
         if self.client_paused:

@@ -19,9 +19,10 @@ from vault.grants import Received, store_grant
 from vault.means import Means
 from vault.revoke import Revoked, revoke
 from vault.sealing import Place, open_one
-from vault.store import clients, sealed, settle, tenants
+from vault.store import clients, parking, sealed, settle, tenants
 from vault.store import connections as store
 from vault.store.changes import Stale
+from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
 Verdict = Literal["valid", "invalid", "unknown"]
@@ -177,7 +178,10 @@ class Connections:
         if change.enabled is not None:
             values["enabled"] = change.enabled
         if values:
+            await parking.stand_still(tx.connection)
+            await store.hold(tx.connection, connection.id)  # parking passes by what somebody else is writing
             await store.edit(tx.connection, connection.id, values)
+            await parking.park(tx.connection, Scope("connection", connection.id))
             tx.outdate(Stale("connection", connection.id))
         if change.tokens is not None:
             client = await clients.nearest(tx.connection, above, connection.provider)

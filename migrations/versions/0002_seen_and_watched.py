@@ -56,6 +56,10 @@ def upgrade() -> None:
         "UPDATE token_states SET parked = 'rejected'"
         " WHERE client IN (SELECT id FROM clients WHERE state = 'rejected')"
     )
+    op.execute(
+        "UPDATE token_states SET parked = 'paused'"
+        " WHERE connection_id IN (SELECT id FROM connections WHERE NOT enabled)"
+    )
     op.add_column("audit_events", sa.Column("mac", sa.LargeBinary(), nullable=True))
     op.create_index("ix_audit_events_at", "audit_events", ["at"])
     op.create_table(

@@ -201,3 +201,19 @@ async def test_what_a_dead_process_left_half_done_is_finished(replicas: Replicas
     await rig.vault.tidy()
 
     assert told(await rig.token("c")) == (409, "disabled", "tenant")
+
+
+async def test_what_is_switched_off_is_not_in_the_sweeps_way(rig: Rig) -> None:
+    """A disabled connection is not among what the sweep looks at; switched on again, it is due at once."""
+    _, grant = await rig.a_connection("c", expires_in=0)
+    address = f"/v1/connections/{TENANT}/{PROVIDER}/c"
+
+    off = await rig.api.put(address, json={"enabled": False})
+    assert (await row_of(rig, "c")).parked == "paused"
+    assert "paused" not in off.json()
+    assert told(await rig.token("c")) == (409, "disabled", None)
+
+    await rig.api.put(address, json={"enabled": True})
+    assert (await row_of(rig, "c")).parked is None
+    await rig.vault.sweeper.once()
+    assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1

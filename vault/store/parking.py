@@ -1,7 +1,7 @@
 """Parking: the stored answer to "does the sweep pass this connection by?", so that it need not look further.
 
-`parked` follows from what is true of the connection's client and of the tenants above it: "paused" under a
-kill switch, else "rejected" where its client is, else nothing. It is reckoned anew for all that a change
+`parked` follows from what is true of the connection, its client and the tenants above it: "paused" under a
+kill switch, its own among them, else "rejected" where its client is, else nothing. It is reckoned anew for all that a change
 may concern, a chunk of rows a transaction; what is left is noted, for whoever began may die over it.
 
 Whoever changes a gate or reckons holds the root of the tenants; whoever adds a connection, or gives one
@@ -28,7 +28,14 @@ _state = token_states.alias("reckoned")
 _paused = select(tenants.c.id).where(tenants.c.paused_at.is_not(None)).cte("paused", recursive=True)
 _paused = _paused.union(select(tenants.c.id).where(tenants.c.parent_id == _paused.c.id))
 _truth = case(
-    (or_(clients.c.paused_at.is_not(None), connections.c.tenant_id.in_(select(_paused.c.id))), "paused"),
+    (
+        or_(
+            ~connections.c.enabled,
+            clients.c.paused_at.is_not(None),
+            connections.c.tenant_id.in_(select(_paused.c.id)),
+        ),
+        "paused",
+    ),
     (clients.c.state == "rejected", "rejected"),
     else_=null(),
 )
