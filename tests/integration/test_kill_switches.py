@@ -172,6 +172,41 @@ async def test_a_pause_covers_former_registrations(replicas: Replicas) -> None:
     assert (await rig.token("c")).status_code == 200
 
 
+async def test_a_retired_registration_can_be_paused_and_resumed(replicas: Replicas) -> None:
+    """Removed while grants use it, it is still under its switch, which shows it; as a registration it is gone."""
+    rig = await replicas()
+    await rig.a_connection("c", expires_in=0)
+    await switch(rig, "client", "pause")
+    assert (await rig.api.delete(SWITCHES["client"])).status_code == 204
+
+    resumed = await switch(rig, "client", "resume")
+    assert (resumed.status_code, resumed.json().get("client_id")) == (200, rig.provider.client_id)
+    assert "paused_at" not in resumed.json()
+    assert (await rig.token("c")).status_code == 200
+
+    again = await switch(rig, "client", "pause")
+    assert (again.status_code, "paused_at" in again.json()) == (200, True)
+    assert told(await rig.token("c")) == (409, "disabled", "client")
+    assert (await rig.api.get(SWITCHES["client"])).status_code == 404
+
+
+async def test_of_retired_registrations_a_switch_shows_the_newest(replicas: Replicas) -> None:
+    """The current one where there is one; a tenant that never had any at that provider has no switch there."""
+    rig = await replicas()
+    await rig.a_connection("former")
+    put = {"client_id": "another", "client_secret": "canary-s"}
+    assert (await rig.api.put(SWITCHES["client"], json=put)).status_code == 200
+    await rig.a_connection("latter")
+
+    current = await switch(rig, "client", "pause")
+    assert (await rig.api.delete(SWITCHES["client"])).status_code == 204
+    retired = await switch(rig, "client", "resume")
+    never = await rig.api.post(f"/v1/clients/platform/{PROVIDER}/resume")
+
+    assert [answer.json().get("client_id") for answer in (current, retired)] == ["another", "another"]
+    assert told(never)[:2] == (404, "not_found")
+
+
 @on_sqlite
 async def test_a_new_secret_does_not_end_a_pause(replicas: Replicas) -> None:
     """Only resuming ends a kill switch; a PUT of the registration does not."""

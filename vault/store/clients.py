@@ -15,10 +15,23 @@ _CURRENT = select(clients).where(
     _c.tenant_id == bindparam("tenant"), _c.provider == bindparam("of_provider"), _c.current
 )
 
+_NEWEST = (
+    select(clients)
+    .where(_c.tenant_id == bindparam("tenant"), _c.provider == bindparam("of_provider"))
+    .order_by(_c.current.desc(), _c.created_at.desc(), _c.id)
+    .limit(1)
+)
+
 
 async def current(tx: AsyncConnection, tenant: str, provider: str) -> AnyRow | None:
     """Return the registration that *tenant* itself has at *provider*."""
     return (await tx.execute(_CURRENT, {"tenant": tenant, "of_provider": provider})).one_or_none()
+
+
+async def newest(tx: AsyncConnection, tenant: str, provider: str) -> AnyRow | None:
+    """Return *tenant*'s current registration at *provider*, else the newest that is retired."""
+    found = await tx.execute(_NEWEST, {"tenant": tenant, "of_provider": provider})
+    return found.one_or_none()
 
 
 async def nearest(tx: AsyncConnection, ancestors: list[str], provider: str) -> AnyRow | None:
