@@ -14,8 +14,8 @@ from vault.connection import Jitter
 from vault.errors import NotFound, StorageUnavailable
 from vault.memory import GATES, Memory
 from vault.providers import Providers
-from vault.store import parking, tenants
 from vault.store import gates as store
+from vault.store import parking, tenants
 from vault.store.database import Database
 from vault.store.leases import Turn
 from vault.store.parking import Scope

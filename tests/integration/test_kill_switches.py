@@ -221,6 +221,21 @@ async def test_a_new_secret_does_not_end_a_pause(replicas: Replicas) -> None:
     assert await calls(rig) == 0
 
 
+async def test_another_registration_does_not_end_a_pause(replicas: Replicas) -> None:
+    """A new client_id under a switch is paused since the same moment, with whatever is connected with it."""
+    rig = await replicas()
+    paused = (await switch(rig, "client", "pause")).json()["paused_at"]
+
+    put = {"client_id": "another", "client_secret": "canary-s"}
+    answer = await rig.api.put(SWITCHES["client"], json=put)
+    await rig.a_connection("c")
+
+    assert (answer.status_code, answer.json().get("paused_at")) == (200, paused)
+    assert told(await rig.token("c")) == (409, "disabled", "client")
+    await switch(rig, "client", "resume")
+    assert (await rig.token("c")).status_code == 200
+
+
 @on_sqlite
 async def test_what_a_dead_process_left_half_done_is_finished(replicas: Replicas) -> None:
     """A pause whose process died over parking is carried out by whoever keeps house next."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store import sealed
@@ -50,7 +50,8 @@ async def put(tx: AsyncConnection, row: dict[str, Any], now: datetime) -> tuple[
     """Make *row* the current registration of its tenant and provider; return its id and generation.
 
     The same client_id again is the same registration with another secret: it is taken as right
-    until it proves otherwise. Another client_id leaves the former row for the grants it got.
+    until it proves otherwise. Another client_id leaves the former row for the grants it got, and
+    is as paused as that: only resuming ends a kill switch.
     """
     place = (_c.tenant_id == row["tenant_id"], _c.provider == row["provider"])
     await tx.execute(update(clients).where(*place, _c.client_id != row["client_id"]).values(current=False))
@@ -69,9 +70,9 @@ async def put(tx: AsyncConnection, row: dict[str, Any], now: datetime) -> tuple[
     found = known.one_or_none()
     if found is not None:
         return found.id, found.generation
-    await tx.execute(
-        insert(clients), {**row, "current": True, "state": "active", "generation": 1, "created_at": now}
-    )
+    paused_at = await tx.scalar(select(func.min(_c.paused_at)).where(*place))
+    fresh = {"current": True, "state": "active", "generation": 1, "created_at": now, "paused_at": paused_at}
+    await tx.execute(insert(clients), {**row, **fresh})
     return row["id"], 1
 
 
