@@ -153,6 +153,13 @@ class Access:
             await self.denied(caller, "out_of_reach", tenant, provider, name)
         raise NotFound
 
+    async def require_switch(self, caller: Caller, tenant: str, provider: str | None = None) -> None:
+        """Raise NotFound where a switch of *tenant*, or of its *provider*, reaches beyond the key's limits."""
+        await self.require_reach(caller, tenant, provider)
+        if caller.names is not None or (provider is None and caller.providers is not None):
+            await self.denied(caller, "out_of_reach", tenant, provider)
+            raise NotFound
+
     def is_in_reach(self, caller: Caller, tenant: str, provider: str, name: str) -> bool:
         """Say whether it is remembered that *caller* reaches all of it."""
         above: list[str] | None = self._memory.recall(("tenant", tenant))

@@ -105,6 +105,49 @@ async def test_a_switch_takes_the_scope_and_the_reach(replicas: Replicas, which:
     assert told(missing)[:2] == (404, "not_found")
 
 
+async def test_a_key_pauses_its_own_tenant_and_cannot_resume_it(replicas: Replicas) -> None:
+    """What was stopped from above stays stopped; below its own tenant a key resumes, and at the root anything."""
+    rig = await replicas()
+    await rig.vault.tenants.put(OPERATOR, "acme-eu", parent=TENANT, name="", return_urls=[])
+    key = {"Authorization": f"Bearer {await rig.key('tenants:write', tenant=TENANT)}"}
+
+    paused = await rig.api.post(f"{SWITCHES['tenant']}/pause", headers=key)
+    refused = await rig.api.post(f"{SWITCHES['tenant']}/resume", headers=key)
+    child = [await rig.api.post(f"/v1/tenants/acme-eu/{what}", headers=key) for what in ("pause", "resume")]
+    shown = await rig.api.get(SWITCHES["tenant"])
+    root = [await rig.api.post(f"/v1/tenants/platform/{what}") for what in ("pause", "resume")]
+
+    assert paused.status_code == 200
+    assert told(refused)[:2] == (404, "not_found")
+    assert shown.json()["paused_at"] == paused.json()["paused_at"]
+    assert [answer.status_code for answer in (*child, *root)] == [200] * 4
+    denied = [(row["outcome"], row["tenant"]) for row in await audited(rig, "caller.denied")]
+    assert denied == [("own_tenant", TENANT)]
+    assert (await switch(rig, "tenant", "resume")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("limits", "within"), [({"providers": [PROVIDER]}, {"provider", "client"}), ({"names": ["c"]}, set())]
+)
+async def test_no_switch_reaches_beyond_a_keys_limits(
+    replicas: Replicas, limits: dict[str, Any], within: set[str]
+) -> None:
+    """A key for some providers switches no whole tenant, and a key for some names switches nothing at all."""
+    rig = await replicas()
+    key = {"Authorization": f"Bearer {await rig.key(**limits)}"}
+
+    answers = {
+        which: [(await rig.api.post(f"{SWITCHES[which]}/{what}", headers=key)) for what in ("pause", "resume")]
+        for which in SWITCHES
+    }
+
+    for which, both in answers.items():
+        expected = (200, None) if which in within else (404, "not_found")
+        assert [told(answer)[:2] for answer in both] == [expected] * 2, which
+    denied = await audited(rig, "caller.denied")
+    assert [row["outcome"] for row in denied] == ["out_of_reach"] * 2 * (len(SWITCHES) - len(within))
+
+
 @on_sqlite
 async def test_the_catalogue_shows_which_provider_is_paused(replicas: Replicas) -> None:
     """The list says it of the one that is, and of no other."""

@@ -80,7 +80,7 @@ class ClientsController(Controller):
 
 async def _switched(request: Call, vault: Vault, tenant: str, provider: str, *, paused: bool) -> ClientView:
     names.check(tenant=tenant, provider=provider)
-    await vault.access.require_reach(request.auth, tenant, provider)
+    await vault.access.require_switch(request.auth, tenant, provider)
     await vault.gates.switch_client(tenant, provider, request.auth.actor, paused=paused)
     return await _view(vault, tenant, provider, retired=True)
 
