@@ -4,13 +4,15 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import func, insert, select, update
 
 from tests.integration.conftest import Replicas
 from tests.integration.judge import audited, row_of
 from tests.rig import PROVIDER, TENANT, Rig
+from vault.audit import Event
 from vault.callers import OPERATOR
-from vault.store import schema
+from vault.housekeeping import tidy
+from vault.store import figures, schema
 from vault.store.writer import Transaction
 
 SWITCHES = {
@@ -294,3 +296,65 @@ async def test_what_a_dead_process_left_half_done_is_finished(replicas: Replicas
     await rig.vault.tidy()
 
     assert told(await rig.token("c")) == (409, "disabled", "tenant")
+
+
+# ---- alarms that end with what they were about
+
+
+async def alarms(rig: Rig) -> figures.Figures:
+    async with rig.vault.database.read() as tx:
+        return await figures.read(tx)
+
+
+async def secrets_of_clients(rig: Rig) -> int:
+    of_clients = schema.sealed_values.c.owner_kind == "client"
+    async with rig.vault.database.read() as tx:
+        return (
+            await tx.execute(select(func.count()).select_from(schema.sealed_values).where(of_clients))
+        ).scalar_one()
+
+
+async def test_a_rejected_registration_goes_with_its_last_grant(rig: Rig) -> None:
+    """Retired it stays, with its secret and its alarm, while a grant needs it, and not a housekeeping longer."""
+    connection, _ = await rig.a_connection("c")
+    assert connection.client is not None
+    event = Event("scheduler", "client.rejected", tenant=TENANT, provider=PROVIDER)
+    await rig.vault.gates.reject_client(connection.client, event)
+    assert (await rig.api.delete(SWITCHES["client"])).status_code == 204
+
+    await rig.vault.tidy()
+    assert (await alarms(rig)).rejected_clients == {PROVIDER: 1}
+    assert await secrets_of_clients(rig) == 1
+
+    assert (await rig.api.delete(f"/v1/connections/{TENANT}/{PROVIDER}/c")).status_code == 200
+    await rig.vault.tidy()
+    assert (await alarms(rig)).rejected_clients == {PROVIDER: 1}  # for the tombstone's sake
+
+    await tidy(rig.vault.writer, rig.vault.gates, lease=0)  # as if the tombstone were old
+    assert (await alarms(rig)).rejected_clients == {}
+    assert await secrets_of_clients(rig) == 0
+
+
+async def test_housekeeping_leaves_current_registrations_alone(rig: Rig) -> None:
+    """Used or not: somebody means to connect with it."""
+    await rig.vault.tidy()
+
+    assert (await rig.api.get(SWITCHES["client"])).status_code == 200
+    assert await secrets_of_clients(rig) == 1
+
+
+async def test_a_forgotten_provider_takes_its_gates_along(rig: Rig) -> None:
+    """Neither its kill switch nor its breaker is shown any more, and neither waits for the next of that name."""
+    await switch(rig, "provider", "pause")
+
+    async def trip(tx: Transaction) -> None:
+        await tx.execute(update(schema.provider_states).values(breaker="open"))
+
+    await rig.vault.writer.submit(trip)
+    before = await alarms(rig)
+
+    assert (await rig.api.delete(SWITCHES["provider"])).status_code == 204
+
+    after = await alarms(rig)
+    assert (before.breakers, before.paused["provider"]) == ({PROVIDER: True}, 1)
+    assert (after.breakers, after.paused["provider"]) == ({}, 0)

@@ -15,6 +15,11 @@ _CURRENT = select(clients).where(
     _c.tenant_id == bindparam("tenant"), _c.provider == bindparam("of_provider"), _c.current
 )
 
+# Grants need the client that got them, and tombstones and ended visits point to theirs until they are pruned.
+_IN_USE = or_(
+    exists().where(connections.c.client == _c.id),
+    exists().where(pending_authorizations.c.client == _c.id),
+)
 _NEWEST = (
     select(clients)
     .where(_c.tenant_id == bindparam("tenant"), _c.provider == bindparam("of_provider"))
@@ -78,12 +83,22 @@ async def put(tx: AsyncConnection, row: dict[str, Any], now: datetime) -> tuple[
 
 async def remove(tx: AsyncConnection, client: str) -> bool:
     """Delete *client*, or retire it while grants or visits depend on it. Returns whether it is gone."""
-    granted = exists().where(connections.c.client == client)
-    visiting = exists().where(pending_authorizations.c.client == client)
-    used = await tx.scalar(select(or_(granted, visiting)))
-    if used:
+    if await tx.scalar(select(_IN_USE).select_from(clients).where(_c.id == client)):
         await tx.execute(update(clients).where(_c.id == client).values(current=False))
         return False
+    await _delete(tx, client)
+    return True
+
+
+async def prune(tx: AsyncConnection, tenant: str | None = None) -> None:
+    """Delete the retired registrations, of all tenants or of *tenant*, on which nothing depends any more."""
+    retired = select(_c.id).where(~_c.current, ~_IN_USE)
+    if tenant is not None:
+        retired = retired.where(_c.tenant_id == tenant)
+    for client in (await tx.execute(retired)).scalars().all():
+        await _delete(tx, client)
+
+
+async def _delete(tx: AsyncConnection, client: str) -> None:
     await tx.execute(delete(clients).where(_c.id == client))
     await sealed.forget(tx, "client", client)
-    return True
