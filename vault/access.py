@@ -22,6 +22,7 @@ from integrations.contract import Secret
 from vault.audit import Event
 from vault.errors import InsufficientScope, NotFound, Unauthenticated
 from vault.keyring import Keyring
+from vault.limits import CallerLimits
 from vault.memory import TENANTS, Memory
 from vault.store import callers as store
 from vault.store import tenants
@@ -105,11 +106,14 @@ class _Known:
 class Access:
     """Checks keys and limits, and writes down what a known caller was denied."""
 
-    def __init__(self, database: Database, writer: Writer, keyring: Keyring, memory: Memory) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, keyring: Keyring, memory: Memory, limits: CallerLimits
+    ) -> None:
         self._database = database
         self._writer = writer
         self._keyring = keyring
         self._memory = memory
+        self._limits = limits
 
     async def identify(self, key: str) -> Caller:
         """Return the caller whose API key *key* is. Raises Unauthenticated, for every reason alike."""
@@ -121,7 +125,9 @@ class Access:
         if not self._fits(known, key) or known is None:
             raise Unauthenticated
         if _is_over(known.caller):
-            await self.denied(known.caller, "expired_key")
+            # A flood of requests must not become a flood of records. Who goes on is counted by `ApiKey`.
+            if self._limits.take(known.caller.id):
+                await self.denied(known.caller, "expired_key")
             raise Unauthenticated
         return known.caller
 
