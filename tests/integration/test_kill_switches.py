@@ -12,6 +12,7 @@ from tests.rig import PROVIDER, TENANT, Rig
 from vault.audit import Event
 from vault.callers import OPERATOR
 from vault.housekeeping import tidy
+from vault.listing import lines
 from vault.store import figures, schema
 from vault.store.writer import Transaction
 
@@ -296,6 +297,25 @@ async def test_what_a_dead_process_left_half_done_is_finished(replicas: Replicas
     await rig.vault.tidy()
 
     assert told(await rig.token("c")) == (409, "disabled", "tenant")
+
+
+async def test_the_list_for_people_says_what_is_stopped(replicas: Replicas) -> None:
+    """A connection's own switch and that of what is above it, each before the status that its tokens have."""
+    rig = await replicas()
+    for name in ("off", "on"):
+        await rig.a_connection(name)
+    path = f"{TENANT}/{PROVIDER}"
+    assert (await rig.api.put(f"/v1/connections/{path}/off", json={"enabled": False})).status_code == 200
+
+    async def told_of() -> list[str]:
+        return [line async for line in lines(rig.vault, tenant=None, status=None, as_json=False)]
+
+    before = await told_of()
+    await switch(rig, "tenant", "pause")
+
+    why = "(unverified: verify)"
+    assert before == [f"{path}/off  switched off (configured) {why}", f"{path}/on  configured {why}"]
+    assert (await told_of())[1] == f"{path}/on  paused by its tenant (configured) {why}"
 
 
 # ---- alarms that end with what they were about
