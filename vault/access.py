@@ -22,6 +22,7 @@ from integrations.contract import Secret
 from vault.audit import Event
 from vault.errors import InsufficientScope, NotFound, Unauthenticated
 from vault.keyring import Keyring
+from vault.limits import CallerLimits
 from vault.memory import TENANTS, Memory
 from vault.store import callers as store
 from vault.store import tenants
@@ -105,11 +106,14 @@ class _Known:
 class Access:
     """Checks keys and limits, and writes down what a known caller was denied."""
 
-    def __init__(self, database: Database, writer: Writer, keyring: Keyring, memory: Memory) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, keyring: Keyring, memory: Memory, limits: CallerLimits
+    ) -> None:
         self._database = database
         self._writer = writer
         self._keyring = keyring
         self._memory = memory
+        self._limits = limits
 
     async def identify(self, key: str) -> Caller:
         """Return the caller whose API key *key* is. Raises Unauthenticated, for every reason alike."""
@@ -121,7 +125,9 @@ class Access:
         if not self._fits(known, key) or known is None:
             raise Unauthenticated
         if _is_over(known.caller):
-            await self.denied(known.caller, "expired_key")
+            # A flood of requests must not become a flood of records. Who goes on is counted by `ApiKey`.
+            if self._limits.take(known.caller.id):
+                await self.denied(known.caller, "expired_key")
             raise Unauthenticated
         return known.caller
 
@@ -159,6 +165,13 @@ class Access:
         if known is None or _is_over(known.caller):
             raise Unauthenticated
         await self.require_reach(known.caller, tenant, provider, name)
+
+    async def require_switch(self, caller: Caller, tenant: str, provider: str | None = None) -> None:
+        """Raise NotFound where a switch of *tenant*, or of its *provider*, reaches beyond the key's limits."""
+        await self.require_reach(caller, tenant, provider)
+        if caller.names is not None or (provider is None and caller.providers is not None):
+            await self.denied(caller, "out_of_reach", tenant, provider)
+            raise NotFound
 
     def is_in_reach(self, caller: Caller, tenant: str, provider: str, name: str) -> bool:
         """Say whether it is remembered that *caller* reaches all of it."""

@@ -108,7 +108,8 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         in_process={settings.public_url: application} if application else None,
     )
     providers = Providers(_built_in(settings), outbound, writer, allow_local=settings.allow_local_providers)
-    access = Access(database, writer, keyring, memory)
+    limits = CallerLimits(settings.caller_rate)
+    access = Access(database, writer, keyring, memory, limits)
     tickets = Tickets(writer, keyring, public_url=settings.public_url, lifetime=settings.ticket_lifetime)
     means = Means(
         database=database,
@@ -146,7 +147,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         watch=Watch(writer, memory),
         outbound=outbound,
         access=access,
-        limits=CallerLimits(settings.caller_rate),
+        limits=limits,
         callers=Callers(database, writer, keyring, access, memory),
         tenants=Tenants(database, writer, memory, gates),
         clients=Clients(database, writer, keyring, providers, gates),

@@ -59,10 +59,14 @@ class Clients:
         for scope in await self._writer.submit(unit, alone=True):
             await self._gates.finish(scope)
 
-    async def get(self, tenant: str, provider: str) -> AnyRow:
-        """Return the row of *tenant*'s own registration, without its secret. Raises NotFound."""
+    async def get(self, tenant: str, provider: str, *, retired: bool = False) -> AnyRow:
+        """Return the row of *tenant*'s own registration, without its secret. Raises NotFound.
+
+        Where there is no current one, the newest *retired* one, if that will do.
+        """
+        find = store.newest if retired else store.current
         async with self._database.read() as tx:
-            row = await store.current(tx, tenant, provider)
+            row = await find(tx, tenant, provider)
         if row is None:
             raise NotFound
         return row

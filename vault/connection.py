@@ -147,6 +147,13 @@ class Connection:
             return "client"
         return "tenant" if self.state.parked == "paused" else None
 
+    @property
+    def standing(self) -> str:
+        """Return its status in words, behind whatever switches it off: "paused by its tenant (verified)"."""
+        if not self.enabled:
+            return f"switched off ({self.state.status})"
+        return self.state.status if self.paused is None else f"paused by its {self.paused} ({self.state.status})"
+
     def held_back_until(self) -> datetime | None:
         """Return when the provider's and the client's gates open again; None where they are open."""
         gates = [self.provider_held_until, self.client_held_until if self.client_rejected else None]

@@ -14,8 +14,8 @@ from vault.connection import Jitter
 from vault.errors import NotFound, StorageUnavailable
 from vault.memory import GATES, Memory
 from vault.providers import Providers
-from vault.store import clients, parking, tenants
 from vault.store import gates as store
+from vault.store import parking, tenants
 from vault.store.database import Database
 from vault.store.leases import Turn
 from vault.store.parking import Scope
@@ -49,15 +49,19 @@ class Gates:
         await self._switch(unit, paused)
 
     async def switch_client(self, tenant: str, provider: str, actor: str, *, paused: bool) -> None:
-        """Pause or resume *tenant*'s registrations at *provider* and all grants of theirs. Raises NotFound."""
+        """Pause or resume *tenant*'s registrations at *provider*, retired ones too, and all grants of theirs.
+
+        Raises NotFound where there is none.
+        """
 
         async def unit(tx: Transaction) -> list[Scope]:
             await parking.hold(tx.connection)
-            if await clients.current(tx.connection, tenant, provider) is None:
+            registered = await store.clients_of(tx.connection, tenant, provider)
+            if not registered:
                 raise NotFound
             if await store.pause_clients(tx.connection, tenant, provider, paused=paused):
                 tx.record(Event(actor, "client.changed", _word(paused), tenant, provider))
-            return [Scope("client", each) for each in await store.clients_of(tx.connection, tenant, provider)]
+            return [Scope("client", each) for each in registered]
 
         await self._switch(unit, paused)
 

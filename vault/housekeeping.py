@@ -7,7 +7,7 @@ from vault import watch
 from vault.chain import Position
 from vault.errors import StorageUnavailable
 from vault.gates import Gates
-from vault.store import changes, connections, sign_ins, tickets
+from vault.store import changes, clients, connections, parking, sign_ins, tickets
 from vault.store.trail import Trail
 from vault.store.writer import Transaction, Writer
 
@@ -18,6 +18,7 @@ KEPT = timedelta(days=1)  # that ended authorizations and tickets stay, for whoe
 async def tidy(writer: Writer, gates: Gates, lease: float) -> None:
     """Drop tombstones that no lease points to any more, and what is left of ended authorizations and sessions.
 
+    Then drop retired registrations that nothing uses any more: nobody could put a rejected one right.
     Finish what a process died over as it closed or opened a gate.
     """
 
@@ -27,8 +28,13 @@ async def tidy(writer: Writer, gates: Gates, lease: float) -> None:
         await sign_ins.prune(tx.connection)
         await changes.prune(tx.connection, watch.KEPT)
 
+    async def registrations(tx: Transaction) -> None:
+        await parking.hold(tx.connection)  # so that no connection comes to use one meanwhile
+        await clients.prune(tx.connection)
+
     try:
         await writer.submit(unit, alone=True)
+        await writer.submit(registrations, alone=True)
         await gates.finish_all()
     except StorageUnavailable:
         log.warning("housekeeping cannot reach the database")

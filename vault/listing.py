@@ -35,4 +35,4 @@ async def lines(vault: Vault, *, tenant: str | None, status: str | None, as_json
 def _line(connection: Connection) -> str:
     state = connection.state
     why = f" ({state.reason}: {state.next_action})" if state.reason else ""
-    return f"{connection.path}  {state.status}{why}"
+    return f"{connection.path}  {connection.standing}{why}"

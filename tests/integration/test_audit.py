@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -10,8 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Store
-from tests.integration.test_api import bearing, refused
+from tests.integration.conftest import Replicas, Store
+from tests.integration.test_api import anonymous, bearing, refused
 from tests.person import Person
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.callers import OPERATOR
@@ -199,6 +200,30 @@ async def test_strangers_write_nothing(rig: Rig) -> None:
         refused(await rig.api.get(f"{PATH}/c/token", headers={"Authorization": key}), 401)
 
     assert len(await rows(rig)) == before
+
+
+async def test_a_flood_with_an_expired_key_is_no_flood_of_records(replicas: Replicas) -> None:
+    """Each of its requests is the same 401; only as many are written as the key's rate would have let through."""
+    rig = await replicas(caller_rate=1)
+    key = await rig.key(expires_at=datetime.now(UTC) + timedelta(hours=1))
+    await execute(rig, f"UPDATE callers SET expires_at = 1000 WHERE id = '{key.split('_')[1]}'")
+
+    answers = [await rig.api.get("/v1/providers", headers=bearing(key)) for _ in range(30)]
+
+    assert len({str(anonymous(refused(answer, 401, "unauthenticated"))) for answer in answers}) == 1
+    written = [about(row) for row in await rows(rig, "caller.denied")]
+    assert 2 <= len(written) <= 10
+    assert set(written) == {("caller.denied", "expired_key", None, None, None)}
+
+
+async def test_a_good_key_is_counted_once_a_request(replicas: Replicas) -> None:
+    """Whoever is known may have as many requests at once as the rate promises."""
+    rig = await replicas(caller_rate=50)
+    key = await rig.key()
+
+    answers = await asyncio.gather(*(rig.api.get("/v1/providers", headers=bearing(key)) for _ in range(100)))
+
+    assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_the_stream_has_no_gaps(rig: Rig) -> None:

@@ -106,6 +106,25 @@ def test_what_is_switched_off_does_not_look_well() -> None:
     assert "verified" not in seen.words
 
 
+PAUSED: list[tuple[str, dict[str, Any]]] = [
+    ("provider", {"provider_paused": True}),
+    ("client", {"client_paused": True}),
+    ("tenant", {"state": replace(STATE, parked="paused")}),
+]
+
+
+@pytest.mark.parametrize(("whose", "changed"), PAUSED)
+def test_what_is_paused_does_not_look_well(whose: str, changed: dict[str, Any]) -> None:
+    """Whose kill switch is on is told as a connection's own is; its own comes first."""
+    paused = replace(CONNECTION, **changed)
+    seen = shown(paused)
+
+    assert f"paused by its {whose} (verified)" in seen.words
+    assert "verified" not in seen.words
+    assert '<span class="off">' in str(overview([paused]).content)
+    assert "switched off (verified)" in shown(replace(paused, enabled=False)).words
+
+
 def test_a_page_has_two_hundred_at_most_and_says_so() -> None:
     """What is left out is said to be, with the command that has it."""
     many = [replace(CONNECTION, name=f"c{number}") for number in range(MOST + 1)]

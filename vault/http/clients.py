@@ -80,13 +80,13 @@ class ClientsController(Controller):
 
 async def _switched(request: Call, vault: Vault, tenant: str, provider: str, *, paused: bool) -> ClientView:
     names.check(tenant=tenant, provider=provider)
-    await vault.access.require_reach(request.auth, tenant, provider)
+    await vault.access.require_switch(request.auth, tenant, provider)
     await vault.gates.switch_client(tenant, provider, request.auth.actor, paused=paused)
-    return await _view(vault, tenant, provider)
+    return await _view(vault, tenant, provider, retired=True)
 
 
-async def _view(vault: Vault, tenant: str, provider: str) -> ClientView:
-    row = await vault.clients.get(tenant, provider)
+async def _view(vault: Vault, tenant: str, provider: str, *, retired: bool = False) -> ClientView:
+    row = await vault.clients.get(tenant, provider, retired=retired)
     moments = {name: row._mapping[name] for name in ("rejected_at", "retry_not_before", "paused_at")}
     return ClientView(
         tenant=tenant,

@@ -65,7 +65,7 @@ class ProvidersController(Controller):
 
 async def _switched(request: Call, vault: Vault, provider: str, *, paused: bool) -> ProviderView:
     names.check(provider=provider)
-    await vault.access.require_reach(request.auth, "platform", provider)
+    await vault.access.require_switch(request.auth, "platform", provider)
     await vault.gates.switch_provider(provider, request.auth.actor, paused=paused)
     return await _view(vault, provider)
 

@@ -40,10 +40,7 @@ class TenantsController(Controller):
     async def remove(self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str]) -> None:
         names.check(tenant=tenant)
         await vault.access.require_reach(request.auth, tenant)
-        if tenant == request.auth.tenant != ROOT:
-            # A key does not saw off the branch it sits on.
-            await vault.access.denied(request.auth, "own_tenant", tenant)
-            raise NotFound
+        await _refuse_own(request, vault, tenant)  # a key does not saw off the branch it sits on
         await vault.tenants.delete(request.auth, tenant)
 
     @post(
@@ -63,12 +60,23 @@ class TenantsController(Controller):
         summary="Resume a tenant and all below",
     )
     async def resume(self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str]) -> TenantView:
-        """Go on as before the pause, except below a tenant that is itself paused."""
+        """Go on as before the pause, except below a tenant that is itself paused.
+
+        A key pauses the tenant that it is limited to, but does not resume it: who is above does.
+        """
         return await _switched(request, vault, tenant, paused=False)
+
+
+async def _refuse_own(request: Call, vault: Vault, tenant: str) -> None:
+    if tenant == request.auth.tenant != ROOT:
+        await vault.access.denied(request.auth, "own_tenant", tenant)
+        raise NotFound
 
 
 async def _switched(request: Call, vault: Vault, tenant: str, *, paused: bool) -> TenantView:
     names.check(tenant=tenant)
-    await vault.access.require_reach(request.auth, tenant)
+    await vault.access.require_switch(request.auth, tenant)
+    if not paused:
+        await _refuse_own(request, vault, tenant)  # nor does it undo what somebody above has stopped
     await vault.gates.switch_tenant(tenant, request.auth.actor, paused=paused)
     return TenantView.of(await vault.tenants.get(tenant))

@@ -1,8 +1,9 @@
 """Parking: the stored answer to "does the sweep pass this connection by?", so that it need not look further.
 
 `parked` follows from what is true of the connection, its client and the tenants above it: "paused" under a
-kill switch, its own among them, else "rejected" where its client is, else nothing. It is reckoned anew for all that a change
-may concern, a chunk of rows a transaction; what is left is noted, for whoever began may die over it.
+kill switch, its own among them, else "rejected" where its client is, else nothing. It is reckoned anew for
+all that a change may concern, a chunk of rows a transaction; what is left is noted, for whoever began may
+die over it.
 
 Whoever changes a gate or reckons holds the root of the tenants; whoever adds a connection, or gives one
 another client, holds it against those. So a reckoning sees what is true. It waits for no row: one that

@@ -3,7 +3,7 @@
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.schema import providers
+from vault.store.schema import provider_states, providers
 
 _p = providers.c
 _DEFINITION = select(_p.definition).where(_p.id == bindparam("provider"))
@@ -29,4 +29,6 @@ async def put(tx: AsyncConnection, provider: str, text: str) -> bool:
 
 
 async def remove(tx: AsyncConnection, provider: str) -> None:
+    """Delete *provider* and the gates before it: nothing is paused or broken that is not there."""
     await tx.execute(delete(providers).where(_p.id == provider))
+    await tx.execute(delete(provider_states).where(provider_states.c.provider == provider))

@@ -4,11 +4,11 @@ import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store import sealed
-from vault.store.schema import clients, connections, pending_authorizations, tenants
+from vault.store import clients
+from vault.store.schema import connections, tenants
 
 ROOT = "platform"
 _t = tenants.c
@@ -25,12 +25,6 @@ def below(tenant: str) -> Select[Any]:
     """Return a select of the ids of *tenant* and all under it."""
     start = select(_t.id).where(_t.id == tenant).cte("below", recursive=True)
     return select(start.union_all(select(_t.id).where(_t.parent_id == start.c.id)).c.id)
-
-
-_in_use = or_(
-    exists().where(connections.c.client == clients.c.id),
-    exists().where(pending_authorizations.c.client == clients.c.id),
-)
 
 
 async def ancestors(tx: AsyncConnection, tenant: str) -> list[str]:
@@ -72,8 +66,5 @@ async def remove(tx: AsyncConnection, tenant: str) -> None:
     await tx.execute(
         delete(connections).where(connections.c.tenant_id == tenant, connections.c.deleted_at.is_not(None))
     )
-    retired = select(clients.c.id).where(clients.c.tenant_id == tenant, ~clients.c.current)
-    for client in (await tx.execute(retired.where(~_in_use))).scalars().all():
-        await tx.execute(delete(clients).where(clients.c.id == client))
-        await sealed.forget(tx, "client", client)
+    await clients.prune(tx, tenant)
     await tx.execute(delete(tenants).where(_t.id == tenant))
