@@ -27,7 +27,7 @@ from vault.app import build
 from vault.http.server import application
 from vault.keyring import Keyring
 from vault.services import Vault
-from vault.store import leases, settle
+from vault.store import due, leases, settle
 from vault.store.database import Database
 
 Step = Literal[
@@ -43,7 +43,7 @@ Step = Literal[
 ]
 STATEMENTS = {
     id(leases.CLAIM): "claim",
-    id(leases.CLAIM_DUE): "claim",
+    id(due.CLAIM_DUE): "claim",
     id(settle.SETTLE_SUCCESS): "settle",
 }
 _forks = multiprocessing.get_context("forkserver")

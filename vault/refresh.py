@@ -20,7 +20,7 @@ from vault.errors import StorageUnavailable
 from vault.exchange import Claimed, Exchange
 from vault.patience import Patience
 from vault.providers import Providers
-from vault.store import connections, leases
+from vault.store import connections, due, leases
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn
 from vault.store.writer import Transaction, Unit, Writer
@@ -82,7 +82,7 @@ class Refresher:
         terms, attempt = await self._terms(provider), leases.new_attempt()
 
         async def unit(tx: Transaction) -> list[Claimed]:
-            return await _with_grants(tx, await leases.claim_due(tx.connection, terms, provider, most, attempt))
+            return await _with_grants(tx, await due.claim_due(tx.connection, terms, provider, most, attempt))
 
         return [(claimed, started) for claimed in await self._submitted(unit)]
 

@@ -10,7 +10,7 @@ import logging
 
 from vault.errors import StorageUnavailable
 from vault.refresh import Refresher
-from vault.store import leases
+from vault.store import due
 from vault.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -27,11 +27,11 @@ class Sweeper:
         """Begin a sweep of each provider that has something due and is not being swept already."""
         try:
             async with self._database.read() as tx:
-                due = list((await tx.execute(leases.DUE_PROVIDERS)).scalars())
+                providers = list((await tx.execute(due.DUE_PROVIDERS)).scalars())
         except StorageUnavailable:
             log.warning("the sweep cannot reach the database")
             return
-        for provider in due:
+        for provider in providers:
             if provider not in self._running:
                 task = asyncio.create_task(self._sweep(provider), name=f"sweep {provider}")
                 self._running[provider] = task

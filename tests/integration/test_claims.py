@@ -22,7 +22,7 @@ from vault.keyring import Sealed
 from vault.metrics import Metrics
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections as connection_rows
-from vault.store import gates, leases, parking, schema, sealed, settle
+from vault.store import due, gates, leases, parking, schema, sealed, settle
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn, new_attempt
 from vault.store.parking import Scope
@@ -210,7 +210,7 @@ async def test_five_replicas_never_share_a_row(ground: Ground) -> None:
 
 
 def take_due(most: int) -> Callable[..., Awaitable[list[Turn]]]:
-    return lambda tx: leases.claim_due(tx.connection, TERMS, PROVIDER, most, new_attempt())
+    return lambda tx: due.claim_due(tx.connection, TERMS, PROVIDER, most, new_attempt())
 
 
 async def test_a_repeated_sweep_finds_what_it_claimed(ground: Ground) -> None:
@@ -219,12 +219,12 @@ async def test_a_repeated_sweep_finds_what_it_claimed(ground: Ground) -> None:
     await ground.connection("y")
     attempt = new_attempt()
 
-    first = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, attempt)
-    again = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, attempt)
+    first = await ground.run(due.claim_due, TERMS, PROVIDER, 10, attempt)
+    again = await ground.run(due.claim_due, TERMS, PROVIDER, 10, attempt)
 
     assert {turn.connection for turn in again} == {turn.connection for turn in first} == {"x", "y"}
     assert [turn.uncertain for turn in again] == [False, False]
-    assert await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt()) == []
+    assert await ground.run(due.claim_due, TERMS, PROVIDER, 10, new_attempt()) == []
 
 
 async def test_of_five_replicas_one_gets_the_row_they_all_want(ground: Ground) -> None:
@@ -328,11 +328,11 @@ async def test_a_claim_does_not_wait_for_a_row_that_is_being_written(on_postgres
 
             async with asyncio.timeout(3):  # a claim that waited would wait for us, and we for it
                 assert await ground.claim("x") is None
-                due = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
+                turns = await ground.run(due.claim_due, TERMS, PROVIDER, 10, new_attempt())
     finally:
         await other.close()
 
-    assert [turn.connection for turn in due] == ["y"]
+    assert [turn.connection for turn in turns] == ["y"]
     assert await ground.claim("x") is not None
 
 
@@ -374,7 +374,7 @@ async def test_leases_are_judged_by_the_clock_of_the_database(ground: Ground) ->
     assert await ground.claim() is None
     await set_ahead(ground)
 
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
+    turns = await ground.run(due.claim_due, TERMS, PROVIDER, 10, new_attempt())
 
     assert [turn.connection for turn in turns] == ["x"]
     ends = (await ground.state()).lease_expires_at
@@ -435,7 +435,7 @@ async def test_the_sweep_takes_what_is_due_and_nothing_else(ground: Ground) -> N
     taken = [
         turn.connection
         for provider in (PROVIDER, "held", "held long ago")
-        for turn in await ground.run(leases.claim_due, TERMS, provider, 100, new_attempt())
+        for turn in await ground.run(due.claim_due, TERMS, provider, 100, new_attempt())
     ]
 
     assert sorted(taken) == sorted(CLAIMABLE)
@@ -457,8 +457,8 @@ async def test_the_most_urgent_come_first_and_no_more_than_asked_for(ground: Gro
         await ground.connection(name, next_refresh_at=ground.now - overdue * HOUR)
     await ground.run(lambda tx: tx.execute(text("DROP INDEX ix_token_states_due")))  # it would sort by itself
 
-    first = await ground.run(leases.claim_due, TERMS, PROVIDER, 3, new_attempt())
-    rest = await ground.run(leases.claim_due, TERMS, PROVIDER, 3, new_attempt())
+    first = await ground.run(due.claim_due, TERMS, PROVIDER, 3, new_attempt())
+    rest = await ground.run(due.claim_due, TERMS, PROVIDER, 3, new_attempt())
 
     assert [turn.connection for turn in first] == ["d", "c", "b"]
     assert [turn.connection for turn in rest] == ["a"]
@@ -470,7 +470,7 @@ async def test_probes_count_against_the_limit_too(ground: Ground) -> None:
     await ground.connection("x")
     await ground.connection("y", client="rejected")
 
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 1, new_attempt())
+    turns = await ground.run(due.claim_due, TERMS, PROVIDER, 1, new_attempt())
 
     assert len(turns) == 1
 
@@ -515,7 +515,7 @@ async def test_a_rejected_client_holds_up_only_its_own_connections(ground: Groun
     await ground.connection("x")
     await ground.connection("y", client="rejected")
 
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
+    turns = await ground.run(due.claim_due, TERMS, PROVIDER, 10, new_attempt())
 
     assert [turn.connection for turn in turns] == ["x"]
     assert await ground.claim("y") is None

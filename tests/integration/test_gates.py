@@ -12,7 +12,7 @@ from sqlalchemy import delete, event, insert, select, text
 
 from tests.integration.conftest import Store
 from tests.integration.test_claims import HOUR, PROVIDER, TENANT, TERMS, Ground, ready
-from vault.store import gates, leases, parking, schema
+from vault.store import due, gates, leases, parking, schema
 from vault.store.database import Database
 from vault.store.leases import Turn, new_attempt
 from vault.store.parking import Scope
@@ -115,15 +115,15 @@ async def test_a_crowd_that_is_parked_costs_the_others_nothing(ground: Ground) -
     await ground.client("theirs")
     await crowd(ground, OTHERS, "c", due=HOUR, named="ours")
     await analyzed(ground)
-    due = {"of_provider": PROVIDER, "most": 100, "attempt": ""}
-    without = await explained(ground, leases.DUE, **due)
+    about = {"of_provider": PROVIDER, "most": 100, "attempt": ""}
+    without = await explained(ground, due.DUE, **about)
     await crowd(ground, REJECTED, "theirs", due=2 * HOUR, named="theirs")
     await ground.run(gates.reject_client, "theirs")
     assert await ground.run(parking.park, CLIENT_SCOPE) is True
     await analyzed(ground)
 
-    crowded = await explained(ground, leases.DUE, **due)
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 100, new_attempt())
+    crowded = await explained(ground, due.DUE, **about)
+    turns = await ground.run(due.claim_due, TERMS, PROVIDER, 100, new_attempt())
 
     assert uses(without, "ix_token_states_due", ground)
     assert uses(crowded, "ix_token_states_due", ground)
@@ -141,8 +141,8 @@ async def test_what_is_due_is_found_by_one_look_a_provider(ground: Ground) -> No
     await ground.run(parking.park, CLIENT_SCOPE)
     await analyzed(ground)
 
-    plan = await explained(ground, leases.DUE_PROVIDERS)
-    probes = await explained(ground, leases.DUE_PROBES, of_provider=PROVIDER, most=10, attempt="")
+    plan = await explained(ground, due.DUE_PROVIDERS)
+    probes = await explained(ground, due.DUE_PROBES, of_provider=PROVIDER, most=10, attempt="")
 
     assert uses(plan, "ix_token_states_due", ground)
     if ground.store.on_sqlite:
@@ -167,7 +167,7 @@ async def test_providers_that_have_anything_to_sweep(ground: Ground) -> None:
     await ground.run(gates.hold_provider, "held", ground.now + HOUR)
 
     async with ground.database.read() as tx:
-        found = sorted((await tx.execute(leases.DUE_PROVIDERS)).scalars())
+        found = sorted((await tx.execute(due.DUE_PROVIDERS)).scalars())
 
     assert found == ["due", "due too", "probe"]
 
@@ -217,7 +217,7 @@ async def test_a_kill_switch_outranks_a_rejection(ground: Ground) -> None:
     await ground.run(parking.park, CLIENT_SCOPE)
     assert set((await parked(ground)).values()) == {"paused", None}
     assert await ground.claim(TENANT) is None
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
+    turns = await ground.run(due.claim_due, TERMS, PROVIDER, 10, new_attempt())
     assert [turn.connection for turn in turns] == ["other"]
 
     await ground.edit(schema.clients, "theirs", paused_at=None)
@@ -332,7 +332,7 @@ async def test_nothing_is_claimed_of_a_provider_whose_breaker_is_open(ground: Gr
     await ground.edit(schema.provider_states, PROVIDER, retry_not_before=ground.now + HOUR)
 
     assert await ground.claim() is None
-    assert await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt()) == []
+    assert await ground.run(due.claim_due, TERMS, PROVIDER, 10, new_attempt()) == []
     assert await ground.claim("y") is not None
 
 
@@ -345,7 +345,7 @@ async def test_of_all_replicas_one_tries_whether_a_provider_works_again(ground: 
 
     async def sweep(writer: Writer) -> list[Turn]:
         attempt = new_attempt()
-        return await writer.submit(lambda tx: leases.claim_due(tx.connection, TERMS, PROVIDER, 10, attempt))
+        return await writer.submit(lambda tx: due.claim_due(tx.connection, TERMS, PROVIDER, 10, attempt))
 
     async def ask(n: int, writer: Writer) -> list[Turn]:
         turn = await writer.submit(lambda tx: leases.claim(tx.connection, TERMS, f"x{n}", 1, new_attempt()))
@@ -418,11 +418,11 @@ async def test_a_rejected_client_is_tried_of_a_provider_that_is_tried(ground: Gr
     await opened(ground)
     await due_for_a_try(ground)
 
-    turns = await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt())
+    turns = await ground.run(due.claim_due, TERMS, PROVIDER, 10, new_attempt())
 
     assert [turn.trying for turn in turns] == [True]
     await due_for_a_try(ground)
-    assert await ground.run(leases.claim_due, TERMS, PROVIDER, 10, new_attempt()) == []
+    assert await ground.run(due.claim_due, TERMS, PROVIDER, 10, new_attempt()) == []
 
 
 async def test_a_purged_connection_leaves_nothing_to_park(ground: Ground) -> None:

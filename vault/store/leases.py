@@ -6,7 +6,6 @@ waits for `retake_after`, so that a holder that was only slow gets to store what
 """
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store import gates
-from vault.store.schema import AnyRow, Moment, clients, clock, connections, token_states
+from vault.store.schema import AnyRow, Moment, clock, connections, token_states
 
 _state = token_states.c
 _now = clock()
@@ -36,12 +35,10 @@ _backoff_is_over = or_(_state.retry_not_before.is_(None), _state.retry_not_befor
 _is_enabled = exists().where(
     connections.c.id == _state.connection_id, connections.c.enabled, connections.c.deleted_at.is_(None)
 )
-# How an attempt is called: a single claim by a name of its own, each of a sweep's by the sweep's and its row's.
 _single = bindparam("attempt", type_=String)
-_of_many = _single + _state.connection_id
 
 
-def _claimable(attempt: Any) -> Any:
+def claimable(attempt: Any) -> Any:
     """Return the condition that a row may be claimed by *attempt*, gates apart."""
     # After a commit whose answer was lost, the same claim comes again.
     itself = _state.attempt_id == attempt
@@ -62,13 +59,12 @@ def _claimable(attempt: Any) -> Any:
     )
 
 
-_unparked = _state.parked.is_(None)
+UNPARKED = _state.parked.is_(None)
 # Spelled out and not a parameter: only so do both databases see that a partial index has it.
-_rejected = _state.parked == literal_column("'rejected'")
-_due = _state.next_refresh_at <= _now
+REJECTED = _state.parked == literal_column("'rejected'")
 
 
-def _taken(attempt: Any) -> dict[str, Any]:
+def taken(attempt: Any) -> dict[str, Any]:
     """Return what a claim by *attempt* writes."""
     # Old values stand on the right-hand side: an intent that was still open makes this a retake.
     retaken = and_(
@@ -97,7 +93,7 @@ def _unlocked(connection: Any) -> Any:
     )
 
 
-_returned = (
+RETURNED = (
     _state.connection_id,
     _state.provider,
     _state.generation,
@@ -126,84 +122,15 @@ def _claiming(gates_open: Any) -> Any:
     )
     return (
         update(token_states)
-        .where(*still, _claimable(_single), gates_open)
-        .values(_taken(_single))
-        .returning(*_returned)
+        .where(*still, claimable(_single), gates_open)
+        .values(taken(_single))
+        .returning(*RETURNED)
     )
 
 
-CLAIM = _claiming(and_(_unparked, gates.PROVIDER_IS_FREE))
+CLAIM = _claiming(and_(UNPARKED, gates.PROVIDER_IS_FREE))
 # For whoever has the turn to try a rejected client, or a provider whose breaker is open.
-CLAIM_AS_TRY = _claiming(and_(or_(_unparked, _rejected), gates.PROVIDER_MAY_BE_TRIED))
-
-# What the sweep may claim of one provider, most urgent first. What is parked is not in the index.
-DUE = (
-    select(_state.connection_id, _state.generation)
-    .where(_state.provider == bindparam("of_provider"), _due, _unparked, _claimable(_of_many))
-    .order_by(_state.next_refresh_at)
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True, of=token_states)
-)
-
-# Whose try is to tell of the provider: one that has not failed itself so far, if there is any.
-DUE_FOR_A_TRY = DUE.order_by(None).order_by(_state.failures, _state.next_refresh_at)
-
-# Take the leases of what is due, all in one statement, whose price hardly grows with their number.
-_found = DUE.cte("found")
-CLAIM_DUE = (
-    update(token_states)
-    .where(_state.connection_id.in_(select(_found.c.connection_id)), gates.PROVIDER_IS_FREE)
-    .values(_taken(_of_many))
-    .returning(*_returned, _state.next_refresh_at)
-)
-
-# One due connection for each rejected client whose next try has come.
-_triable_clients = and_(
-    clients.c.state == "rejected", clients.c.paused_at.is_(None), clients.c.retry_not_before <= _now
-)
-_longest_due = (
-    select(_state.connection_id)
-    .where(_state.client == clients.c.id, _rejected, _due, _claimable(_of_many))
-    .order_by(_state.next_refresh_at)
-    .limit(1)
-    .correlate(clients)
-    .scalar_subquery()
-)
-_probe = token_states.alias("probe")
-DUE_PROBES = (
-    select(_probe.c.connection_id, _probe.c.generation)
-    .where(
-        _probe.c.connection_id.in_(
-            select(_longest_due).where(clients.c.provider == bindparam("of_provider"), _triable_clients)
-        )
-    )
-    .limit(bindparam("most"))
-)
-
-
-def _next_provider(after: Any) -> Any:
-    """Return the first provider after another one of which anything is to be refreshed, read off the index."""
-    row = token_states.alias("next")
-    return (
-        select(row.c.provider)
-        .where(row.c.provider > after, row.c.next_refresh_at.is_not(None), row.c.parked.is_(None))
-        .order_by(row.c.provider)
-        .limit(1)
-        .scalar_subquery()
-    )
-
-
-# From one provider to the next, however many rows of each are due, and then one look at each.
-_swept = select(_next_provider(literal_column("''")).label("provider")).cte("swept", recursive=True)
-_swept = _swept.union_all(select(_next_provider(_swept.c.provider)).where(_swept.c.provider.is_not(None)))
-_has_due = exists().where(_state.provider == _swept.c.provider, _due, _unparked)
-_waiting = (
-    select(_swept.c.provider)
-    .where(_has_due)
-    .union(select(clients.c.provider).where(_triable_clients))
-    .subquery("waiting")
-)
-DUE_PROVIDERS = select(_waiting.c.provider).where(~gates.is_shut(_waiting.c.provider))
+CLAIM_AS_TRY = _claiming(and_(or_(UNPARKED, REJECTED), gates.PROVIDER_MAY_BE_TRIED))
 
 _soon = _now + 20_000
 
@@ -294,32 +221,6 @@ async def claim(tx: AsyncConnection, terms: Terms, connection: str, seen: int, a
     return await _claim_as_try(tx, found, terms, connection, seen, attempt)
 
 
-async def claim_due(tx: AsyncConnection, terms: Terms, provider: str, most: int, attempt: str) -> list[Turn]:
-    """Take the leases of up to *most* connections of *provider* that are due.
-
-    The same *attempt* again finds those that it took before.
-    """
-    passage = await gates.passage(tx, provider)
-    if passage == "none":
-        return []
-    found = {"of_provider": provider, **terms.parameters(attempt)}
-    if passage == "one":
-        first = (await tx.execute(DUE_FOR_A_TRY, {**found, "most": 1})).first()
-        first = first or (await tx.execute(DUE_PROBES, {**found, "most": 1})).first()
-        return await _claim_some(tx, terms, [first] if first else [])
-    rows = await tx.execute(CLAIM_DUE, {**found, "most": most})
-    turns = [_turn(row) for row in sorted(rows, key=lambda row: row.next_refresh_at)]
-    left = most - len(turns)
-    probes = list(await tx.execute(DUE_PROBES, {**found, "most": left})) if left else []
-    return turns + await _claim_some(tx, terms, probes)
-
-
-async def _claim_some(tx: AsyncConnection, terms: Terms, rows: Sequence[AnyRow]) -> list[Turn]:
-    """Take the leases of *rows* one by one, each through its gates."""
-    turns = [await claim(tx, terms, row.connection_id, row.generation, new_attempt()) for row in rows]
-    return [turn for turn in turns if turn is not None]
-
-
 async def _claim_as_try(
     tx: AsyncConnection, found: AnyRow, terms: Terms, connection: str, seen: int, attempt: str
 ) -> Turn | None:
@@ -338,7 +239,7 @@ async def _claim(
 ) -> Turn | None:
     parameters = {"connection": connection, "seen": seen, **terms.parameters(attempt)}
     row = (await tx.execute(statement, parameters)).one_or_none()
-    return None if row is None else _turn(row)
+    return None if row is None else turn_of(row)
 
 
 def new_attempt() -> str:
@@ -346,7 +247,7 @@ def new_attempt() -> str:
     return secrets.token_hex(16)
 
 
-def _turn(row: AnyRow) -> Turn:
+def turn_of(row: AnyRow) -> Turn:
     return Turn(
         connection=row.connection_id,
         provider=row.provider,
