@@ -109,7 +109,8 @@ async def replica(
 ) -> AsyncIterator[Rig]:
     """Give one replica on *database_url*, with an administrator's key in its HTTP client."""
     chosen = settings(database_url, **changed)
-    vault = build(chosen, Database(database_url), keyring, alone=database_url.startswith("sqlite"))
+    # Until another one is started, nobody else serves here: nothing has to be waited for.
+    vault = build(chosen, Database(database_url), keyring, alone=True)
     transport = httpx.ASGITransport(application(vault))
     async with httpx.AsyncClient(transport=transport, base_url=chosen.public_url) as api:
         rig = Rig(vault, provider, api)

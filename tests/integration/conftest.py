@@ -84,14 +84,15 @@ Replicas = Callable[..., Awaitable[Rig]]
 async def _replicas(store: Store, provider: FakeProvider) -> AsyncIterator[Replicas]:
     """Give a function that starts replicas on one database: the first is set up."""
     async with AsyncExitStack() as stack:
-        started = 0
+        together = list[Rig]()
 
         async def start(definition: dict[str, Any] | None = None, **changed: Any) -> Rig:
-            nonlocal started
             rig = await stack.enter_async_context(replica(store.url, store.keyring, provider, **changed))
-            if started == 0:
+            together.append(rig)
+            for each in together:
+                each.vault.memory._alone = len(together) == 1 or store.on_sqlite
+            if len(together) == 1:
                 await rig.setup(**(definition or {}))
-            started += 1
             return rig
 
         yield start

@@ -63,7 +63,10 @@ async def test_who_does_not_wait_has_a_refresh_begun(rig: Rig) -> None:
     """With `wait=0` the answer comes at once, and the next one finds the new token."""
     _, grant = await rig.a_connection("c", expires_in=0)
 
+    await rig.provider.hold()
     at_once = await rig.token("c", wait=0)
+    await rig.provider.wait_for_held()
+    await rig.provider.release()
     await rig.vault.refresher.settled()
     later = await rig.token("c", wait=0)
 

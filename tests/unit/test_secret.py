@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from integrations.contract import Client, Secret, TokenSet
@@ -187,6 +187,8 @@ def test_raises(way: Way) -> None:
 @given(secrets)
 def test_raises_for_any(way: Way, value: str) -> None:
     """No value is in the error, in any spelling."""
+    of_any = outcome(way, Secret(HIDDEN))  # names of modules and the like, which a value can be by chance
+    assume(not [spelling for spelling in spellings(value) if spelling in of_any])
     told = outcome(way, Secret(value))
 
     assert not [spelling for spelling in spellings(value) if spelling in told]
