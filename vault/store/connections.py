@@ -13,7 +13,6 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    func,
     insert,
     literal,
     select,
@@ -206,15 +205,6 @@ async def purge(tx: AsyncConnection, lease: timedelta) -> int:
 async def database_time(tx: AsyncConnection) -> datetime:
     """Return the time by the clock that judges leases."""
     return (await tx.execute(select(type_coerce(clock(), Moment)))).scalar_one()
-
-
-async def count_of_tenant(tx: AsyncConnection, tenant: str) -> int:
-    """Return how many connections stand directly under *tenant*."""
-    return (
-        await tx.execute(
-            select(func.count()).where(_c.tenant_id == tenant, _c.deleted_at.is_(None)).select_from(connections)
-        )
-    ).scalar_one()
 
 
 async def uses_provider(tx: AsyncConnection, provider: str) -> bool:
