@@ -2,8 +2,9 @@
 
 import json
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 # The id of the HTTP request that this task works for; every answer carries it as X-Request-ID.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -51,8 +52,7 @@ EVENT_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(Struct, frozen=True):
     """One line of the audit. *actor* is `caller:ID`, `scheduler`, `person` or `operator`.
 
     *detail* holds short facts of ours, never a value that somebody entered as a secret.

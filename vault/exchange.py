@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from integrations.contract import (
     Client,
     ClientRejected,
@@ -166,7 +168,7 @@ class Exchange:
         self._breaker.note(turn.provider, turn.connection, True, uptime())
         stored = await self._means.writer.insist_to(self._store, news)
         if grant.client_rejected:
-            recovered = replace(news.event, action="client.recovered", outcome="ok")
+            recovered = structs.replace(news.event, action="client.recovered", outcome="ok")
             await self._gates.accept_client(grant.client_row, recovered)
         if stored == "orphaned":
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
@@ -217,7 +219,7 @@ class Exchange:
                 await connections.edit_scopes(tx.connection, turn.connection, one.scopes)
             await self._gates.judge(tx, turn, True, trips=False)
             action: Action = "token.orphaned" if outcome == "orphaned" else "token.refreshed"
-            tx.record(replace(one.event, action=action, outcome=outcome))
+            tx.record(structs.replace(one.event, action=action, outcome=outcome))
             tx.outdate(Stale("connection", turn.connection))
         return outcomes
 

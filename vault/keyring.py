@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
@@ -108,6 +109,34 @@ class Sealed:
         )
 
 
+class Lock:
+    """A sealed value with its key in it."""
+
+    __slots__ = ("_bound", "_cipher", "_sealed")
+
+    def __init__(self, cipher: AESGCM, sealed: Sealed, bound: bytes) -> None:
+        self._cipher = cipher
+        self._sealed = sealed
+        self._bound = bound
+
+    def open(self) -> Secret:
+        """Return the value. Raises CannotOpen."""
+        text = self._decrypted()
+        if text is None:
+            raise CannotOpen
+        return Secret(text)
+
+    def _decrypted(self) -> str | None:
+        """Return the text, None where there is none.
+
+        No error leaves here: UnicodeDecodeError carries the plaintext, and stays on as `__context__`.
+        """
+        try:
+            return self._cipher.decrypt(self._sealed.iv, self._sealed.ciphertext, self._bound).decode()
+        except (InvalidTag, UnicodeDecodeError):
+            return None
+
+
 class Keyring:
     """The unwrapped root keys of one installation, in memory only.
 
@@ -121,7 +150,7 @@ class Keyring:
         self._roots = dict(roots)
         self._primary = primary
         self._mac_root = mac_root
-        self._mac_keys: dict[str, bytes] = {}
+        self._macs: dict[str, HMAC] = {}  # begun, and copied for each: a third of beginning anew
 
     def seal(self, value: Secret, context: Context) -> Sealed:
         """Return *value* sealed under the primary key, to be opened only in *context*."""
@@ -133,6 +162,14 @@ class Keyring:
 
     def open(self, sealed: Sealed, context: Context) -> Secret:
         """Return the value of *sealed*. Raises CannotOpen, whatever the reason."""
+        return self.lock_of(sealed, context).open()
+
+    def lock_of(self, sealed: Sealed, context: Context) -> "Lock":
+        """Return what opens *sealed* any number of times. Raises CannotOpen where only other keys might.
+
+        Deriving a key costs ten times what opening does. Who keeps the lock keeps the key of this one
+        value, in the same memory as the root key that it comes from.
+        """
         root = self._roots.get(sealed.key_id)
         if root is None or not _well_formed(sealed):
             raise CannotOpen
@@ -140,21 +177,20 @@ class Keyring:
         key, commitment = _value_keys(root, sealed.salt, bound)
         if not hmac.compare_digest(commitment, sealed.commitment):
             raise CannotOpen
-        text = _decrypted(key, sealed, bound)
-        if text is None:
-            raise CannotOpen
-        return Secret(text)
+        return Lock(AESGCM(key), sealed, bound)
 
     def mac(self, purpose: str, *parts: str) -> bytes:
         """Return the 32-byte keyed hash of *parts* under the sub-key of *purpose*."""
-        return hmac.digest(self.mac_key(purpose), length_prefixed(*(part.encode() for part in parts)), "sha256")
+        if purpose not in self._macs:
+            self._macs[purpose] = HMAC(self.mac_key(purpose), SHA256())
+        mac = self._macs[purpose].copy()
+        mac.update(length_prefixed(*[part.encode() for part in parts]))
+        return mac.finalize()
 
     def mac_key(self, purpose: str) -> bytes:
-        """Return the sub-key of *purpose*, for what is hashed too often to derive it each time."""
-        if purpose not in self._mac_keys:
-            info = length_prefixed(_MAC_LABEL, purpose.encode())
-            self._mac_keys[purpose] = HKDFExpand(SHA256(), KEY_BYTES, info).derive(self._mac_root)
-        return self._mac_keys[purpose]
+        """Return the sub-key of *purpose*, for who hashes on his own."""
+        info = length_prefixed(_MAC_LABEL, purpose.encode())
+        return HKDFExpand(SHA256(), KEY_BYTES, info).derive(self._mac_root)
 
 
 def wrapping_key(secret: Secret, salt: bytes, params: Mapping[str, int]) -> bytes:
@@ -194,17 +230,6 @@ def new_key_id() -> int:
 def length_prefixed(*parts: bytes) -> bytes:
     """Join *parts* unambiguously: ("ab", "c") and ("a", "bc") differ."""
     return b"".join([_LENGTH(len(part)) + part for part in parts])
-
-
-def _decrypted(key: bytes, sealed: Sealed, bound: bytes) -> str | None:
-    """Return the text in *sealed*, None where there is none.
-
-    No error leaves here: UnicodeDecodeError carries the plaintext, and stays on as `__context__`.
-    """
-    try:
-        return AESGCM(key).decrypt(sealed.iv, sealed.ciphertext, bound).decode()
-    except (InvalidTag, UnicodeDecodeError):
-        return None
 
 
 def _affordable(params: Mapping[str, int]) -> bool:

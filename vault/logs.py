@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, TextIO
+from typing import TextIO
 
 import msgspec
 
@@ -38,7 +38,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         if (lines := vars(record).get("lines")) is not None:
-            return "\n".join([self._of_many(record, line) for line in lines])
+            return "\n".join([self._of_many(record, *line) for line in lines])
         line: dict[str, object] = {
             "at": self._moment(record.created),
             "level": _LEVELS.get(record.levelno) or record.levelname.lower(),
@@ -60,16 +60,11 @@ class JsonLines(logging.Formatter):
             plain = False
         return (_plainly(line) if plain else None) or json.dumps(line, default=str)
 
-    def _of_many(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
+    def _of_many(self, record: logging.LogRecord, created: float, line: msgspec.Struct) -> str:
         """Return one of the lines that *record* holds; each has a time of its own."""
-        line: dict[str, object] = {
-            "at": self._moment(fields.pop("at")),
-            "level": _LEVELS[record.levelno],
-            "logger": record.name,
-            "message": record.msg,
-            **fields,
-        }
-        return _plainly(line) or json.dumps(line)
+        head = f'{{"at":"{self._moment(created)}","level":"{_LEVELS[record.levelno]}"'
+        rest = _plainly(line) or json.dumps(msgspec.to_builtins(line))
+        return f'{head},"logger":"{record.name}","message":"{record.msg}",{rest[1:]}'
 
     def _moment(self, created: float) -> str:
         """Return *created* as ISO 8601 in UTC; lines come many a second, and share its text."""
@@ -144,7 +139,7 @@ def configure(level: str) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
-def _plainly(line: dict[str, object]) -> str | None:
+def _plainly(line: object) -> str | None:
     """Return *line*, whose values are plain, as JSON; None where it is not all ASCII, and needs escapes."""
     try:
         encoded = _encode(line)

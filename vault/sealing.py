@@ -1,10 +1,10 @@
-"""Sealing the fields of one owner together, and opening one of them again."""
+"""Sealing the fields of one owner together, and opening one of them again, or again and again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from integrations.contract import Secret
-from vault.keyring import Context, Keyring, Sealed
+from vault.keyring import Context, Keyring, Lock, Sealed
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,22 @@ def seal_all(
 
 def open_one(keyring: Keyring, place: Place, field: str, stored: tuple[Sealed, int]) -> Secret:
     """Return the value of one stored field of *place*. Raises CannotOpen."""
-    value, generation = stored
-    return keyring.open(value, place.context(field, generation))
+    return Kept(keyring, place, field, stored).open()
+
+
+class Kept:
+    """One stored field of *place*, kept sealed. Its key is derived when it is first opened, and stays."""
+
+    __slots__ = ("_context", "_keyring", "_lock", "_value", "generation")
+
+    def __init__(self, keyring: Keyring, place: Place, field: str, stored: tuple[Sealed, int]) -> None:
+        self._keyring = keyring
+        self._value, self.generation = stored
+        self._context = place.context(field, self.generation)
+        self._lock: Lock | None = None
+
+    def open(self) -> Secret:
+        """Return the value. Raises CannotOpen."""
+        if self._lock is None:
+            self._lock = self._keyring.lock_of(self._value, self._context)
+        return self._lock.open()

@@ -5,8 +5,9 @@ token that still lives is served, whatever state the provider is in.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from integrations.contract import Secret
 from vault.access import Access, Caller
@@ -14,12 +15,12 @@ from vault.audit import Event
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound, StorageUnavailable, Unavailable, VaultError
-from vault.keyring import Keyring, Sealed
+from vault.keyring import Keyring
 from vault.limits import Overloaded, WaitingRoom
 from vault.memory import GATES, STALE_AFTER, Memory
 from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
-from vault.sealing import Place, open_one
+from vault.sealing import Kept, Place
 from vault.store import connections, leases, rejections
 from vault.store.changes import Stale
 from vault.store.database import Database
@@ -28,21 +29,19 @@ from vault.tickets import Tickets
 from vault.waiting import Renewal, Wait, Wanted
 
 Path = tuple[str, str, str]
-Stored = tuple[Sealed, int]  # a sealed access token, and the generation it is of
+Found = tuple[Connection, Kept | None]  # a connection and its access token
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """A token that is fresh at *now*, the database's time."""
 
     connection: Connection
-    stored: Stored
+    token: Kept
     now: datetime
     source: Source
 
 
-@dataclass(frozen=True, kw_only=True)
-class HandedOut:
+class HandedOut(Struct, frozen=True, kw_only=True):
     """An access token on its way to a caller, whose audit row is written."""
 
     connection: Connection
@@ -120,12 +119,12 @@ class Tokens:
     def _recalled(self, path: Path, min_ttl: timedelta) -> Ready | None:
         """Return what is remembered of the connection at *path* where its token is fresh."""
         now = self._memory.now()
-        held: tuple[Connection, Stored] | None = self._memory.recall(("connection", *path)) if now else None
+        held: tuple[Connection, Kept] | None = self._memory.recall(("connection", *path)) if now else None
         if now is None or held is None or not held[0].state.fresh(min_ttl, now):
             return None
         return Ready(*held, now, "memory")
 
-    async def _read(self, path: Path) -> tuple[Connection, Stored | None]:
+    async def _read(self, path: Path) -> Found:
         """Return the connection at *path* as it is in the database now, to be remembered."""
         found = await self._memory.load(("connection", *path), lambda: self._load(path))
         if found is None:
@@ -136,16 +135,18 @@ class Tokens:
             raise Conflict(f"The {paused} is paused.", code="disabled", paused=paused)
         return found
 
-    async def _load(self, path: Path) -> tuple[tuple[Connection, Stored | None] | None, Sequence[Stale]]:
+    async def _load(self, path: Path) -> tuple[Found | None, Sequence[Stale]]:
         async with self._database.read() as tx:
             found = await connections.find_with_token(tx, *path)
-        if found is None or found[1] is None or not found[0].enabled or found[0].paused:
-            return found, ()
-        return found, (Stale("connection", found[0].id), GATES)
+        if found is None:
+            return None, ()
+        connection, stored = found
+        place = Place(connection.tenant, connection.provider, "connection", connection.id)
+        token = stored and Kept(self._keyring, place, "access_token", stored)
+        is_served = token and connection.enabled and not connection.paused
+        return (connection, token), (Stale("connection", connection.id), GATES) if is_served else ()
 
-    async def _best(
-        self, caller: Caller, path: Path, found: tuple[Connection, Stored | None], wanted: Wanted, wait: Wait
-    ) -> HandedOut:
+    async def _best(self, caller: Caller, path: Path, found: Found, wanted: Wanted, wait: Wait) -> HandedOut:
         """Hand out a token that is *wanted*, or the best there is when *wait* is over; *found* is what is now."""
         connection, token = found
         asked_of = connection.state.generation
@@ -184,28 +185,27 @@ class Tokens:
 
         Raises Conflict where it does not open, StorageUnavailable.
         """
-        began, connection, stored, now = uptime(), ready.connection, ready.stored, ready.now
-        place = Place(connection.tenant, connection.provider, "connection", connection.id)
+        began, connection, now = uptime(), ready.connection, ready.now
         try:
-            token = open_one(self._keyring, place, "access_token", stored)
+            token = ready.token.open()
         except CannotOpen:
             raise await self._undecryptable(connection) from None
-        about = (connection.tenant, connection.provider, connection.name, stored[1])
+        about = (connection.tenant, connection.provider, connection.name, ready.token.generation)
         await self._writer.record(Event(caller.actor, "token.handed_out", "ok", *about))
         if uptime() - began >= STALE_AFTER:
             # What was true when it was looked at may have ended, and been answered as over, by now.
             await self._read(about[:3])
             await self._access.require_still(caller, *about[:3])
         living = connection.state.remaining(now)
-        left = living - timedelta(seconds=uptime() - began)
-        if left <= timedelta(0):
+        left = living.total_seconds() - (uptime() - began)
+        if left <= 0:
             raise StorageUnavailable  # which took so long that the token died meanwhile
         self._metrics.handed_out(connection.provider, ready.source)
         return HandedOut(
             connection=connection,
             access_token=token,
             expires_at=now + living,
-            expires_in=int(left.total_seconds()),
+            expires_in=int(left),
         )
 
     async def _undecryptable(self, connection: Connection) -> VaultError:

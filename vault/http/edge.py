@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from itertools import count
 from typing import Any, cast
 
 from litestar.enums import ScopeType
@@ -10,8 +11,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from vault import names
 from vault.audit import request_id
-from vault.request_log import RequestLog
+from vault.request_log import Line, RequestLog
 
+_ids = (f"{prefix}{number:08x}" for prefix in [secrets.token_hex(4)] for number in count())
 _NOTED = "vault.request_id"
 _OF_A_CONNECTION = "/v1/connections/{"
 _USABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -51,8 +53,8 @@ class Edge:
         try:
             await self._app(scope, receive, with_headers)
         finally:
-            seconds = time.monotonic() - started
-            self._requests.note(_route(scope), scope["method"], status, seconds, _ids(scope, identity))
+            took = round((time.monotonic() - started) * 1000, 2)
+            self._requests.note(Line(scope["method"], _route(scope), status, took, identity, **_who(scope)))
 
 
 def begin(scope: Scope) -> str:
@@ -67,26 +69,26 @@ def begin(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             sent = value
-    identity = sent.decode() if _USABLE_ID.fullmatch(sent) else secrets.token_hex(8)
+    identity = sent.decode() if _USABLE_ID.fullmatch(sent) else next(_ids)
     notes[_NOTED] = identity
     request_id.set(identity)
     return identity
 
 
-def _ids(scope: Scope, identity: str) -> dict[str, str]:
-    """Return who asked, and about which connection: ids and names, none of which opens anything.
+def _who(scope: Scope) -> dict[str, str]:
+    """Return who asked, and about which connection.
 
     Names that could not be any are left out, and so are those from somebody without a key: what is
     sent by mistake, in a place where it does not belong, may be a secret.
     """
-    ids, caller = {"request_id": identity}, scope.get("auth")
+    known, caller = {}, scope.get("auth")
     if caller is not None:
-        ids["caller"] = caller.id
+        known["caller"] = caller.id
         if (route := scope.get("path_template")) and route.startswith(_OF_A_CONNECTION):
             path = "/".join(scope["path"].split("/")[3:6])
             if names.is_path(path):
-                ids["connection"] = path
-    return ids
+                known["connection"] = path
+    return known
 
 
 def _route(scope: Scope) -> str:

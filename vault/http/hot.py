@@ -21,7 +21,7 @@ from vault.http.connections import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_R
 from vault.http.edge import ALWAYS, begin
 from vault.http.views.connections import TokenView
 from vault.limits import CallerLimits
-from vault.request_log import RequestLog
+from vault.request_log import Line, RequestLog
 from vault.tokens import HandedOut, Path, Tokens
 
 _NUMBER = rb"(0|[1-9][0-9]{0,7})"  # as the framework takes it: without a zero in front
@@ -59,8 +59,8 @@ class HotTokens:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
-        ids = {"request_id": identity, "caller": caller.id, "connection": "/".join(path)}
-        self._requests.note(TOKEN_ROUTE, "GET", 200, time.monotonic() - began, ids)
+        took = round((time.monotonic() - began) * 1000, 2)
+        self._requests.note(Line("GET", TOKEN_ROUTE, 200, took, identity, caller.id, "/".join(path)))
         return True
 
     async def _handed(self, scope: Scope, path: Path) -> tuple[Caller | None, HandedOut | None]:

@@ -8,8 +8,9 @@ PostgreSQL as one COPY, which is a transaction by itself.
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, repeat
 from typing import Any, Protocol
 
 import psycopg
@@ -17,28 +18,33 @@ import psycopg
 from vault.errors import StorageUnavailable
 
 Row = tuple[Any, ...]
-# Many rows a statement: each statement lets go of the interpreter and has to wait until it gets it back.
-_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+_SIZES = tuple(2**exponent for exponent in range(9))  # rows a statement has room for
 
 
 class Express(Protocol):
     """A connection that does nothing but append rows to one table. One caller at a time."""
 
     async def append(self, rows: Sequence[Row]) -> None:
-        """Store *rows*, all or none. Raises StorageUnavailable; then nobody knows which."""
+        """Store *rows*, 256 at most, all or none. Raises StorageUnavailable; then nobody knows which."""
         ...
 
     async def close(self) -> None: ...
 
 
 class SqliteExpress:
+    """One statement is a whole transaction, for each one lets go of the interpreter, and has to get it back.
+
+    What is not there of a statement's rows is filled up with NULL, which it leaves out.
+    """
+
     def __init__(self, path: str, pragmas: Sequence[str], table: str, columns: Sequence[str]) -> None:
         self._path = path
         self._pragmas = pragmas
-        places = f"({', '.join('?' * len(columns))})"
+        places, self._nothing = f"({', '.join('?' * len(columns))})", (None,) * len(columns)
         self._inserts = {
-            size: f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([places] * size)}"  # noqa: S608
-            for size in _CHUNKS
+            size: f"INSERT INTO {table} ({', '.join(columns)})"  # noqa: S608 - names of ours
+            f" SELECT * FROM (VALUES {', '.join([places] * size)}) WHERE column1 IS NOT NULL"
+            for size in _SIZES
         }
         self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
@@ -59,12 +65,11 @@ class SqliteExpress:
     def _append(self, rows: Sequence[Row]) -> None:
         connection = self._connection = self._connection or self._opened()
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for chunk in _chunks(rows):
-                connection.execute(self._inserts[len(chunk)], [value for row in chunk for value in row])
-            connection.execute("COMMIT")
+            size = next(size for size in _SIZES if size >= len(rows))
+            filled = chain(*rows, *repeat(self._nothing, size - len(rows)))
+            connection.execute(self._inserts[size], tuple(filled))
         except BaseException:
-            self._close()  # with whatever is left of the transaction
+            self._close()
             raise
 
     def _opened(self) -> sqlite3.Connection:
@@ -81,15 +86,6 @@ class SqliteExpress:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Give *rows* in as few pieces as there are statements for."""
-    begin = 0
-    for size in _CHUNKS:
-        while len(rows) - begin >= size:
-            yield rows[begin : begin + size]
-            begin += size
 
 
 class PostgresExpress:

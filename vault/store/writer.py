@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from msgspec import Struct
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -58,8 +59,7 @@ Unit = Callable[[Transaction], Awaitable[T]]
 Batch = Callable[[Transaction, list[I]], Awaitable[Sequence[T]]]
 
 
-@dataclass(eq=False, slots=True)
-class _Submitted(Generic[T]):
+class _Submitted(Struct, Generic[T], eq=False):
     batch: Batch[Any, T]
     item: Any
     alone: bool
@@ -82,6 +82,7 @@ class Writer:
         self._arrived = asyncio.Event()
         self._ending = False
         self._closing = False
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="writer")
 
     @property
@@ -96,27 +97,27 @@ class Writer:
         Raises what the unit raises, and StorageUnavailable where nothing could be committed or
         nobody can say whether it was: a unit must bear being submitted again.
         """
-        return await self._submitted(_each, (unit, request_id.get()), alone=alone)
+        return await self._submit(_each, (unit, request_id.get()), alone=alone)
 
     async def submit_to(self, batch: Batch[I, T], item: I) -> T:
         """Have *batch* carry out *item* with all the others of its next transaction; return the item's result.
 
         Raises like `submit`. What an item needs of the request that it came from, it has to carry.
         """
-        return await self._submitted(batch, item)
+        return await self._submit(batch, item)
 
-    async def record(self, event: Event) -> None:
-        """Write *event* into the audit, and return once it is durable. Raises StorageUnavailable."""
-        await self._submitted(_recorded, event)
+    def record(self, event: Event) -> Awaitable[None]:
+        """Write *event* into the audit. What is returned is done once it is durable. Raises StorageUnavailable."""
+        return self._submit(_recorded, event)
 
-    async def _submitted(self, batch: Batch[Any, T], item: Any, *, alone: bool = False) -> T:
+    def _submit(self, batch: Batch[Any, T], item: Any, *, alone: bool = False) -> "asyncio.Future[T]":
         if self._closing:
             raise StorageUnavailable
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[T] = self._loop.create_future()
         self._waiting.append(_Submitted(batch, item, alone, done))
         self._arrived.set()
-        # A caller that gives up cancels this future alone: its unit stays in the transaction.
-        return await done
+        # Whoever gives up cancels this future alone: the unit stays in the transaction.
+        return done
 
     def begin_closing(self) -> None:
         """Insist no more on what nobody loses."""
@@ -157,9 +158,17 @@ class Writer:
             await self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
+                await self._gathered()
                 await self._write(self._next_group())
             if self._closing:
                 return
+
+    async def _gathered(self) -> None:
+        """Return when a round of the event loop brings no more: what has arrived by now shares the commit."""
+        seen = 0
+        while seen < len(self._waiting) < LARGEST_GROUP:
+            seen = len(self._waiting)
+            await asyncio.sleep(0)
 
     def _next_group(self) -> list[_Submitted[Any]]:
         group = [self._waiting.popleft()]
