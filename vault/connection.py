@@ -98,7 +98,9 @@ class TokenState:
     def fresh(self, min_ttl: timedelta, now: datetime) -> bool:
         """Say whether the token will live long enough for a caller that wants *min_ttl*."""
         left = self.remaining(now)
-        return self.holds_tokens and left >= LIVING and left >= effective_min_ttl(min_ttl, self.issued_lifetime)
+        if not self.holds_tokens or left < LIVING:
+            return False
+        return left >= min_ttl or left >= effective_min_ttl(min_ttl, self.issued_lifetime)
 
     def claimable_at(self, now: datetime) -> datetime:
         """Return when a refresh may start, as far as this row says; *now* or earlier means at once."""

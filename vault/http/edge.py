@@ -65,11 +65,8 @@ def begin(scope: Scope) -> str:
     notes = cast(dict[str, Any], scope)
     if _NOTED in notes:
         return str(notes[_NOTED])
-    sent = b""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            sent = value
-    identity = sent.decode() if _USABLE_ID.fullmatch(sent) else next(_ids)
+    sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    identity = sent[-1].decode() if sent and _USABLE_ID.fullmatch(sent[-1]) else next(_ids)
     notes[_NOTED] = identity
     request_id.set(identity)
     return identity

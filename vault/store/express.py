@@ -24,6 +24,8 @@ _SIZES = tuple(2**exponent for exponent in range(9))  # rows a statement has roo
 class Express(Protocol):
     """A connection that does nothing but append rows to one table. One caller at a time."""
 
+    plenty: int  # rows in a transaction, from which on its own price hardly counts
+
     async def append(self, rows: Sequence[Row]) -> None:
         """Store *rows*, 256 at most, all or none. Raises StorageUnavailable; then nobody knows which."""
         ...
@@ -36,6 +38,8 @@ class SqliteExpress:
 
     What is not there of a statement's rows is filled up with NULL, which it leaves out.
     """
+
+    plenty = 256  # a commit waits four times for the disk
 
     def __init__(self, path: str, pragmas: Sequence[str], table: str, columns: Sequence[str]) -> None:
         self._path = path
@@ -89,6 +93,8 @@ class SqliteExpress:
 
 
 class PostgresExpress:
+    plenty = 24
+
     def __init__(self, conninfo: str, options: dict[str, Any], table: str, columns: Sequence[str]) -> None:
         self._conninfo = conninfo
         self._options = options

@@ -164,9 +164,9 @@ class Writer:
                 return
 
     async def _gathered(self) -> None:
-        """Return when a round of the event loop brings no more: what has arrived by now shares the commit."""
+        """Return when a round of the event loop brings no more, or there is enough: it shares the next commit."""
         seen = 0
-        while seen < len(self._waiting) < LARGEST_GROUP:
+        while seen < len(self._waiting) < self._express.plenty:
             seen = len(self._waiting)
             await asyncio.sleep(0)
 
