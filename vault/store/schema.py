@@ -81,6 +81,7 @@ metadata = MetaData(
     }
 )
 
+RENEWALS = ("refresh_token", "client_credentials", "jwt_bearer", "self_exchange", "login_refresh", "none")
 STATUSES = ("unconfigured", "configured", "verified", "degraded", "failed")
 
 instance = Table(
@@ -144,6 +145,8 @@ tenants = Table(
     Column("parent_id", String, ForeignKey("tenants.id"), index=True),
     Column("name", String, nullable=False),
     Column("return_urls", Text, nullable=False, server_default="[]"),
+    # Whether it uses what ancestors share, where it has nothing of its own.
+    Column("inherit", Boolean, nullable=False, server_default=text("true")),
     Column("created_at", Moment, nullable=False),
     # A kill switch for the tenant and all below it.
     Column("paused_at", Moment),
@@ -187,6 +190,8 @@ clients = Table(
     Column("generation", BigInteger, nullable=False, server_default="1"),
     Column("created_at", Moment, nullable=False),
     Column("paused_at", Moment),
+    # How it authenticates, where that is not as the provider's definition says.
+    Column("settings", Text, nullable=False, server_default="{}"),
     CheckConstraint("state IN ('active', 'rejected')", name="state"),
     UniqueConstraint("tenant_id", "provider", "client_id"),
     Index(
@@ -215,10 +220,16 @@ connections = Table(
     Column("scopes", Text, nullable=False, server_default="[]"),
     Column("asked_scopes", Text, nullable=False, server_default="[]"),
     Column("metadata", Text, nullable=False, server_default="{}"),
+    # What goes with its credentials and is no secret.
+    Column("settings", Text, nullable=False, server_default="{}"),
     Column("enabled", Boolean, nullable=False),
+    # Whether its own tokens are served, or what its tenant inherits; and whether descendants inherit them.
+    Column("prefer", String, nullable=False, server_default="own"),
+    Column("shared", Boolean, nullable=False, server_default=text("false")),
     Column("created_at", Moment, nullable=False),
     # A tombstone: its name is free again, its row waits until no lease can be out on it.
     Column("deleted_at", Moment),
+    CheckConstraint("prefer IN ('own', 'inherited')", name="prefer"),
     Index(
         "uq_connections_living",
         "tenant_id",
@@ -276,7 +287,7 @@ token_states = Table(
     # Seconds that tokens really live, where the provider says more.
     Column("learned_lifetime", BigInteger),
     CheckConstraint(f"status IN {STATUSES}", name="status"),
-    CheckConstraint("renewal IN ('refresh_token', 'none')", name="renewal"),
+    CheckConstraint(f"renewal IN {RENEWALS}", name="renewal"),
     CheckConstraint("(lease_holder IS NULL) = (lease_expires_at IS NULL)", name="whole_lease"),
     CheckConstraint("inflight_generation IS NULL OR retake_after IS NOT NULL", name="intent_has_an_end"),
     CheckConstraint("granted_generation <= generation", name="granted_before_now"),
