@@ -109,5 +109,6 @@ def _learned(connection: Connection, verdict: Verdict) -> dict[str, Any]:
         proven = {"status": "verified", "reason": None} if unproven else {}
         return {"verified_at": connection.read_at, **proven}
     if verdict == "invalid" and state.renewal == "none" and state.status != "failed":
-        return {"status": "failed", "reason": "grant_rejected"}
+        # It is over, whatever was said of its life: what does not work is not served.
+        return {"status": "failed", "reason": "grant_rejected", "access_expires_at": connection.read_at}
     return {"reason": "probe_unknown"} if state.status == "configured" else {}
