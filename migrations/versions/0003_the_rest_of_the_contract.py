@@ -32,9 +32,32 @@ def upgrade() -> None:
         " CONSTRAINT ck_connections_prefer CHECK (prefer IN ('own', 'inherited'))"
     )
     _allow_renewals(_RENEWALS)
+    op.create_table(
+        "device_authorizations",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("connection_id", sa.String(), nullable=False),
+        sa.Column("client", sa.String(), nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("replace_account", sa.Boolean(), nullable=False),
+        sa.Column("interval_seconds", sa.Integer(), nullable=False),
+        sa.Column("next_poll_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["client"], ["clients.id"], name=op.f("fk_device_authorizations_client")),
+        sa.ForeignKeyConstraint(
+            ["connection_id"],
+            ["connections.id"],
+            name=op.f("fk_device_authorizations_connection_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_device_authorizations")),
+        sa.UniqueConstraint("connection_id", name=op.f("uq_device_authorizations_connection_id")),
+    )
+    for column in ("client", "next_poll_at"):
+        op.create_index(op.f(f"ix_device_authorizations_{column}"), "device_authorizations", [column])
 
 
 def downgrade() -> None:
+    op.drop_table("device_authorizations")
     _allow_renewals("'refresh_token', 'none'")
     if op.get_bind().dialect.name == "sqlite":
         _bind_the_check_of_parked_to_its_column()

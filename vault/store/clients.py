@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store import sealed
-from vault.store.schema import AnyRow, clients, connections, pending_authorizations
+from vault.store.schema import AnyRow, clients, connections, device_authorizations, pending_authorizations
 
 _c = clients.c
 
@@ -19,6 +19,7 @@ _CURRENT = select(clients).where(
 _IN_USE = or_(
     exists().where(connections.c.client == _c.id),
     exists().where(pending_authorizations.c.client == _c.id),
+    exists().where(device_authorizations.c.client == _c.id),
 )
 _NEWEST = (
     select(clients)

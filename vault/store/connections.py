@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import LIVING, Connection, TokenState
 from vault.keyring import Sealed
-from vault.store import parking, sealed, tickets
+from vault.store import devices, parking, sealed, tickets
 from vault.store.parking import Scope
 from vault.store.schema import (
     AnyRow,
@@ -203,6 +203,7 @@ async def bury(tx: AsyncConnection, connection: str) -> None:
     await tx.execute(_TOMBSTONE, {"connection": connection})
     await sealed.forget(tx, "connection", connection)
     await tickets.forget(tx, connection)
+    await devices.forget(tx, connection)
 
 
 async def purge(tx: AsyncConnection, lease: timedelta) -> int:

@@ -357,6 +357,22 @@ pending_authorizations = Table(
     Column("used_at", Moment),
 )
 
+# Consents that a person gives at another device (RFC 8628): the provider is asked now and then about them.
+device_authorizations = Table(
+    "device_authorizations",
+    metadata,
+    Column("id", String, primary_key=True),
+    # One at a time: whoever begins anew has given up the one before.
+    Column("connection_id", String, ForeignKey("connections.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("client", String, ForeignKey("clients.id"), nullable=False, index=True),
+    Column("scopes", Text, nullable=False),
+    Column("replace_account", Boolean, nullable=False),
+    # Seconds between two questions: the provider's word, and five more each time that it finds us too quick.
+    Column("interval_seconds", Integer, nullable=False),
+    Column("next_poll_at", Moment, nullable=False, index=True),
+    Column("expires_at", Moment, nullable=False),
+)
+
 callers = Table(
     "callers",
     metadata,
