@@ -63,7 +63,8 @@ class Authorize:
             if client is None:
                 raise Conflict("No client is registered for this provider.", code="no_client")
             await _check_return_url(tx.connection, tenant, return_url)
-            connection = await self._ensure(tx, path, client.id, consent.id)
+            connection = await connections.find(tx.connection, *path)
+            connection = connection or await connections.begin(tx.connection, path, consent.id, client.id)
             tx.record(Event(actor, "connection.authorized", "ok", tenant, provider_id, name))
             wanted = scopes if scopes is not None else connection.asked_scopes or provider.default_scopes
             return await self._tickets.issue(
@@ -88,26 +89,6 @@ class Authorize:
             return await self._begin(tx.connection, row, connection, browser)
 
         return await self._writer.submit(unit, alone=True)
-
-    async def _ensure(self, tx: Transaction, path: tuple[str, str, str], client: str, kind: str) -> Connection:
-        connection = await connections.find(tx.connection, *path)
-        if connection is not None:
-            return connection
-        tenant, provider, name = path
-        identity = secrets.token_hex(16)
-        row = {
-            "id": identity,
-            "tenant_id": tenant,
-            "provider": provider,
-            "name": name,
-            "kind": kind,
-            "client": client,
-            "created_at": await connections.database_time(tx.connection),
-        }
-        await connections.add(tx.connection, row)
-        made = await connections.get(tx.connection, identity)
-        assert made is not None
-        return made
 
     async def _begin(self, tx: AsyncConnection, ticket: AnyRow, connection: Connection, browser: str) -> str:
         provider = await self._providers.get(connection.provider, tx)

@@ -1,7 +1,6 @@
 """Looking at connections, changing what people may change, importing tokens, and disconnecting."""
 
 import json
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -101,7 +100,7 @@ class Connections:
             if connection is None:
                 if entered is None:
                     raise Invalid("A new connection needs credentials.", code="credentials_missing")
-                connection = await self._added(tx.connection, path, entered.kind.id)
+                connection = await store.begin(tx.connection, path, entered.kind.id)
             await self._edit(tx, connection, change)
             if entered is not None and found is not None:
                 received = _received(entered, found, connection.read_at, verified=change.verify)
@@ -135,22 +134,6 @@ class Connections:
         revoked = await self._revoked(last) if revoking else "not_asked"
         await self._means.memory.elsewhere()
         return revoked
-
-    async def _added(self, tx: AsyncConnection, path: Path, kind: str) -> Connection:
-        identity = secrets.token_hex(16)
-        row = {
-            "id": identity,
-            "tenant_id": path[0],
-            "provider": path[1],
-            "name": path[2],
-            "kind": kind,
-            "client": None,
-            "created_at": await store.database_time(tx),
-        }
-        await store.add(tx, row)
-        made = await store.get(tx, identity)
-        assert made is not None
-        return made
 
     async def _edit(self, tx: Transaction, connection: Connection, change: Change) -> None:
         values: dict[str, Any] = {}

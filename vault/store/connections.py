@@ -1,6 +1,7 @@
 """Reading and writing connections: what people edit, with the state beside it that the machine writes."""
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -150,6 +151,27 @@ async def page(
     for condition in _conditions(filters):
         statement = statement.where(condition)
     return [connection_of(row) for row in await tx.execute(statement)]
+
+
+async def begin(
+    tx: AsyncConnection, path: tuple[str, str, str], kind: str, client: str | None = None
+) -> Connection:
+    """Store a connection at *path* that holds nothing yet, and return it. A taken path violates a constraint."""
+    tenant, provider, name = path
+    identity = secrets.token_hex(16)
+    row = {
+        "id": identity,
+        "tenant_id": tenant,
+        "provider": provider,
+        "name": name,
+        "kind": kind,
+        "client": client,
+        "created_at": await database_time(tx),
+    }
+    await add(tx, row)
+    made = await get(tx, identity)
+    assert made is not None
+    return made
 
 
 async def add(tx: AsyncConnection, row: dict[str, Any], *, renewal: str = "none") -> None:
