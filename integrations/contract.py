@@ -99,15 +99,24 @@ class Kind:
     uses_client: bool = True
 
 
-ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
+ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none", "private_key_jwt"]
 
 
 @dataclass(frozen=True)
 class Client:
-    """A registration at a provider: ours, or a tenant's own (RFC 7591 names)."""
+    """A registration at a provider: ours, or a tenant's own (RFC 7591 names).
+
+    *token_endpoint_auth_method* counts more than the provider's; None leaves it to the provider.
+    *private_key* (PEM or JWK) signs the client's assertions (RFC 7523), as *key_id* and with
+    *algorithm* (RFC 7518) where they are given.
+    """
 
     client_id: str
     client_secret: Secret | None = None
+    token_endpoint_auth_method: ClientAuthMethod | None = None
+    private_key: Secret | None = None
+    key_id: str | None = None
+    algorithm: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
