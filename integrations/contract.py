@@ -145,6 +145,25 @@ class AuthorizationRequest:
     scopes: Sequence[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeviceAuthorization:
+    """A person is to type *user_code* at *verification_uri*, while we poll with *device_code* (RFC 8628 3.2).
+
+    *expires_in* and *interval* are in seconds: how long the codes are good, and the least time between two polls.
+    """
+
+    device_code: Secret
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None = None  # with the code in it: nothing is left to type
+    expires_in: int
+    interval: int = 5
+
+
+# What a poll is told while the person has not decided: ask again after the interval, or after 5 s more than
+# that from now on (RFC 8628 section 3.5).
+DeviceWaiting = Literal["authorization_pending", "slow_down"]
+
 Rotation = Literal["never", "grace", "strict", "unknown"]
 
 
@@ -260,6 +279,30 @@ class Provider(Protocol):
         ...
 
     def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None: ...
+
+    def revoked(self, answer: "Answer") -> bool:
+        """Say whether the answer to a revocation means that the token is dead."""
+        ...
+
+    def device_request(self, client: Client, scopes: Sequence[str]) -> httpx.Request | None:
+        """Return what begins a consent on another device; None where the provider has no such thing."""
+        ...
+
+    def read_device(self, answer: "Answer") -> DeviceAuthorization:
+        """Return what the person is to do. Raises Unreadable, or the ProviderError that the answer amounts to."""
+        ...
+
+    def device_token_request(self, client: Client, device_code: Secret) -> httpx.Request:
+        """Return one poll for what the person has decided."""
+        ...
+
+    def read_device_tokens(self, answer: "Answer") -> TokenSet | DeviceWaiting:
+        """Return the token set, or how to go on waiting.
+
+        Raises the ProviderError of an answer that is neither: Transient, RateLimited and OutcomeUnknown are of
+        this poll alone; any other ends it, as GrantRejected `access_denied` and `expired_token` do.
+        """
+        ...
 
 
 @dataclass(frozen=True)
