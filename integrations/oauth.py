@@ -85,8 +85,7 @@ class OAuthProvider:
             "code",
             redirect_uri=asked.redirect_uri,
             state=asked.state,
-            **self._scope(asked.scopes),
-            **parameters,
+            **{**parameters, **self._scope(asked.scopes)},
         )
         return uri
 
