@@ -99,15 +99,24 @@ class Kind:
     uses_client: bool = True
 
 
-ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
+ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none", "private_key_jwt"]
 
 
 @dataclass(frozen=True)
 class Client:
-    """A registration at a provider: ours, or a tenant's own (RFC 7591 names)."""
+    """A registration at a provider: ours, or a tenant's own (RFC 7591 names).
+
+    *token_endpoint_auth_method* counts more than the provider's; None leaves it to the provider.
+    *private_key* (PEM or JWK) signs the client's assertions (RFC 7523), as *key_id* and with
+    *algorithm* (RFC 7518) where they are given.
+    """
 
     client_id: str
     client_secret: Secret | None = None
+    token_endpoint_auth_method: ClientAuthMethod | None = None
+    private_key: Secret | None = None
+    key_id: str | None = None
+    algorithm: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +144,25 @@ class AuthorizationRequest:
     code_verifier: Secret
     scopes: Sequence[str]
 
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceAuthorization:
+    """A person is to type *user_code* at *verification_uri*, while we poll with *device_code* (RFC 8628 3.2).
+
+    *expires_in* and *interval* are in seconds: how long the codes are good, and the least time between two polls.
+    """
+
+    device_code: Secret
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None = None  # with the code in it: nothing is left to type
+    expires_in: int
+    interval: int = 5
+
+
+# What a poll is told while the person has not decided: ask again after the interval, or after 5 s more than
+# that from now on (RFC 8628 section 3.5).
+DeviceWaiting = Literal["authorization_pending", "slow_down"]
 
 Rotation = Literal["never", "grace", "strict", "unknown"]
 
@@ -251,6 +279,30 @@ class Provider(Protocol):
         ...
 
     def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None: ...
+
+    def revoked(self, answer: "Answer") -> bool:
+        """Say whether the answer to a revocation means that the token is dead."""
+        ...
+
+    def device_request(self, client: Client, scopes: Sequence[str]) -> httpx.Request | None:
+        """Return what begins a consent on another device; None where the provider has no such thing."""
+        ...
+
+    def read_device(self, answer: "Answer") -> DeviceAuthorization:
+        """Return what the person is to do. Raises Unreadable, or the ProviderError that the answer amounts to."""
+        ...
+
+    def device_token_request(self, client: Client, device_code: Secret) -> httpx.Request:
+        """Return one poll for what the person has decided."""
+        ...
+
+    def read_device_tokens(self, answer: "Answer") -> TokenSet | DeviceWaiting:
+        """Return the token set, or how to go on waiting.
+
+        Raises the ProviderError of an answer that is neither: Transient, RateLimited and OutcomeUnknown are of
+        this poll alone; any other ends it, as GrantRejected `access_denied` and `expired_token` do.
+        """
+        ...
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ LAYERS = (
         "signing_in",
     },
     {"means"},
-    {"revoke", "grants", "entering"},
+    {"revoke", "renew", "grants", "entering"},
     {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "verify", "sweep"},
     {"waiting", "tokens"},
     {"services"},
@@ -154,8 +154,11 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
 
     assert revealing == {
+        "integrations/assertions.py",  # a key, to sign with it
+        "integrations/clientauth.py",  # a client's secret
         "integrations/identity.py",  # an ID token's claims
         "integrations/oauth.py",  # into requests
+        "integrations/requests.py",  # an access token, to be probed or revoked
         "integrations/sandbox.py",  # the sandbox is a provider
         "vault/access.py",  # an API key's hash
         "vault/http/callers.py",  # a new key, shown once

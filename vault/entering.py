@@ -30,6 +30,7 @@ from vault.clients import opened
 from vault.clock import storable
 from vault.errors import CannotOpen, Conflict, Invalid
 from vault.means import Means
+from vault.renew import renewed
 from vault.store import clients
 from vault.store.schema import AnyRow
 
@@ -160,8 +161,7 @@ async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Cl
 async def _renewed(means: Means, provider: Provider, root: Root) -> TokenSet | None:
     """Return new tokens got with *root*, None where nobody can tell now whether it is any good."""
     try:
-        answer = await means.outbound.send(provider.renew_request(root), deadline=means.deadline())
-        return provider.read_tokens(answer)
+        return await renewed(means.outbound, provider, root, deadline=means.deadline())
     except GrantRejected as error:
         detail = "The provider refuses these credentials."
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None

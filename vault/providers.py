@@ -152,7 +152,7 @@ def _parsed(provider: str, definition: str) -> OAuthProvider:
 
 
 def _origins(definition: Definition) -> frozenset[str]:
-    """Return where the tokens of a provider are sent."""
-    receiving = (definition.token_endpoint, definition.revocation_endpoint, definition.userinfo_endpoint)
-    parts = [urlsplit(address) for address in receiving if address]
+    """Return where the tokens and secrets of a provider are sent: everywhere but where people are."""
+    receiving = {name: at for name, at in definition.endpoints().items() if name != "authorization_endpoint"}
+    parts = [urlsplit(address) for address in receiving.values()]
     return frozenset(f"{part.scheme}://{part.netloc}" for part in parts)

@@ -1,4 +1,4 @@
-"""Ending a grant at its provider (RFC 7009), and saying truthfully what came of it."""
+"""Ending a grant at its provider (RFC 7009, or its own way), and saying truthfully what came of it."""
 
 from typing import Literal
 
@@ -10,12 +10,11 @@ Revoked = Literal["revoked", "not_supported", "failed"]
 
 async def revoke(means: Means, provider: Provider, client: Client | None, token: Secret) -> Revoked:
     """Ask *provider* to end the grant of *token*, once."""
-    request = provider.revoke_request(client, token)
-    if request is None:
-        return "not_supported"
     try:
+        request = provider.revoke_request(client, token)
+        if request is None:
+            return "not_supported"
         answer = await means.outbound.send(request, deadline=means.deadline())
     except ProviderError:
         return "failed"
-    # RFC 7009 2.2: 200 also where the token was already dead.
-    return "revoked" if answer.status == 200 else "failed"
+    return "revoked" if provider.revoked(answer) else "failed"

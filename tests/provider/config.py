@@ -44,6 +44,32 @@ class Config:
     clients: dict[str, str | list[str] | None] = field(default_factory=lambda: {CLIENT_ID: CLIENT_SECRET})
     """client_id: its secret, several live secrets, or None for a public client."""
 
+    client_keys: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """client_id: the public keys (JWK) of a client that authenticates with private_key_jwt, and not otherwise."""
+
+    issuer_keys: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """issuer: the public keys with which its assertions are a grant."""
+
+    assertion_audience: Literal["token_endpoint", "issuer"] = "token_endpoint"
+    auth_method: str | None = None
+    """The only way of client authentication that is taken; None takes any that fits the client."""
+
+    basic_decoded: bool = True
+    """False: Basic credentials are taken as they are, against RFC 6749 section 2.3.1."""
+
+    token_method: Literal["POST", "GET"] = "POST"
+    token_encoding: Literal["form", "json"] = "form"
+    pkce: bool = True
+    """False: a code_challenge is not required, and without one a code_verifier is refused."""
+
+    redirect_uri_on_exchange: bool = True
+    """False: a redirect_uri in the token request is refused."""
+
+    device_lifetime: float = 600.0
+    device_interval: int = 5
+    device_slow_down: float = 5.0
+    """Seconds that each early poll adds to the interval."""
+
     redirect_uris: list[str] | None = None
     """None accepts any; otherwise only these, compared as strings."""
 

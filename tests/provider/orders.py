@@ -25,6 +25,18 @@ class Settings(TypedDict, total=False):
     id_token_on_refresh: bool
     subject: str
     clients: dict[str, str | list[str] | None]
+    client_keys: dict[str, list[dict[str, Any]]]
+    issuer_keys: dict[str, list[dict[str, Any]]]
+    assertion_audience: Literal["token_endpoint", "issuer"]
+    auth_method: str | None
+    basic_decoded: bool
+    token_method: Literal["POST", "GET"]
+    token_encoding: Literal["form", "json"]
+    pkce: bool
+    redirect_uri_on_exchange: bool
+    device_lifetime: float
+    device_interval: int
+    device_slow_down: float
     redirect_uris: list[str] | None
     scopes: list[str] | None
     scopes_supported: list[str]

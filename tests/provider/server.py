@@ -10,8 +10,10 @@ from pathlib import Path
 
 import h11
 
+from tests.provider.clientauth import ClientAuth
 from tests.provider.config import Config
 from tests.provider.control import Control
+from tests.provider.devices import Devices
 from tests.provider.faults import Effects, Faults, octets, same_tokens
 from tests.provider.grants import Grants
 from tests.provider.ledger import LedgerWriter, current_request
@@ -24,6 +26,7 @@ PATHS = {
     "/.well-known/openid-configuration": "discovery",
     "/authorize": "authorize",
     "/token": "token",
+    "/device_authorization": "device_authorization",
     "/revoke": "revoke",
     "/userinfo": "userinfo",
     "/jwks": "jwks",
@@ -53,7 +56,7 @@ class Server:
         self.hold = Hold(self.tally)
         self.faults = Faults()
         grants = Grants(config, self.ledger.record)
-        self.oauth = OAuth(config, grants)
+        self.oauth = OAuth(config, grants, Devices(config, grants), ClientAuth(config))
         self.control = Control(config, grants, self.oauth, self.faults, self.hold, self.tally, self.ledger)
         self._connections = count(1)
         self._requests = count(1)

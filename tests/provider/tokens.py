@@ -32,7 +32,7 @@ class Code:
     value: str
     client_id: str
     redirect_uri: str
-    challenge: str
+    challenge: str | None
     scope: str
     subject: str
     nonce: str | None
