@@ -16,6 +16,7 @@ ENDPOINTS = (
     "token_endpoint",
     "revocation_endpoint",
     "userinfo_endpoint",
+    "jwks_uri",
 )
 
 
@@ -32,6 +33,7 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     token_endpoint: Url
     revocation_endpoint: Url | None = None
     userinfo_endpoint: Url | None = None
+    jwks_uri: Url | None = None
     issuer: Url | None = None
     name: Word | None = None
     docs: Url | None = None

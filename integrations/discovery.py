@@ -7,7 +7,7 @@ from integrations.answers import json_object, text
 from integrations.contract import Answer, ClientAuthMethod, Unreadable
 
 # What of the metadata becomes a part of the definition; everything else is ignored.
-_TAKEN = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "userinfo_endpoint")
+_TAKEN = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "userinfo_endpoint", "jwks_uri")
 _PREFERRED: tuple[ClientAuthMethod, ...] = ("client_secret_basic", "client_secret_post", "none")
 
 

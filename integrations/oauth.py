@@ -17,7 +17,9 @@ from integrations.contract import (
     AuthorizationRequest,
     Client,
     Field,
+    Jwks,
     Kind,
+    RevocationScope,
     Root,
     Rotation,
     Secret,
@@ -73,6 +75,21 @@ class OAuthProvider:
     @property
     def endpoints(self) -> Mapping[str, str]:
         return self.definition.endpoints()
+
+    @property
+    def jwks_uri(self) -> str | None:
+        return self.definition.jwks_uri
+
+    @property
+    def needs_refresh_token(self) -> bool:
+        return False
+
+    @property
+    def revocation_scope(self) -> RevocationScope:
+        return "grant"
+
+    def asking(self, scopes: Sequence[str]) -> Sequence[str]:
+        return scopes
 
     def authorization_url(self, asked: AuthorizationRequest) -> str:
         parameters: dict[str, str] = dict(self.definition.authorization_parameters)
@@ -132,12 +149,11 @@ class OAuthProvider:
     def read_tokens(self, answer: Answer) -> TokenSet:
         return answers.read_tokens(answer)
 
-    def account(self, tokens: TokenSet, *, client: Client, nonce: str | None) -> Account | None:
+    def account(self, tokens: TokenSet, *, client: Client, nonce: str | None, keys: Jwks | None) -> Account | None:
         if tokens.id_token is None:
             return None
-        return identity.account_of(
-            tokens.id_token, issuer=self.definition.issuer, client_id=client.client_id, nonce=nonce
-        )
+        issuers = [self.definition.issuer] if self.definition.issuer else []
+        return identity.account_of(tokens.id_token, issuers=issuers, client=client, nonce=nonce, keys=keys)
 
     def entered(self, kind: str, credentials: Mapping[str, Secret]) -> Account | None:
         return None
@@ -148,7 +164,10 @@ class OAuthProvider:
         headers = {"Authorization": f"Bearer {access_token.reveal()}", "Accept": "application/json"}
         return httpx.Request("GET", self.definition.userinfo_endpoint, headers=headers)
 
-    def read_probe(self, answer: Answer, client: Client | None) -> Verdict:
+    def why_over(self, code: str, lived: int, promised: int | None) -> str:
+        return code
+
+    def read_probe(self, answer: Answer, client: Client | None, scopes: Sequence[str]) -> Verdict:
         if 200 <= answer.status < 300:
             return "valid"
         return "invalid" if answer.status in {401, 403} else "unknown"

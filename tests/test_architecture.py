@@ -48,6 +48,7 @@ LAYERS = (
         "access",
         "tickets",
         "signing_in",
+        "signing_keys",
     },
     {"means"},
     {"revoke", "grants", "entering"},
@@ -154,8 +155,11 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
 
     assert revealing == {
+        "integrations/google.py",  # into requests
         "integrations/identity.py",  # an ID token's claims
+        "integrations/jwks.py",  # an ID token's signature
         "integrations/oauth.py",  # into requests
+        "integrations/service_account.py",  # a key, into what it signs
         "integrations/sandbox.py",  # the sandbox is a provider
         "vault/access.py",  # an API key's hash
         "vault/http/callers.py",  # a new key, shown once

@@ -29,6 +29,7 @@ from integrations.contract import (
 from vault.clients import opened
 from vault.clock import storable
 from vault.errors import CannotOpen, Conflict, Invalid
+from vault.failure import blame
 from vault.means import Means
 from vault.store import clients
 from vault.store.schema import AnyRow
@@ -154,7 +155,7 @@ async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Cl
         answer = await means.outbound.send(request, deadline=means.deadline())
     except ProviderError:
         return "unknown"
-    return provider.read_probe(answer, client)
+    return provider.read_probe(answer, client, ())
 
 
 async def _renewed(means: Means, provider: Provider, root: Root) -> TokenSet | None:
@@ -162,11 +163,16 @@ async def _renewed(means: Means, provider: Provider, root: Root) -> TokenSet | N
     try:
         answer = await means.outbound.send(provider.renew_request(root), deadline=means.deadline())
         return provider.read_tokens(answer)
-    except GrantRejected as error:
+    except ProviderError as error:
+        _refuse(blame(error, root))
+        return None
+
+
+def _refuse(error: ProviderError) -> None:
+    """Raise Invalid or Conflict where *error* says whose fault it is."""
+    if isinstance(error, GrantRejected):
         detail = "The provider refuses these credentials."
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
-    except ClientRejected as error:
+    if isinstance(error, ClientRejected):
         detail = "The provider refuses the client registration that they are used with."
         raise Conflict(detail, code="client_misconfigured", reason=error.code) from None
-    except ProviderError:
-        return None

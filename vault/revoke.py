@@ -19,3 +19,9 @@ async def revoke(means: Means, provider: Provider, client: Client | None, token:
         return "failed"
     # RFC 7009 2.2: 200 also where the token was already dead.
     return "revoked" if answer.status == 200 else "failed"
+
+
+async def give_back(means: Means, provider: Provider, client: Client | None, token: Secret) -> None:
+    """End a grant that is of no use to us, unless other connections of the same account would end with it."""
+    if provider.revocation_scope != "project":
+        await revoke(means, provider, client, token)
