@@ -6,7 +6,7 @@ from typing import Any
 
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import Key, OctKey, import_key
+from joserfc.jwk import OctKey, import_key
 
 from integrations.answers import json_object
 from integrations.contract import Answer, Jwks, Secret, Unreadable
@@ -50,28 +50,28 @@ def signed_claims(token: Secret, keys: Jwks, secret: Secret | None) -> dict[str,
     """
     for key, algorithms in _candidates(_header(token), keys, secret):
         try:
-            return json_object(jws.deserialize_compact(token.reveal(), key, algorithms=algorithms).payload)
-        except (JoseError, ValueError):
-            continue
+            found = OctKey.import_key(key.reveal()) if isinstance(key, Secret) else import_key(dict(key))
+            return json_object(jws.deserialize_compact(token.reveal(), found, algorithms=algorithms).payload)
+        except (JoseError, ValueError, TypeError):
+            continue  # a key of a sort that we do not know, or damaged, or another one: the next may fit
     raise Unreadable("id_token_signature")
 
 
-def _candidates(header: Mapping[str, Any], keys: Jwks, secret: Secret | None) -> Iterator[tuple[Key, list[str]]]:
+def _candidates(
+    header: Mapping[str, Any], keys: Jwks, secret: Secret | None
+) -> Iterator[tuple[Secret | Mapping[str, Any], list[str]]]:
     """Give what may have signed a token with that *header*, each with the algorithms that it is good for.
 
     A public key is never taken for a secret: what an algorithm is verified with follows from its kind.
     """
     if header.get("alg") in SECRET:
         if secret:
-            yield OctKey.import_key(secret.reveal()), SECRET
+            yield secret, SECRET
         return
     kid = header.get("kid")
-    for described in keys:
-        if kid is None or described.get("kid") == kid:
-            try:
-                yield import_key(dict(described)), PUBLIC_KEY
-            except (JoseError, ValueError, TypeError):
-                continue  # of a sort that we do not know, or damaged: another one may fit
+    for key in keys:
+        if kid is None or key.get("kid") == kid:
+            yield key, PUBLIC_KEY
 
 
 def _header(token: Secret) -> Mapping[str, Any]:
