@@ -7,7 +7,7 @@ and somebody else carries them.
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import httpx
 
@@ -99,6 +99,10 @@ class Kind:
     uses_client: bool = True
 
 
+Jwks = Sequence[Mapping[str, Any]]  # the keys of a JWK Set (RFC 7517)
+# What ends when one token is revoked: it, its whole grant, or all that the account granted to the project.
+RevocationScope = Literal["token", "grant", "project"]
+
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none", "private_key_jwt"]
 
 
@@ -135,7 +139,10 @@ class Root:
 
 @dataclass(frozen=True)
 class AuthorizationRequest:
-    """What one visit to the authorization endpoint asks for, and what its answer is held against."""
+    """What one visit to the authorization endpoint asks for, and what its answer is held against.
+
+    *holds_refresh_token* says that one is stored already which is good for all of it.
+    """
 
     client: Client
     redirect_uri: str
@@ -143,6 +150,7 @@ class AuthorizationRequest:
     nonce: str
     code_verifier: Secret
     scopes: Sequence[str]
+    holds_refresh_token: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,10 +256,32 @@ class Provider(Protocol):
         """The ways of having credentials here, the usual one first."""
         ...
 
+    @property
+    def jwks_uri(self) -> str | None:
+        """Where the keys are that ID tokens are signed with; None where nobody said."""
+        ...
+
+    @property
+    def needs_refresh_token(self) -> bool:
+        """Whether a consent that brings no refresh token, and leaves none in force, is no good."""
+        ...
+
+    @property
+    def revocation_scope(self) -> RevocationScope:
+        """What ends with a token that is revoked."""
+        ...
+
+    def asking(self, scopes: Sequence[str]) -> Sequence[str]:
+        """Return what a consent asks for where *scopes* are wanted, spelled as the answer will spell it."""
+        ...
+
     def authorization_url(self, asked: AuthorizationRequest) -> str: ...
 
     def check_authorization_answer(self, parameters: Mapping[str, str]) -> None:
-        """Raise Unreadable where the answer does not come from this provider (RFC 9207)."""
+        """Raise Unreadable where the answer does not come from this provider (RFC 9207).
+
+        May raise what an error means that it has a word of its own for.
+        """
         ...
 
     def code_request(self, asked: AuthorizationRequest, code: Secret) -> httpx.Request: ...
@@ -264,18 +294,30 @@ class Provider(Protocol):
         """Return the token set, or raise the ProviderError that the answer amounts to."""
         ...
 
-    def account(self, tokens: TokenSet, *, client: Client, nonce: str | None) -> "Account | None":
-        """Whose grant it is, as far as the answer itself says. Raises Unreadable where it lies."""
+    def account(
+        self, tokens: TokenSet, *, client: Client, nonce: str | None, keys: Jwks | None
+    ) -> "Account | None":
+        """Whose grant it is, as far as the answer itself says. Raises Unreadable where it lies.
+
+        *keys* are those of `jwks_uri`; None where they could not be had.
+        """
         ...
 
     def entered(self, kind: str, credentials: Mapping[str, Secret]) -> "Account | None":
         """Whose *credentials* of a *kind* these are. Raises Unreadable where they cannot be any."""
         ...
 
+    def why_over(self, code: str, lived: int, promised: int | None) -> str:
+        """Return the code that tells why a grant is over that was rejected with *code*.
+
+        It *lived* so many seconds, of which the provider had *promised* so many, if it ever said.
+        """
+        ...
+
     def probe_request(self, access_token: Secret) -> httpx.Request | None: ...
 
-    def read_probe(self, answer: "Answer", client: Client | None) -> Verdict:
-        """Return what the answer to a probe says of the access token that went with it."""
+    def read_probe(self, answer: "Answer", client: Client | None, scopes: Sequence[str]) -> Verdict:
+        """Return what the answer to a probe says of the access token, which is to be good for *scopes*."""
         ...
 
     def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None: ...

@@ -18,6 +18,7 @@ ENDPOINTS = (
     "revocation_endpoint",
     "userinfo_endpoint",
     "probe_endpoint",
+    "jwks_uri",
 )
 
 
@@ -45,6 +46,7 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     revocation_endpoint: Url | None = None
     userinfo_endpoint: Url | None = None
     probe_endpoint: Url | None = None  # where it is not userinfo that tells whether a token works
+    jwks_uri: Url | None = None
     issuer: Url | None = None
     name: Word | None = None
     docs: Url | None = None

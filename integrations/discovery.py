@@ -13,6 +13,7 @@ _TAKEN = (
     "device_authorization_endpoint",
     "revocation_endpoint",
     "userinfo_endpoint",
+    "jwks_uri",
 )
 _PREFERRED: tuple[ClientAuthMethod, ...] = (
     "client_secret_basic",

@@ -18,7 +18,9 @@ from integrations.contract import (
     Client,
     DeviceAuthorization,
     DeviceWaiting,
+    Jwks,
     Kind,
+    RevocationScope,
     Root,
     Rotation,
     Secret,
@@ -66,6 +68,21 @@ class OAuthProvider:
     @property
     def endpoints(self) -> Mapping[str, str]:
         return self.definition.endpoints()
+
+    @property
+    def jwks_uri(self) -> str | None:
+        return self.definition.jwks_uri
+
+    @property
+    def needs_refresh_token(self) -> bool:
+        return False
+
+    @property
+    def revocation_scope(self) -> RevocationScope:
+        return "grant"
+
+    def asking(self, scopes: Sequence[str]) -> Sequence[str]:
+        return scopes
 
     def authorization_url(self, asked: AuthorizationRequest) -> str:
         if self.definition.authorization_endpoint is None:
@@ -152,12 +169,11 @@ class OAuthProvider:
             scope_separator=self.definition.scope_separator,
         )
 
-    def account(self, tokens: TokenSet, *, client: Client, nonce: str | None) -> Account | None:
+    def account(self, tokens: TokenSet, *, client: Client, nonce: str | None, keys: Jwks | None) -> Account | None:
         if tokens.id_token is None:
             return None
-        return identity.account_of(
-            tokens.id_token, issuer=self.definition.issuer, client_id=client.client_id, nonce=nonce
-        )
+        issuers = [self.definition.issuer] if self.definition.issuer else []
+        return identity.account_of(tokens.id_token, issuers=issuers, client=client, nonce=nonce, keys=keys)
 
     def entered(self, kind: str, credentials: Mapping[str, Secret]) -> Account | None:
         if kind != JWT.id:
@@ -170,7 +186,10 @@ class OAuthProvider:
         endpoint = self.definition.probe_endpoint or self.definition.userinfo_endpoint
         return None if endpoint is None else requests.probe_request(self.definition, endpoint, access_token)
 
-    def read_probe(self, answer: Answer, client: Client | None) -> Verdict:
+    def why_over(self, code: str, lived: int, promised: int | None) -> str:
+        return code
+
+    def read_probe(self, answer: Answer, client: Client | None, scopes: Sequence[str]) -> Verdict:
         return answers.read_probe(answer, self.definition.probe)
 
     def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None:

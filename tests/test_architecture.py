@@ -48,6 +48,7 @@ LAYERS = (
         "access",
         "tickets",
         "signing_in",
+        "signing_keys",
     },
     {"means"},
     {"revoke", "renew", "grants", "entering"},
@@ -156,9 +157,12 @@ def test_secrets_are_revealed_in_few_places() -> None:
     assert revealing == {
         "integrations/assertions.py",  # a key, to sign with it
         "integrations/clientauth.py",  # a client's secret
+        "integrations/google.py",  # into requests
         "integrations/identity.py",  # an ID token's claims
+        "integrations/jwks.py",  # an ID token's signature
         "integrations/oauth.py",  # into requests
         "integrations/requests.py",  # an access token, to be probed or revoked
+        "integrations/service_account.py",  # a key, into what it signs
         "integrations/sandbox.py",  # the sandbox is a provider
         "vault/access.py",  # an API key's hash
         "vault/http/callers.py",  # a new key, shown once

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from integrations import sandbox
+from integrations import builtin, sandbox
 from integrations.contract import Client, Provider
 from vault.access import Access
 from vault.authorize import Authorize
@@ -31,6 +31,7 @@ from vault.scrape import Scrape
 from vault.services import Vault
 from vault.settings import Settings
 from vault.signing_in import SigningIn
+from vault.signing_keys import SigningKeys
 from vault.store import leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.trail import Trail
@@ -120,6 +121,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         metrics=metrics,
         outbound=outbound,
         providers=providers,
+        signing_keys=SigningKeys(outbound),
         timeout=settings.provider_timeout,
         jitter=secrets.SystemRandom().uniform,
     )
@@ -180,7 +182,8 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
 
 
 def _built_in(settings: Settings) -> dict[str, Provider]:
-    return {"sandbox": sandbox.provider(settings.public_url)} if settings.sandbox else {}
+    made_up = {"sandbox": sandbox.provider(settings.public_url)} if settings.sandbox else {}
+    return {**builtin.providers(settings.endpoints), **made_up}
 
 
 async def _void_leases(tx: Transaction) -> None:

@@ -6,6 +6,7 @@ the state, minted at each visit, bound to the browser by a cookie and kept as a 
 
 import json
 import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +15,7 @@ from integrations.contract import AuthorizationRequest, Client, Secret
 from vault.audit import Event
 from vault.connection import Connection
 from vault.errors import Conflict, Gone, Invalid, NotFound
+from vault.grants import keeps_refresh_token
 from vault.keyring import Keyring
 from vault.providers import Providers, kind_of
 from vault.sealing import Place, seal_all
@@ -70,7 +72,7 @@ class Authorize:
             return await self._tickets.issue(
                 tx.connection,
                 connection.id,
-                scopes=wanted,
+                scopes=list(provider.asking(wanted)),
                 return_url=return_url,
                 replace_account=replace_account,
             )
@@ -101,6 +103,8 @@ class Authorize:
         registration = Client(client.client_id)  # the address takes no secret
         redirect_uri = f"{self._public_url}/oauth/callback/{connection.provider}"
         asked = authorization(self._keyring, registration, redirect_uri, state, verifier, ticket)
+        holds = not ticket.replace_account and keeps_refresh_token(connection, client.id)
+        asked = replace(asked, holds_refresh_token=holds and set(asked.scopes) <= set(connection.scopes))
         row = {
             "state_digest": digest,
             "browser_digest": self._keyring.mac("browser", browser),

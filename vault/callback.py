@@ -20,7 +20,7 @@ from vault.connection import Connection
 from vault.errors import CannotOpen, Gone
 from vault.grants import Received, store_grant
 from vault.means import Means
-from vault.revoke import revoke
+from vault.revoke import give_back
 from vault.sealing import open_one
 from vault.store import clients, connections, sealed
 from vault.store import tickets as store
@@ -125,13 +125,14 @@ class Callback:
         return await self._granted(visit, provider, asked)
 
     async def _granted(self, visit: Visit, provider: Provider, asked: AuthorizationRequest) -> str:
-        """Exchange the code and store what comes of it; what cannot be stored is revoked."""
+        """Exchange the code and store what comes of it; what cannot be stored is given back."""
         request = provider.code_request(asked, Secret(visit.parameters["code"]))
         answer = await self._means.outbound.send(request, deadline=self._means.deadline(visit.started))
         tokens = provider.read_tokens(answer)
         nonce = asked.nonce if "openid" in asked.scopes else None
         try:
-            account = provider.account(tokens, client=asked.client, nonce=nonce)
+            keys = await self._means.signing_keys.of(provider, tokens.id_token)
+            account = provider.account(tokens, client=asked.client, nonce=nonce, keys=keys)
             received = Received(
                 tokens=tokens,
                 account=account,
@@ -139,13 +140,13 @@ class Callback:
                 scopes=tuple(asked.scopes),
                 age=uptime() - visit.started,
                 consented=True,
-                kind=visit.connection.kind,
+                kind=_consent_kind(provider, visit.connection.kind),
             )
             outcome = await self._store(visit, provider, received)
         except Unreadable as error:
             outcome = error.code
         if outcome != "connected":
-            await revoke(self._means, provider, asked.client, tokens.refresh_token or tokens.access_token)
+            await give_back(self._means, provider, asked.client, tokens.refresh_token or tokens.access_token)
         return outcome
 
     async def _store(self, visit: Visit, provider: Provider, received: Received) -> str:
@@ -157,6 +158,8 @@ class Callback:
             if doubt is not None:
                 return doubt
             generation = await store_grant(tx, self._means, now, provider, received)
+            if generation is None:
+                return "no_refresh_token"
             await store.succeed(tx.connection, visit.ticket.id)
             tx.record(
                 Event("person", "connection.connected", "ok", now.tenant, now.provider, now.name, generation)
@@ -177,6 +180,12 @@ def _doubt(connection: Connection, received: Received) -> str | None:
     if received.account is None:
         return "account_unknown" if "openid" in received.scopes else None
     return None if received.account.subject == connection.account else "account_mismatch"
+
+
+def _consent_kind(provider: Provider, kind: str) -> str:
+    """Return *kind* where a person consents to it; what was entered gives way to the provider's usual one."""
+    consents = [one.id for one in provider.kinds if one.how == "consent"]
+    return kind if kind in consents else consents[0]
 
 
 def _refused(error: str) -> str:

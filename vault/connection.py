@@ -75,6 +75,7 @@ class TokenState:
     rejected_generation: int | None
     rejected_age: int | None  # seconds
     learned_lifetime: int | None  # seconds
+    granted_at: datetime | None = None  # when a person consented; None where nobody knows
 
     @property
     def next_action(self) -> NextAction:
@@ -136,6 +137,11 @@ class Connection:
     provider_held_until: datetime | None
     provider_paused: bool
     read_at: datetime
+
+    @property
+    def missing_scopes(self) -> tuple[str, ...]:
+        """Return what was asked for and not granted."""
+        return tuple(scope for scope in self.asked_scopes if scope not in self.scopes)
 
     @property
     def path(self) -> str:

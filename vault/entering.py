@@ -155,18 +155,23 @@ async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Cl
         answer = await means.outbound.send(request, deadline=means.deadline())
     except ProviderError:
         return "unknown"
-    return provider.read_probe(answer, client)
+    return provider.read_probe(answer, client, ())
 
 
 async def _renewed(means: Means, provider: Provider, root: Root) -> TokenSet | None:
     """Return new tokens got with *root*, None where nobody can tell now whether it is any good."""
     try:
         return await renewed(means.outbound, provider, root, deadline=means.deadline())
-    except GrantRejected as error:
+    except ProviderError as error:
+        _refuse(error)
+        return None
+
+
+def _refuse(error: ProviderError) -> None:
+    """Raise Invalid or Conflict where *error* says whose fault it is."""
+    if isinstance(error, GrantRejected):
         detail = "The provider refuses these credentials."
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
-    except ClientRejected as error:
+    if isinstance(error, ClientRejected):
         detail = "The provider refuses the client registration that they are used with."
         raise Conflict(detail, code="client_misconfigured", reason=error.code) from None
-    except ProviderError:
-        return None

@@ -28,7 +28,7 @@ from integrations.contract import (
 from vault.audit import Action, Event
 from vault.breaker import Breaker, works
 from vault.clock import uptime
-from vault.connection import SOONEST, Connection, new_tokens, still_learned
+from vault.connection import SOONEST, Connection, TokenState, new_tokens, still_learned
 from vault.errors import CannotOpen
 from vault.failure import aftermath, outcome_of, pause_of_provider
 from vault.gates import Gates
@@ -37,7 +37,7 @@ from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
 from vault.renew import renewed
-from vault.revoke import revoke
+from vault.revoke import give_back
 from vault.sealing import Place, open_one, opened_fields, seal_all
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
@@ -179,7 +179,7 @@ class Exchange:
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
-            await revoke(self._means, grant.provider, grant.root.client, token)
+            await give_back(self._means, grant.provider, grant.root.client, token)
         return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
@@ -239,7 +239,8 @@ class Exchange:
             if about is None:
                 return None
             provider = await self._means.providers.get(about.provider, tx.connection)
-            failed = self._failed(error, turn, provider, now, asked=actor != "scheduler")
+            told = _explained(error, provider, about.state, now)
+            failed = self._failed(told, turn, provider, now, asked=actor != "scheduler")
             if not await settle.failure(tx.connection, turn, failed):
                 return None
             tx.outdate(Stale("connection", turn.connection))
@@ -293,3 +294,14 @@ class Exchange:
             # The provider looked at the grant, so it knew the client.
             event = Event("scheduler", "client.recovered", error.code, about.tenant, about.provider)
             await self._gates.accept_client(about.client, event)
+
+
+def _explained(
+    error: ProviderError | CannotOpen, provider: Provider, state: TokenState, now: datetime
+) -> ProviderError | CannotOpen:
+    """Return *error*, with a better word for why a grant is over where its age gives one."""
+    begun, ends = state.granted_at, state.refresh_expires_at
+    if not isinstance(error, GrantRejected) or begun is None:
+        return error
+    promised = None if ends is None else int((ends - begun).total_seconds())
+    return GrantRejected(provider.why_over(error.code, int((now - begun).total_seconds()), promised))

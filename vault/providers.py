@@ -52,8 +52,9 @@ class Providers:
 
     async def all(self, tx: AsyncConnection) -> list[Provider]:
         """Return the whole catalogue by id."""
-        stored = [_parsed(name, text) for name, text in (await store.all_definitions(tx)).items()]
-        return sorted([*self._built_in.values(), *stored], key=lambda provider: provider.id)
+        stored = {name: _parsed(name, text) for name, text in (await store.all_definitions(tx)).items()}
+        # What became built in after it was defined is what is built in.
+        return sorted((stored | self._built_in).values(), key=lambda provider: provider.id)
 
     async def define(self, provider: str, fields: dict[str, Any], actor: str) -> bool:
         """Store a generic provider. Returns whether it is new.

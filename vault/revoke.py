@@ -18,3 +18,9 @@ async def revoke(means: Means, provider: Provider, client: Client | None, token:
     except ProviderError:
         return "failed"
     return "revoked" if provider.revoked(answer) else "failed"
+
+
+async def give_back(means: Means, provider: Provider, client: Client | None, token: Secret) -> None:
+    """End a grant that is of no use to us, unless other connections of the same account would end with it."""
+    if provider.revocation_scope != "project":
+        await revoke(means, provider, client, token)

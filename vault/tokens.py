@@ -227,8 +227,12 @@ class Tokens:
             return Conflict("Nobody has connected this yet.", code="not_connected", reason=state.reason)
         if state.reason == "undecryptable":
             return Conflict("A stored value does not open.", code="operator_required")
-        if state.reason == "credentials_rejected":
-            return Conflict("The provider refuses the credentials that were entered.", code="credentials_rejected")
+        if state.next_action == "fix_credentials":
+            return Conflict(
+                "The provider refuses what was entered: it has to be corrected.",
+                code="credentials_rejected",
+                reason=state.last_error_code or state.reason,
+            )
         if state.status == "failed":
             connect_url = await self._tickets.reconnect_url(connection)
             return Conflict(

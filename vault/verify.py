@@ -78,7 +78,8 @@ class Verify:
             answer = await self._means.outbound.send(request, deadline=self._means.deadline())
         except ProviderError:
             return "unknown"
-        return provider.read_probe(answer, None if row is None else Client(row.client_id))
+        client = None if row is None else Client(row.client_id)
+        return provider.read_probe(answer, client, connection.asked_scopes)
 
     def _token(self, connection: Connection, values: Any) -> Secret:
         place = Place(connection.tenant, connection.provider, "connection", connection.id)

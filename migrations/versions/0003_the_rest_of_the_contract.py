@@ -32,6 +32,7 @@ def upgrade() -> None:
         " CONSTRAINT ck_connections_prefer CHECK (prefer IN ('own', 'inherited'))"
     )
     _allow_renewals(_RENEWALS)
+    op.add_column("token_states", sa.Column("granted_at", sa.BigInteger(), nullable=True))
     op.create_table(
         "device_authorizations",
         sa.Column("id", sa.String(), nullable=False),
@@ -58,6 +59,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("device_authorizations")
+    op.drop_column("token_states", "granted_at")
     _allow_renewals("'refresh_token', 'none'")
     if op.get_bind().dialect.name == "sqlite":
         _bind_the_check_of_parked_to_its_column()

@@ -476,7 +476,7 @@ async def test_a_name_that_could_not_be_one_is_refused_in_any_part_of_a_path(
             wronged(answer, leaks)
         wronged(await bare.ask(f"/v1/connections/{TENANT}/{PROVIDER}/{name}", method="DELETE"), leaks)
         wronged(await bare.ask(f"/v1/tenants/{name}", method="DELETE"), leaks)
-    assert [one["id"] for one in (await rig.api.get("/v1/providers")).json()["items"]] == [PROVIDER]
+    assert [one["id"] for one in (await rig.api.get("/v1/providers")).json()["items"]] == [PROVIDER, "google"]
 
 
 @on_sqlite

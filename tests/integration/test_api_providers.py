@@ -27,7 +27,8 @@ async def test_the_catalogue_shows_what_can_be_connected_and_how(rig: Rig) -> No
     shown = await rig.api.get(f"/v1/providers/{PROVIDER}")
 
     always(listed)
-    assert listed.json()["items"] == [shown.json()]
+    google = await rig.api.get("/v1/providers/google")
+    assert listed.json()["items"] == [shown.json(), google.json()]  # what is built in is always there
     entry = shown.json()
     assert entry["id"] == PROVIDER
     assert entry["endpoints"]["token_endpoint"] == rig.provider.token_endpoint
@@ -75,6 +76,7 @@ async def test_an_issuer_is_all_that_a_standard_provider_needs(rig: Rig, store: 
         "token_endpoint": rig.provider.token_endpoint,
         "revocation_endpoint": rig.provider.revocation_endpoint,
         "userinfo_endpoint": rig.provider.userinfo_endpoint,
+        "jwks_uri": rig.provider.endpoints["jwks_uri"],
     }
     assert (await rig.provider.counts())["discovery_requests"] == 1
 

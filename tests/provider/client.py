@@ -57,6 +57,18 @@ class FakeProvider:
         return f"{self.issuer}/userinfo"
 
     @property
+    def endpoints(self) -> dict[str, str]:
+        """All of them, by the names that the vault's settings have for Google's."""
+        return {
+            "authorization_endpoint": self.authorization_endpoint,
+            "token_endpoint": self.token_endpoint,
+            "revocation_endpoint": self.revocation_endpoint,
+            "userinfo_endpoint": self.userinfo_endpoint,
+            "jwks_uri": f"{self.issuer}/jwks",
+            "tokeninfo_endpoint": f"{self.issuer}/tokeninfo",
+        }
+
+    @property
     def resource(self) -> str:
         """Something that takes an access token: 200 while it lives, then 401."""
         return f"{self.issuer}/api/me"

@@ -11,7 +11,7 @@ from tests.provider.config import BadControl
 from tests.provider.wire import Answer
 
 ENDPOINTS = (
-    *("token", "device_authorization", "authorize", "revoke", "userinfo", "me", "discovery", "jwks"),
+    *("token", "device_authorization", "authorize", "revoke", "userinfo", "me", "discovery", "jwks", "tokeninfo"),
     "any",
 )
 

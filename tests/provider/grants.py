@@ -43,7 +43,7 @@ class Grants:
             raise GrantError("invalid_grant", "code_verifier does not match")
         code.family = self.new_family(client_id, code.subject, code.scope, code.nonce)
         self.record("code_redeemed", code=value, family=code.family.id)
-        return self.issue(code.family, via="code", with_refresh=self.config.issue_refresh_token)
+        return self.issue(code.family, via="code", with_refresh=self.config.issue_refresh_token and code.offline)
 
     def _present(self, value: str, client_id: str) -> Code:
         """Use up a code: whatever is wrong with the rest of the request, it is not accepted again."""

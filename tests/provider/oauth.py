@@ -68,7 +68,7 @@ class OAuth:
     def _handlers(self) -> dict[str, tuple[tuple[str, ...], Callable[[Request], Answer]]]:
         return {
             "discovery": (("GET",), self._discovery),
-            "jwks": (("GET",), lambda _: json_answer(self.id_tokens.jwks())),
+            "jwks": (("GET",), self._jwks),
             "authorize": (("GET",), self._authorize),
             "token": ((self.config.token_method,), self._token),
             "device_authorization": (("POST",), self._device),
@@ -76,6 +76,16 @@ class OAuth:
             "userinfo": (("GET", "POST"), self._userinfo),
             "me": (("GET",), self._userinfo),
         }
+
+    @property
+    def calls_itself(self) -> str:
+        """The issuer in what it says of itself."""
+        return self.issuer
+
+    def _jwks(self, _: Request) -> Answer:
+        age = self.config.jwks_max_age
+        headers = {} if age is None else {"Cache_Control": f"public, max-age={age}, must-revalidate"}
+        return json_answer(self.id_tokens.jwks(self.config.signing_key), **headers)
 
     def _discovery(self, _: Request) -> Answer:
         paths = {
@@ -143,11 +153,15 @@ class OAuth:
             scope=params.get("scope", "") if granted is None else " ".join(granted),
             subject=consent.subject or self.config.subject,
             nonce=params.get("nonce"),
+            offline=self._is_offline(params, consent.subject or self.config.subject),
         )
         return {"code": code.value}
 
+    def _is_offline(self, params: dict[str, str], subject: str) -> bool:
+        return True
+
     def _echo(self, params: dict[str, str], consent: Consent) -> dict[str, str]:
-        iss = consent.iss if consent.iss is not None else self.issuer if self.config.send_iss else ""
+        iss = consent.iss if consent.iss is not None else self.calls_itself if self.config.send_iss else ""
         state = consent.state if consent.state is not None else params.get("state", "")
         return {name: value for name, value in (("state", state), ("iss", iss)) if value}
 
@@ -235,7 +249,8 @@ class OAuth:
             words["scope"] = issue.access.scope
         wanted = form["grant_type"] == "authorization_code" or self.config.id_token_on_refresh
         if wanted and "openid" in issue.access.scope.split():
-            words["id_token"] = self.id_tokens.issue(issue.family, self.issuer, issue.lifetime)
+            who, kid = self.calls_itself, self.config.signing_key
+            words["id_token"] = self.id_tokens.issue(issue.family, who, issue.lifetime, kid)
         return words
 
     def _revoke(self, request: Request) -> Answer:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from tests.provider.config import Rotation
+from tests.provider.config import Dialect, Rotation
 from tests.provider.faults import When
 
 Body = str | bytes | dict[str, Any] | list[Any]
@@ -12,6 +12,7 @@ Body = str | bytes | dict[str, Any] | list[Any]
 class Settings(TypedDict, total=False):
     """See `tests.provider.config.Config`."""
 
+    dialect: Dialect
     rotation: Rotation
     grace_seconds: float
     grace_answer: Literal["sibling", "same"]
@@ -24,6 +25,14 @@ class Settings(TypedDict, total=False):
     issue_refresh_token: bool
     id_token_on_refresh: bool
     subject: str
+    signing_key: str
+    jwks_max_age: int | None
+    clock_ahead: float
+    grant_lifetime: int | None
+    tells_grant_lifetime: bool
+    calls_itself: str
+    service_accounts: dict[str, dict[str, Any]]
+    delegated: list[str]
     clients: dict[str, str | list[str] | None]
     client_keys: dict[str, list[dict[str, Any]]]
     issuer_keys: dict[str, list[dict[str, Any]]]

@@ -15,6 +15,7 @@ from tests.provider.config import Config
 from tests.provider.control import Control
 from tests.provider.devices import Devices
 from tests.provider.faults import Effects, Faults, octets, same_tokens
+from tests.provider.google import Google
 from tests.provider.grants import Grants
 from tests.provider.ledger import LedgerWriter, current_request
 from tests.provider.oauth import OAuth
@@ -30,6 +31,7 @@ PATHS = {
     "/revoke": "revoke",
     "/userinfo": "userinfo",
     "/jwks": "jwks",
+    "/tokeninfo": "tokeninfo",
     "/api/me": "me",
 }
 
@@ -56,7 +58,9 @@ class Server:
         self.hold = Hold(self.tally)
         self.faults = Faults()
         grants = Grants(config, self.ledger.record)
-        self.oauth = OAuth(config, grants, Devices(config, grants), ClientAuth(config))
+        devices, client_auth = Devices(config, grants), ClientAuth(config)
+        dialect = Google if config.dialect == "google" else OAuth
+        self.oauth = dialect(config, grants, devices, client_auth)
         self.control = Control(config, grants, self.oauth, self.faults, self.hold, self.tally, self.ledger)
         self._connections = count(1)
         self._requests = count(1)

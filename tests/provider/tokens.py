@@ -37,6 +37,7 @@ class Code:
     subject: str
     nonce: str | None
     expires_at: float
+    offline: bool = True  # whether a refresh token comes with it
     presented: bool = False
     family: Family | None = None  # set when it was redeemed
 

@@ -631,6 +631,7 @@ def test_metadata_gives_the_endpoints_and_how_to_authenticate() -> None:
     assert read(**there, jwks_uri=f"{ISSUER}/jwks", extra="x") == {
         **METADATA,
         **there,
+        "jwks_uri": f"{ISSUER}/jwks",
         "token_endpoint_auth_method": "client_secret_basic",
         "authorization_response_iss_parameter_supported": False,
     }

@@ -286,6 +286,8 @@ token_states = Table(
     Column("rejected_age", BigInteger),
     # Seconds that tokens really live, where the provider says more.
     Column("learned_lifetime", BigInteger),
+    # When a person consented to the present grant. What ends with its age is told apart by it.
+    Column("granted_at", Moment),
     CheckConstraint(f"status IN {STATUSES}", name="status"),
     CheckConstraint(f"renewal IN {RENEWALS}", name="renewal"),
     CheckConstraint("(lease_holder IS NULL) = (lease_expires_at IS NULL)", name="whole_lease"),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from integrations.advice import ADVICE
 from integrations.contract import Verdict
 from vault.connection import Connection
 from vault.http.views.common import Body, Entry, Line, ScopeWord, Url, View, whole
@@ -73,7 +74,10 @@ class ConnectionView(View):
     next_refresh_at: datetime | None = None
     retry_not_before: datetime | None = None
     failing_since: datetime | None = None
+    granted_at: datetime | None = None  # when a person consented
+    missing_scopes: tuple[str, ...] = ()  # asked for and not granted
     last_error_code: str | None = None
+    advice: str | None = None  # what a person can do about it
     paused: Literal["provider", "client", "tenant"] | None = None  # whose kill switch is on
     learned_lifetime: int | None = None  # seconds that tokens really live, where the provider says more
     verdict: Verdict | None = None  # of a verification that was just asked for
@@ -84,6 +88,7 @@ class ConnectionView(View):
         times = {
             "expires_at": state.access_expires_at,
             "refresh_expires_at": state.refresh_expires_at,
+            "granted_at": state.granted_at,
             "refreshed_at": state.refreshed_at,
             "verified_at": state.verified_at,
             "next_refresh_at": state.next_refresh_at,
@@ -106,7 +111,9 @@ class ConnectionView(View):
             created_at=whole(connection.created_at),
             account=connection.account,
             account_label=connection.account_label,
+            missing_scopes=connection.missing_scopes,
             last_error_code=state.last_error_code,
+            advice=ADVICE.get(state.last_error_code or ""),
             paused=connection.paused,
             learned_lifetime=state.learned_lifetime,
             verdict=verdict,

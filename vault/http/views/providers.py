@@ -58,6 +58,7 @@ class PutProvider(Body):
     revocation_endpoint: Url | None = None
     userinfo_endpoint: Url | None = None
     probe_endpoint: Url | None = None
+    jwks_uri: Url | None = None
     name: Line | None = None
     docs: Url | None = None
     scopes: Annotated[list[ScopeWord], Meta(max_length=100)] | None = None
