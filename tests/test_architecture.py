@@ -50,7 +50,7 @@ LAYERS = (
         "signing_in",
     },
     {"means"},
-    {"revoke", "renew", "grants", "entering"},
+    {"revoke", "grants", "entering"},
     {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "verify", "sweep"},
     {"waiting", "tokens"},
     {"services"},

@@ -29,8 +29,8 @@ from integrations.contract import (
 from vault.clients import opened
 from vault.clock import storable
 from vault.errors import CannotOpen, Conflict, Invalid
+from vault.failure import blame
 from vault.means import Means
-from vault.renew import renewed
 from vault.store import clients
 from vault.store.schema import AnyRow
 
@@ -161,12 +161,18 @@ async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Cl
 async def _renewed(means: Means, provider: Provider, root: Root) -> TokenSet | None:
     """Return new tokens got with *root*, None where nobody can tell now whether it is any good."""
     try:
-        return await renewed(means.outbound, provider, root, deadline=means.deadline())
-    except GrantRejected as error:
+        answer = await means.outbound.send(provider.renew_request(root), deadline=means.deadline())
+        return provider.read_tokens(answer)
+    except ProviderError as error:
+        _refuse(blame(error, root))
+        return None
+
+
+def _refuse(error: ProviderError) -> None:
+    """Raise Invalid or Conflict where *error* says whose fault it is."""
+    if isinstance(error, GrantRejected):
         detail = "The provider refuses these credentials."
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
-    except ClientRejected as error:
+    if isinstance(error, ClientRejected):
         detail = "The provider refuses the client registration that they are used with."
         raise Conflict(detail, code="client_misconfigured", reason=error.code) from None
-    except ProviderError:
-        return None

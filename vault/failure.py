@@ -9,6 +9,7 @@ from integrations.contract import (
     OutcomeUnknown,
     ProviderError,
     RateLimited,
+    Root,
 )
 from vault.connection import ASKED_RECENTLY, Jitter, retry_delay
 from vault.errors import CannotOpen
@@ -31,6 +32,17 @@ _OUTCOMES: dict[type[Exception], Outcome] = {
 def outcome_of(error: ProviderError | CannotOpen) -> Outcome:
     """Return the class of *error*, as it is counted; transient where it is no other."""
     return next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(error, kind)), "transient")
+
+
+def blame(error: ProviderError, root: Root) -> ProviderError:
+    """Return *error* as it concerns *root*.
+
+    Where no registration takes part, what a provider calls a bad client, or a bad scope, was entered.
+    """
+    entered = root.client is None and root.credentials
+    if entered and (isinstance(error, ClientRejected) or error.code == "invalid_scope"):
+        return GrantRejected(error.code)
+    return error
 
 
 def aftermath(

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import h11
 
-from tests.provider.clientauth import ClientAuth
 from tests.provider.config import Config
 from tests.provider.control import Control
-from tests.provider.devices import Devices
 from tests.provider.faults import Effects, Faults, octets, same_tokens
 from tests.provider.grants import Grants
 from tests.provider.ledger import LedgerWriter, current_request
@@ -56,7 +54,7 @@ class Server:
         self.hold = Hold(self.tally)
         self.faults = Faults()
         grants = Grants(config, self.ledger.record)
-        self.oauth = OAuth(config, grants, Devices(config, grants), ClientAuth(config))
+        self.oauth = OAuth(config, grants)
         self.control = Control(config, grants, self.oauth, self.faults, self.hold, self.tally, self.ledger)
         self._connections = count(1)
         self._requests = count(1)
