@@ -22,6 +22,7 @@ from vault.store import connections
 from vault.store import providers as store
 from vault.store.writer import Transaction, Writer
 
+_SENT_NOTHING = {"authorization_endpoint", "jwks_uri"}
 DISCOVERY_TIMEOUT = 10.0  # seconds for both well-known addresses together
 
 
@@ -153,7 +154,6 @@ def _parsed(provider: str, definition: str) -> OAuthProvider:
 
 
 def _origins(definition: Definition) -> frozenset[str]:
-    """Return where the tokens and secrets of a provider are sent: everywhere but where people are."""
-    receiving = {name: at for name, at in definition.endpoints().items() if name != "authorization_endpoint"}
-    parts = [urlsplit(address) for address in receiving.values()]
+    """Return where the tokens and secrets of a provider are sent."""
+    parts = [urlsplit(at) for name, at in definition.endpoints().items() if name not in _SENT_NOTHING]
     return frozenset(f"{part.scheme}://{part.netloc}" for part in parts)

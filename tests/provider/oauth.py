@@ -39,11 +39,13 @@ class Consent:
 class OAuth:
     config: Config
     grants: Grants
-    devices: Devices
-    clients: ClientAuth
     issuer: str = ""
     id_tokens: IdTokens = field(default_factory=IdTokens)
     consents: deque[Consent] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.devices = Devices(self.config, self.grants)
+        self.clients = ClientAuth(self.config)
 
     def expect_consent(self, order: dict[str, Any]) -> None:
         try:
@@ -168,7 +170,10 @@ class OAuth:
     def _token(self, request: Request) -> Answer:
         form = self._token_form(request)
         request.notes["grant_type"] = form.get("grant_type")
-        issue = self._issue(request, form)
+        if form.get("grant_type") == _JWT_BEARER:
+            issue = self._by_assertion(request, form)
+        else:
+            issue = self._issue(form, self._client(request, form))
         request.notes |= {"family": issue.family.id, "serial": issue.serial}
         return json_answer(self._words(issue, form), Cache_Control="no-store", Pragma="no-cache")
 
@@ -185,10 +190,7 @@ class OAuth:
     def _audience(self) -> str:
         return self.issuer if self.config.assertion_audience == "issuer" else f"{self.issuer}/token"
 
-    def _issue(self, request: Request, form: dict[str, str]) -> Issue:
-        if form.get("grant_type") == _JWT_BEARER:
-            return self._by_assertion(request, form)
-        client_id = self._client(request, form)
+    def _issue(self, form: dict[str, str], client_id: str) -> Issue:
         match form.get("grant_type"):
             case "authorization_code":
                 return self._redeem(form, client_id)

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import h11
 
-from tests.provider.clientauth import ClientAuth
 from tests.provider.config import Config
 from tests.provider.control import Control
-from tests.provider.devices import Devices
 from tests.provider.faults import Effects, Faults, octets, same_tokens
 from tests.provider.google import Google
 from tests.provider.grants import Grants
@@ -58,9 +56,7 @@ class Server:
         self.hold = Hold(self.tally)
         self.faults = Faults()
         grants = Grants(config, self.ledger.record)
-        devices, client_auth = Devices(config, grants), ClientAuth(config)
-        dialect = Google if config.dialect == "google" else OAuth
-        self.oauth = dialect(config, grants, devices, client_auth)
+        self.oauth = Google(config, grants) if config.dialect == "google" else OAuth(config, grants)
         self.control = Control(config, grants, self.oauth, self.faults, self.hold, self.tally, self.ledger)
         self._connections = count(1)
         self._requests = count(1)
