@@ -51,7 +51,7 @@ LAYERS = (
         "signing_keys",
     },
     {"means"},
-    {"revoke", "grants", "entering"},
+    {"revoke", "grants", "entering", "renew"},
     {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "verify", "sweep"},
     {"waiting", "tokens"},
     {"services"},

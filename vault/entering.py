@@ -30,6 +30,7 @@ from vault.clients import opened
 from vault.clock import storable
 from vault.errors import CannotOpen, Conflict, Invalid
 from vault.means import Means
+from vault.renew import renewed
 from vault.store import clients
 from vault.store.schema import AnyRow
 

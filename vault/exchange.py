@@ -36,6 +36,7 @@ from vault.keyring import Sealed
 from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
+from vault.renew import renewed
 from vault.revoke import give_back
 from vault.sealing import Place, open_one, opened_fields, seal_all
 from vault.store import connections, gates, sealed, settle
@@ -163,12 +164,8 @@ class Exchange:
             raise ClientRejected("undecryptable") from None
 
     async def _send(self, grant: Grant, started: float) -> TokenSet:
-        request = grant.provider.renew_request(grant.root)
-        answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
-        try:
-            return grant.provider.read_tokens(answer)
-        except ProviderError as error:
-            raise blame(error, grant.root) from None
+        deadline = self._means.deadline(started)
+        return await renewed(self._means.outbound, grant.provider, grant.root, deadline=deadline)
 
     async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> settle.Stored:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""

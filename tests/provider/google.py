@@ -82,14 +82,14 @@ class Google(OAuth):
             raise GrantError("invalid_request", "the client authenticates in the body")
         return self._assertion(request, form) if grant_type == JWT_BEARER else super()._token(request)
 
-    def _issue(self, request: Request, form: dict[str, str]) -> Issue:
+    def _issue(self, form: dict[str, str], client_id: str) -> Issue:
         if form.get("grant_type") != "refresh_token":
-            issue = super()._issue(request, form)
+            issue = super()._issue(form, client_id)
             self.used[issue.family.id] = self.now
             return issue
         self._age(form.get("refresh_token", ""))
         try:
-            issue = super()._issue(request, form)
+            issue = super()._issue(form, client_id)
         except GrantError as error:
             sentence = "Token has been expired or revoked."
             raise GrantError(error.error, sentence, error.family) from error

@@ -500,7 +500,7 @@ async def signer(provider: FakeProvider) -> None:
     await provider.configure(client_keys=keys, issuer_keys=keys, clients={"signer": None})
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=str)
+@pytest.mark.parametrize("wrong", WRONG, ids="-".join)
 async def test_an_assertion_that_is_not_right_is_refused(
     http: aiohttp.ClientSession, provider: FakeProvider, wrong: dict[str, Any]
 ) -> None:
