@@ -122,7 +122,7 @@ def _private_key(pem: object) -> RSAKey:
         raise Unreadable("key_file_incomplete")
     try:
         key = RSAKey.import_key(found)
-        usable = key.is_private and key.private_key is not None and key.private_key.key_size >= SHORTEST_KEY
+        usable = key.private_key is not None and key.private_key.key_size >= SHORTEST_KEY
     except (ValueError, TypeError, JoseError, UnsupportedAlgorithm):
         usable = False
     if not usable:

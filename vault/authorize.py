@@ -103,7 +103,7 @@ class Authorize:
         registration = Client(client.client_id)  # the address takes no secret
         redirect_uri = f"{self._public_url}/oauth/callback/{connection.provider}"
         asked = authorization(self._keyring, registration, redirect_uri, state, verifier, ticket)
-        holds = not ticket.replace_account and keeps_refresh_token(connection, client.id)
+        holds = not ticket.replace_account and keeps_refresh_token(connection, client.id, provider)
         asked = replace(asked, holds_refresh_token=holds and set(asked.scopes) <= set(connection.scopes))
         row = {
             "state_digest": digest,

@@ -47,7 +47,9 @@ async def store_grant(
     # Held first: what another replica claims or settles meanwhile decides what of it may be kept.
     connection = await connections.hold(tx.connection, connection.id) or connection
     place = Place(connection.tenant, connection.provider, "connection", connection.id)
-    renewing = received.tokens.refresh_token or await _still_good(tx, means.keyring, place, connection, received)
+    renewing = received.tokens.refresh_token or await _still_good(
+        tx, means.keyring, place, connection, received, provider
+    )
     if renewing is None and received.consented and provider.needs_refresh_token:
         return None
     generation, now = await settle.supersede(tx.connection, connection.id)
@@ -104,18 +106,18 @@ def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal
     }
 
 
-def keeps_refresh_token(connection: Connection, client: str | None) -> bool:
+def keeps_refresh_token(connection: Connection, client: str | None, provider: Provider) -> bool:
     """Say whether the refresh token of *connection* would stay in force if *client* got a grant without one.
 
-    Not one that somebody has sent, or may have: nobody sends it a second time.
+    Not one that somebody has sent, or may have, where it is good for one time only.
     """
     state = connection.state
+    sent = state.inflight_generation == state.generation or state.uncertain
     return (
         connection.client == client
         and state.renewal == "refresh_token"
         and state.status not in {"unconfigured", "failed"}
-        and state.inflight_generation != state.generation
-        and not state.uncertain
+        and (provider.rotation == "never" or not sent)
     )
 
 
@@ -128,12 +130,12 @@ def _as_before(connection: Connection, received: Received) -> Account | None:
 
 
 async def _still_good(
-    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received
+    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received, provider: Provider
 ) -> Secret | None:
     """Return the refresh token that a second consent leaves in force: many providers give only one."""
     whose = received.account or _as_before(connection, received)
     mine = (whose.subject if whose else None) == connection.account
-    if not received.consented or not mine or not keeps_refresh_token(connection, received.client):
+    if not received.consented or not mine or not keeps_refresh_token(connection, received.client, provider):
         return None
     stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")
     try:

@@ -1,5 +1,6 @@
 """Google over the HTTP API, against a Google that is stricter than the real one."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -157,6 +158,28 @@ async def test_a_refresh_token_that_dies_amid_a_visit_is_asked_for_anew(rig: Rig
     assert (await about.shown())["generation"] == 1
     assert await prompts(rig, link)
     assert (await person.connect(link)).status_code == 200
+
+
+@on_sqlite
+async def test_a_refresh_under_way_costs_no_consent(rig: Rig) -> None:
+    """Google's refresh tokens are good many times: one that is out is kept, and nothing is revoked for it."""
+    about, person = await connected(rig), Person(rig)
+    back = await person.go(await about.link())
+    await spend(rig)
+    await rig.provider.hold()
+    reading = asyncio.create_task(about.token())
+    await rig.provider.wait_for_held()
+
+    page = await person.open(back)
+
+    assert page.status_code == 200, page.text
+    await rig.provider.release()
+    assert (await reading).status_code == 200
+    await rig.vault.refresher.settled()
+    assert (await rig.provider.counts()).get("revoke_requests", 0) == 0
+    await spend(rig)
+    assert (await about.token()).status_code == 200
+    assert (await about.shown())["renewal"] == "refresh_token"
 
 
 @on_sqlite
@@ -535,3 +558,16 @@ async def test_the_catalogue_has_google_with_both_its_ways(rig: Rig) -> None:
     ]
     fields = {field["name"]: (field["secret"], field["required"]) for field in entry["kinds"][1]["fields"]}
     assert fields == {"service_account_json": (True, True), "scope": (False, True), "subject": (False, False)}
+
+
+@on_sqlite
+async def test_a_provider_that_became_built_in_is_the_built_in_one(rig: Rig) -> None:
+    """Who had defined a `google` of their own finds one in the catalogue, and it is this one."""
+    fields = {"authorization_endpoint": "https://old.example/a", "token_endpoint": "https://old.example/t"}
+    await change(rig, "INSERT INTO providers (id, definition) VALUES ('google', :text)", text=json.dumps(fields))
+
+    listed = (await rig.api.get("/v1/providers")).json()["items"]
+
+    assert [one["endpoints"]["token_endpoint"] for one in listed if one["id"] == "google"] == [
+        rig.provider.token_endpoint
+    ]
