@@ -28,6 +28,7 @@ class Metronome:
         sweep_interval = vault.settings.sweep_interval
         if sweep_interval > 0:
             self._every(sweep_interval, vault.sweeper.tick)
+            self._every(sweep_interval, vault.devices.poll)
             self._every(HOUSEKEEPING_INTERVAL, vault.tidy)
         self._every(ANCHOR_INTERVAL, vault.anchor)  # whoever writes has a stream, swept or not
 

@@ -15,6 +15,7 @@ from vault.callers import Callers
 from vault.chain import Chain
 from vault.clients import Clients
 from vault.connections import Connections
+from vault.devices import Devices
 from vault.exchange import Exchange
 from vault.gates import Gates
 from vault.keyring import Keyring
@@ -162,6 +163,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             writer=writer, keyring=keyring, providers=providers, tickets=tickets, public_url=settings.public_url
         ),
         callback=Callback(means),
+        devices=Devices(means),
         connections=Connections(means),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),

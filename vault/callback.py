@@ -9,18 +9,15 @@ from integrations.contract import (
     Provider,
     ProviderError,
     Secret,
-    Unreadable,
 )
 from integrations.verdicts import OAUTH_ERRORS
-from vault.audit import Event
 from vault.authorize import authorization, verifier_place
 from vault.clients import opened
 from vault.clock import uptime
 from vault.connection import Connection
+from vault.consent import Consent, accept, note_failure
 from vault.errors import CannotOpen, Gone
-from vault.grants import Received, store_grant
 from vault.means import Means
-from vault.revoke import give_back
 from vault.sealing import open_one
 from vault.store import clients, connections, sealed
 from vault.store import tickets as store
@@ -101,7 +98,7 @@ class Callback:
         except (ProviderError, CannotOpen) as error:
             code = getattr(error, "code", "undecryptable")
         if code != "connected":
-            await self._note_failure(visit.connection, code)
+            await note_failure(self._means, visit.connection, code)
         return Result(code, visit.connection, visit.ticket.return_url)
 
     async def _connected(self, visit: Visit) -> str:
@@ -129,63 +126,17 @@ class Callback:
         request = provider.code_request(asked, Secret(visit.parameters["code"]))
         answer = await self._means.outbound.send(request, deadline=self._means.deadline(visit.started))
         tokens = provider.read_tokens(answer)
-        nonce = asked.nonce if "openid" in asked.scopes else None
-        try:
-            keys = await self._means.signing_keys.of(provider, tokens.id_token)
-            account = provider.account(tokens, client=asked.client, nonce=nonce, keys=keys)
-            received = Received(
-                tokens=tokens,
-                account=account,
-                client=visit.pending.client,
-                scopes=tuple(asked.scopes),
-                age=uptime() - visit.started,
-                consented=True,
-                kind=_consent_kind(provider, visit.connection.kind),
-            )
-            outcome = await self._store(visit, provider, received)
-        except Unreadable as error:
-            outcome = error.code
-        if outcome != "connected":
-            await give_back(self._means, provider, asked.client, tokens.refresh_token or tokens.access_token)
-        return outcome
-
-    async def _store(self, visit: Visit, provider: Provider, received: Received) -> str:
-        async def unit(tx: Transaction) -> str:
-            now = await connections.get(tx.connection, visit.connection.id)
-            if now is None:
-                return "connection_deleted"
-            doubt = None if visit.ticket.replace_account else _doubt(now, received)
-            if doubt is not None:
-                return doubt
-            generation = await store_grant(tx, self._means, now, provider, received)
-            if generation is None:
-                return "no_refresh_token"
-            await store.succeed(tx.connection, visit.ticket.id)
-            tx.record(
-                Event("person", "connection.connected", "ok", now.tenant, now.provider, now.name, generation)
-            )
-            return "connected"
-
-        return await self._means.writer.insist(unit)
-
-    async def _note_failure(self, connection: Connection, code: str) -> None:
-        about = (connection.tenant, connection.provider, connection.name)
-        await self._means.writer.record(Event("person", "connection.connect_failed", code, *about))
-
-
-def _doubt(connection: Connection, received: Received) -> str | None:
-    """Return why *received* may be of another account than the one that is stored; None where nothing says so."""
-    if connection.account is None:
-        return None
-    if received.account is None:
-        return "account_unknown" if "openid" in received.scopes else None
-    return None if received.account.subject == connection.account else "account_mismatch"
-
-
-def _consent_kind(provider: Provider, kind: str) -> str:
-    """Return *kind* where a person consents to it; what was entered gives way to the provider's usual one."""
-    consents = [one.id for one in provider.kinds if one.how == "consent"]
-    return kind if kind in consents else consents[0]
+        consent = Consent(
+            connection=visit.connection,
+            provider=provider,
+            client=asked.client,
+            client_row=visit.pending.client,
+            scopes=tuple(asked.scopes),
+            nonce=asked.nonce if "openid" in asked.scopes else None,
+            started=visit.started,
+            replace_account=visit.ticket.replace_account,
+        )
+        return await accept(self._means, consent, tokens, lambda tx: store.succeed(tx.connection, visit.ticket.id))
 
 
 def _refused(error: str) -> str:

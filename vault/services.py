@@ -10,6 +10,7 @@ from vault.callers import Callers
 from vault.chain import Chain
 from vault.clients import Clients
 from vault.connections import Connections
+from vault.devices import Devices
 from vault.gates import Gates
 from vault.housekeeping import anchor, tidy
 from vault.keyring import Keyring
@@ -62,6 +63,7 @@ class Vault:
     signing_in: SigningIn
     authorize: Authorize
     callback: Callback
+    devices: Devices
     connections: Connections
     refresher: Refresher
     sweeper: Sweeper
@@ -84,6 +86,7 @@ class Vault:
         await self.sweeper.finished()
         await self.refresher.settled()
         await self.callback.drain()
+        await self.devices.drain()
 
     async def close(self) -> None:
         """Drain, then close from the outside in; the database last."""

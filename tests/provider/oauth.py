@@ -18,6 +18,7 @@ from tests.provider.wire import Answer, Repeated, Request, json_answer, paramete
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of SHA-256
 _AUTH_METHODS = ["client_secret_basic", "client_secret_post", "none", "private_key_jwt"]
+_CONSENTED = ("authorization_code", "urn:ietf:params:oauth:grant-type:device_code")  # by a person just now
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 _GRANT_TYPES = ["authorization_code", "refresh_token", "client_credentials", _JWT_BEARER, _DEVICE_CODE]
@@ -249,7 +250,7 @@ class OAuth:
             words["refresh_token"] = issue.refresh_token
         if self.config.send_scope:
             words["scope"] = issue.access.scope
-        wanted = form["grant_type"] == "authorization_code" or self.config.id_token_on_refresh
+        wanted = form["grant_type"] in _CONSENTED or self.config.id_token_on_refresh
         if wanted and "openid" in issue.access.scope.split():
             who, kid = self.calls_itself, self.config.signing_key
             words["id_token"] = self.id_tokens.issue(issue.family, who, issue.lifetime, kid)

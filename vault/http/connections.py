@@ -18,6 +18,8 @@ from vault.http.views.connections import (
     ConnectionView,
     ConnectLink,
     Deleted,
+    DeviceBody,
+    DeviceCode,
     PutConnection,
     RejectionBody,
     ReportedSource,
@@ -111,6 +113,27 @@ class ConnectionsController(Controller):
             replace_account=data.replace_account,
         )
         return ConnectLink(connect_url=url, expires_at=expires_at.replace(microsecond=0))
+
+    @post(PATH + "/device", opt={"scope": "connections:write"}, summary="A code for a person at another device")
+    async def device(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[DeviceBody],
+    ) -> DeviceCode:
+        """Return a code that a person types on any device with a browser (RFC 8628).
+
+        The vault asks the provider until they have decided, and connects. A later code takes its place.
+        """
+        path = _path(tenant, provider, name)
+        above = await vault.access.require_reach(request.auth, *path)
+        asked = await vault.devices.begin(
+            request.auth.actor, path, above, scopes=data.scopes, replace_account=data.replace_account
+        )
+        return DeviceCode.of(asked)
 
     @get("/", opt={"scope": "connections:read"}, summary="Connections and their health")
     async def page(

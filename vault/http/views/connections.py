@@ -8,6 +8,7 @@ from msgspec import Meta
 from integrations.advice import ADVICE
 from integrations.contract import Verdict
 from vault.connection import Connection
+from vault.devices import Asked
 from vault.http.views.common import Body, Entry, Line, ScopeWord, Url, View, whole
 from vault.tokens import HandedOut
 
@@ -164,6 +165,34 @@ class RejectionBody(Body):
 class ConnectLink(View):
     connect_url: str
     expires_at: datetime
+
+
+class DeviceBody(Body):
+    """`replace_account` allows that a person connects another account than the one that is stored."""
+
+    scopes: Annotated[list[ScopeWord], Meta(max_length=100)] | None = None
+    replace_account: bool = False
+
+
+class DeviceCode(View):
+    """A person opens `verification_uri` on any device and types `user_code`; the vault finds out by itself."""
+
+    user_code: str
+    verification_uri: str
+    expires_at: datetime
+    interval: int  # seconds between two looks of the vault
+    verification_uri_complete: str | None = None  # with the code in it: nothing is left to type
+
+    @classmethod
+    def of(cls, asked: Asked) -> "DeviceCode":
+        about = asked.authorization
+        return cls(
+            user_code=about.user_code,
+            verification_uri=about.verification_uri,
+            verification_uri_complete=about.verification_uri_complete,
+            expires_at=whole(asked.expires_at),
+            interval=about.interval,
+        )
 
 
 class Deleted(View):
