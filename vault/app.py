@@ -25,6 +25,7 @@ from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
+from vault.records import Records
 from vault.refresh import Refresher
 from vault.request_log import RequestLog
 from vault.scrape import Scrape
@@ -40,6 +41,7 @@ from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
 from vault.unlock import CannotStart, open_keyring, open_vault
+from vault.usage import Usage
 from vault.watch import Watch
 
 
@@ -162,6 +164,8 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         connections=Connections(means),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),
+        records=Records(database, access),
+        usage=Usage(database, access),
         tokens=Tokens(
             database=database,
             writer=writer,

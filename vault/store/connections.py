@@ -100,9 +100,7 @@ JUDGED_STATUS = case(
 )
 _INSERT = insert(connections)
 _INSERT_STATE = insert(token_states)
-_TOMBSTONE = (
-    update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
-)
+TOMBSTONE = update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
 _PURGE = delete(connections).where(_c.deleted_at < clock() - bindparam("lease_ms", type_=BigInteger()))
 
 
@@ -192,7 +190,7 @@ async def mark_undecryptable(tx: AsyncConnection, connection: str, generation: i
 
 async def bury(tx: AsyncConnection, connection: str) -> None:
     """Leave a tombstone: the name is free, the secrets are gone, and a late holder finds out."""
-    await tx.execute(_TOMBSTONE, {"connection": connection})
+    await tx.execute(TOMBSTONE, {"connection": connection})
     await sealed.forget(tx, "connection", connection)
     await tickets.forget(tx, connection)
 
