@@ -90,6 +90,9 @@ class AuthorizationRequest:
 
 
 Rotation = Literal["never", "grace", "strict", "unknown"]
+# What a revocation ends: that token and what came of it, all that the account has granted the client, or all
+# that it has granted any client of the same project.
+RevocationScope = Literal["token", "grant", "project"]
 
 
 class ProviderError(Exception):
@@ -154,6 +157,9 @@ class Provider(Protocol):
     def rotation_grace(self) -> int:
         """Seconds for which a consumed refresh token still works; 0 where there is no such time."""
         ...
+
+    @property
+    def revocation_scope(self) -> RevocationScope: ...
 
     @property
     def default_lifetime(self) -> int:

@@ -16,6 +16,7 @@ from integrations.contract import (
     Answer,
     AuthorizationRequest,
     Client,
+    RevocationScope,
     Rotation,
     Secret,
     TokenSet,
@@ -48,6 +49,10 @@ class OAuthProvider:
     @property
     def rotation_grace(self) -> int:
         return self.definition.rotation_grace_seconds
+
+    @property
+    def revocation_scope(self) -> RevocationScope:
+        return self.definition.revocation_scope
 
     @property
     def default_lifetime(self) -> int:

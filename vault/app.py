@@ -22,6 +22,7 @@ from vault.limits import CallerLimits, WaitingRoom
 from vault.means import Means
 from vault.memory import Memory
 from vault.metrics import Metrics
+from vault.offboarding import Offboarding
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
@@ -162,6 +163,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         ),
         callback=Callback(means),
         connections=Connections(means),
+        offboarding=Offboarding(means, gates),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),
         records=Records(database, access),

@@ -20,6 +20,7 @@ Action = Literal[
     "connection.connect_failed",
     "connection.changed",
     "connection.deleted",
+    "connection.revoked",
     "tenant.changed",
     "tenant.deleted",
     "client.changed",

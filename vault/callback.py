@@ -130,6 +130,7 @@ class Callback:
         answer = await self._means.outbound.send(request, deadline=self._means.deadline(visit.started))
         tokens = provider.read_tokens(answer)
         nonce = asked.nonce if "openid" in asked.scopes else None
+        account = None
         try:
             account = provider.account(tokens, client=asked.client, nonce=nonce)
             age = uptime() - visit.started
@@ -138,7 +139,11 @@ class Callback:
         except Unreadable as error:
             outcome = error.code
         if outcome != "connected":
-            await revoke(self._means, provider, asked.client, tokens.refresh_token or tokens.access_token)
+            token, subject = (
+                tokens.refresh_token or tokens.access_token,
+                None if account is None else account.subject,
+            )
+            await revoke(self._means, provider, asked.client, token, subject)
         return outcome
 
     async def _store(self, visit: Visit, provider: Provider, received: Received) -> str:

@@ -37,7 +37,7 @@ from vault.keyring import Sealed
 from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
-from vault.revoke import revoke
+from vault.revoke import revoke_successor
 from vault.sealing import Place, open_one, seal_all
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
@@ -174,7 +174,7 @@ class Exchange:
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
-            await revoke(self._means, grant.provider, grant.client, token)
+            await revoke_successor(self._means, grant.provider, grant.client, token, turn.connection)
         return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:

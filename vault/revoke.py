@@ -1,21 +1,61 @@
-"""Ending a grant at its provider (RFC 7009), and saying truthfully what came of it."""
+"""Ending a grant at its provider (RFC 7009), and saying truthfully what came of it.
+
+Some providers end more than the grant that they are shown: all that the account has given this client, or
+all that it has given the project which the client belongs to. There, nothing is sent while another
+connection lives on what would end, unless somebody has asked for just that.
+"""
 
 from typing import Literal
 
 from integrations.contract import Client, Provider, ProviderError, Secret
 from vault.means import Means
+from vault.store import connections
 
-Revoked = Literal["revoked", "not_supported", "failed"]
+Revoked = Literal["revoked", "not_supported", "failed", "withheld"]
 
 
-async def revoke(means: Means, provider: Provider, client: Client, token: Secret) -> Revoked:
-    """Ask *provider* to end the grant of *token*, once."""
+async def revoke(
+    means: Means,
+    provider: Provider,
+    client: Client,
+    token: Secret,
+    account: str | None,
+    *,
+    doomed: str | None = None,
+    regardless: bool = False,
+) -> Revoked:
+    """Ask *provider* to end the grant of *token*, once, which is *account*'s where that is known.
+
+    Withheld where that would take another connection with it: one of an account that is unknown as well may
+    be of the same. Those of the tenant *doomed* and below do not count, nor, *regardless*, do any.
+    """
     request = provider.revoke_request(client, token)
     if request is None:
         return "not_supported"
+    if not regardless and await _takes_another(means, provider, client, account, doomed):
+        return "withheld"
     try:
         answer = await means.outbound.send(request, deadline=means.deadline())
     except ProviderError:
         return "failed"
     # RFC 7009 2.2: 200 also where the token was already dead.
     return "revoked" if answer.status == 200 else "failed"
+
+
+async def revoke_successor(
+    means: Means, provider: Provider, client: Client, token: Secret, connection: str
+) -> Revoked:
+    """Revoke what came for *connection* after it was deleted or connected anew."""
+    async with means.database.read() as tx:
+        account = await connections.account(tx, connection)
+    return await revoke(means, provider, client, token, account)
+
+
+async def _takes_another(
+    means: Means, provider: Provider, client: Client, account: str | None, doomed: str | None
+) -> bool:
+    if provider.revocation_scope == "token":
+        return False
+    of_client = client.client_id if provider.revocation_scope == "grant" else None
+    async with means.database.read() as tx:
+        return await connections.another_lives(tx, provider.id, account, client_id=of_client, doomed=doomed)

@@ -16,6 +16,7 @@ from vault.keyring import Keyring
 from vault.limits import CallerLimits
 from vault.memory import Memory
 from vault.metrics import Metrics
+from vault.offboarding import Offboarding
 from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.records import Records
@@ -64,6 +65,7 @@ class Vault:
     authorize: Authorize
     callback: Callback
     connections: Connections
+    offboarding: Offboarding
     refresher: Refresher
     sweeper: Sweeper
     records: Records

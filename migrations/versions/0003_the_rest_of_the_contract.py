@@ -31,6 +31,14 @@ def upgrade() -> None:
         "ALTER TABLE connections ADD COLUMN prefer VARCHAR DEFAULT 'own' NOT NULL"
         " CONSTRAINT ck_connections_prefer CHECK (prefer IN ('own', 'inherited'))"
     )
+    living = sa.text("deleted_at IS NULL")
+    op.create_index(
+        "ix_connections_account",
+        "connections",
+        ["provider", "account"],
+        sqlite_where=living,
+        postgresql_where=living,
+    )
     _allow_renewals(_RENEWALS)
     _count_usage()
 
@@ -41,6 +49,7 @@ def downgrade() -> None:
     _allow_renewals("'refresh_token', 'none'")
     if op.get_bind().dialect.name == "sqlite":
         _bind_the_check_of_parked_to_its_column()
+    op.drop_index("ix_connections_account", "connections")
     for column in ("prefer", "shared", "settings"):
         op.drop_column("connections", column)
     op.drop_column("clients", "settings")

@@ -239,6 +239,14 @@ connections = Table(
         sqlite_where=text("deleted_at IS NULL"),
         postgresql_where=text("deleted_at IS NULL"),
     ),
+    # What else an account is connected as: a revocation may end all of it.
+    Index(
+        "ix_connections_account",
+        "provider",
+        "account",
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
 )
 
 # What the machine writes, apart from what people edit: an edited label can never make a token write lose.

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from vault.connection import Connection
+from vault.disconnect import Outcome
 from vault.http.views.common import Body, Instant, Line, ScopeWord, Token, Url, View, whole
 from vault.tokens import HandedOut
 
@@ -162,6 +163,10 @@ class ConnectLink(View):
 
 
 class Deleted(View):
-    """What became of it at the provider: not_asked, revoked, not_supported or failed."""
+    """What became of its grant at the provider.
 
-    revoked: Literal["not_asked", "revoked", "not_supported", "failed"]
+    `not_asked`: nobody wished it to end, or there was none. `withheld`: ending it would have ended what
+    another connection lives on.
+    """
+
+    revoked: Outcome

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, structs
 
-from integrations.contract import ClientAuthMethod, Provider, Rotation
+from integrations.contract import ClientAuthMethod, Provider, RevocationScope, Rotation
 from vault.http.views.common import Body, Line, ScopeWord, Url, View, whole
 
 # What an authorization request says for us, and what the library that makes it calls its own arguments.
@@ -40,6 +40,7 @@ class PutProvider(Body):
     authorization_parameters: dict[Line, Line] | None = None
     rotation: Rotation | None = None
     rotation_grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
+    revocation_scope: RevocationScope | None = None
     default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
 
     def __post_init__(self) -> None:
