@@ -85,9 +85,8 @@ class Offboarding:
             lasts = await self._bury(actor, tenant)
             report.ended(lasts, await self._end(actor, tenant, lasts, revoking))
             if not lasts:
-                gone = await self._fell(actor, tenant)
+                gone, report.complete = await self._fell(actor, tenant)
                 report.felled(gone)
-                report.complete = tenant in gone.tenants
         await self._means.memory.elsewhere()
         return report
 
@@ -111,8 +110,10 @@ class Offboarding:
         ending = (end(self._means, actor, last, revoking, doomed=tenant) for last in lasts)
         return await asyncio.gather(*ending)
 
-    async def _fell(self, actor: str, tenant: str) -> Felled:
-        async def unit(tx: Transaction) -> Felled:
+    async def _fell(self, actor: str, tenant: str) -> tuple[Felled, bool]:
+        """Delete some of the tenants; return what went, and whether nothing is left, whoever took it."""
+
+        async def unit(tx: Transaction) -> tuple[Felled, bool]:
             await tenants.hold_tree(tx.connection)
             gone = await store.fell(tx.connection, tenant)
             _note_withdrawn(tx, actor, gone.callers)
@@ -121,7 +122,7 @@ class Offboarding:
             for each in gone.tenants:
                 tx.record(Event(actor, "tenant.deleted", tenant=each))
             tx.outdate(TENANTS)
-            return gone
+            return gone, await tenants.find(tx.connection, tenant) is None
 
         try:
             return await self._means.writer.submit(unit, alone=True)

@@ -38,8 +38,9 @@ class Felled(NamedTuple):
 
 async def is_leaned_on(tx: AsyncConnection, tenant: str) -> bool:
     """Say whether a connection from elsewhere was got with a registration of *tenant* or below."""
-    registered = select(clients.c.id).where(clients.c.tenant_id.in_(below(tenant)))
-    outside = and_(_c.tenant_id.not_in(below(tenant)), _c.deleted_at.is_(None))
+    tree = below(tenant)
+    registered = select(clients.c.id).where(clients.c.tenant_id.in_(tree))
+    outside = and_(_c.tenant_id.not_in(tree), _c.deleted_at.is_(None))
     return await tx.scalar(select(_c.id).where(_c.client.in_(registered), outside).limit(1)) is not None
 
 
