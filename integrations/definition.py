@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
-from integrations.contract import ClientAuthMethod, Rotation
+from integrations.contract import ClientAuthMethod, RevocationScope, Rotation
 from integrations.knobs import Errors, Probe, Revocation, TokenFields, Word
 
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -37,7 +37,8 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     `rotation` says what a consumed refresh token is worth: `never` (it is not consumed), `grace` (it
     works for `rotation_grace_seconds` more, and every successor given for it works too), `strict`
     (using it again ends the grant). `unknown` is treated as `strict`. `default_lifetime` counts where
-    an answer does not say when a token ends.
+    an answer does not say when a token ends. `revocation_scope` says what a revocation ends: that `token` and
+    what came of it, the whole `grant` of the account to this client, or all its grants to the `project`.
     """
 
     authorization_endpoint: Url | None = None
@@ -75,6 +76,7 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     rotation: Rotation = "unknown"
     rotation_grace_seconds: Seconds = 0
+    revocation_scope: RevocationScope = "grant"
     default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] = 3600
 
     probe: Probe = Probe()

@@ -58,6 +58,10 @@ class OAuthProvider:
         return self.definition.rotation_grace_seconds
 
     @property
+    def revocation_scope(self) -> RevocationScope:
+        return self.definition.revocation_scope
+
+    @property
     def default_lifetime(self) -> int:
         return self.definition.default_lifetime
 
@@ -76,10 +80,6 @@ class OAuthProvider:
     @property
     def needs_refresh_token(self) -> bool:
         return False
-
-    @property
-    def revocation_scope(self) -> RevocationScope:
-        return "grant"
 
     def asking(self, scopes: Sequence[str]) -> Sequence[str]:
         return scopes

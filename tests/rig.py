@@ -59,6 +59,7 @@ class Rig:
             "userinfo_endpoint": self.provider.userinfo_endpoint,
             "issuer": self.provider.issuer,
             "rotation": "strict",
+            "revocation_scope": "token",
             "scopes": ["openid", "offline_access"],
             **definition,
         }

@@ -51,7 +51,7 @@ LAYERS = (
         "signing_keys",
     },
     {"means"},
-    {"revoke", "grants", "entering", "renew"},
+    {"revoke", "grants", "entering", "renew", "disconnect", "sight"},
     {"consent"},
     {
         "exchange",
@@ -65,6 +65,7 @@ LAYERS = (
         "verify",
         "sweep",
     },
+    {"offboarding", "records", "usage"},
     {"waiting", "tokens"},
     {"services"},
     {"http", "pages", "listing", "quickstart", "fetching", "doctor"},

@@ -23,9 +23,11 @@ from vault.limits import CallerLimits, WaitingRoom
 from vault.means import Means
 from vault.memory import Memory
 from vault.metrics import Metrics
+from vault.offboarding import Offboarding
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
+from vault.records import Records
 from vault.refresh import Refresher
 from vault.request_log import RequestLog
 from vault.scrape import Scrape
@@ -42,6 +44,7 @@ from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
 from vault.unlock import CannotStart, open_keyring, open_vault
+from vault.usage import Usage
 from vault.verify import Verify
 from vault.watch import Watch
 
@@ -165,8 +168,11 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         callback=Callback(means),
         devices=Devices(means),
         connections=Connections(means),
+        offboarding=Offboarding(means, gates),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),
+        records=Records(database, access),
+        usage=Usage(database, access),
         tokens=Tokens(
             database=database,
             writer=writer,

@@ -21,6 +21,7 @@ Action = Literal[
     "connection.changed",
     "connection.verified",
     "connection.deleted",
+    "connection.revoked",
     "tenant.changed",
     "tenant.deleted",
     "client.changed",

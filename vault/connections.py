@@ -3,24 +3,20 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from integrations.contract import Client, Provider, Secret, TokenSet
+from integrations.contract import Provider, TokenSet
 from vault.access import Caller, subtree
 from vault.audit import Event
-from vault.clients import opened
 from vault.connection import Connection
+from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.entering import Entered, Tried, checked, imported, tried
-from vault.errors import CannotOpen, Invalid, NotFound
+from vault.errors import Invalid, NotFound
 from vault.grants import Received, store_grant
 from vault.means import Means
 from vault.providers import kind_of
-from vault.revoke import Revoked, revoke
-from vault.sealing import Place, open_one
-from vault.store import clients, parking, sealed, settle, tenants
 from vault.store import connections as store
+from vault.store import parking, tenants
 from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
@@ -115,25 +111,19 @@ class Connections:
             await self._means.memory.elsewhere()
         return stored
 
-    async def delete(self, actor: str, path: Path, *, revoking: bool) -> Revoked | Literal["not_asked"]:
+    async def delete(self, actor: str, path: Path, *, revoking: Revoking) -> Outcome:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
 
-        async def unit(tx: Transaction) -> tuple[Provider, Client, Secret] | None:
+        async def unit(tx: Transaction) -> Last:
             connection = await store.find(tx.connection, *path)
             if connection is None:
                 raise NotFound
-            # First, so that no other replica can settle a successor behind our back.
-            await settle.supersede(tx.connection, connection.id)
-            last = await self._last_token(tx.connection, connection) if revoking else None
-            await store.bury(tx.connection, connection.id)
-            tx.outdate(Stale("connection", connection.id))
-            tx.record(Event(actor, "connection.deleted", "ok", *path))
-            return last
+            return await bury(tx, self._means, actor, connection)
 
         last = await self._means.writer.submit(unit, alone=True)
-        revoked = await self._revoked(last) if revoking else "not_asked"
+        outcome = await end(self._means, actor, last, revoking)
         await self._means.memory.elsewhere()
-        return revoked
+        return outcome
 
     async def _edit(self, tx: Transaction, connection: Connection, change: Change) -> None:
         values: dict[str, Any] = {}
@@ -148,31 +138,6 @@ class Connections:
         await store.edit(tx.connection, connection.id, values)
         await parking.park(tx.connection, Scope("connection", connection.id))
         tx.outdate(Stale("connection", connection.id))
-
-    async def _last_token(
-        self, tx: AsyncConnection, connection: Connection
-    ) -> tuple[Provider, Client, Secret] | None:
-        """Return what a revocation needs, None where there is nothing to revoke or it does not open."""
-        values = await sealed.load(tx, "connection", connection.id)
-        row = None if connection.client is None else await clients.get(tx, connection.client)
-        field = "refresh_token" if "refresh_token" in values else "access_token"
-        if row is None or field not in values:
-            return None
-        place = Place(connection.tenant, connection.provider, "connection", connection.id)
-        try:
-            token = open_one(self._means.keyring, place, field, values[field])
-            return (
-                await self._means.providers.get(connection.provider, tx),
-                await opened(tx, self._means.keyring, row),
-                token,
-            )
-        except CannotOpen:
-            return None
-
-    async def _revoked(self, last: tuple[Provider, Client, Secret] | None) -> Revoked:
-        if last is None:
-            return "failed"
-        return await revoke(self._means, *last)
 
 
 def _entered(provider: Provider, known: Connection | None, change: Change) -> Entered | None:

@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from integrations.contract import Client, Provider, TokenSet, Unreadable
+from integrations.contract import Account, Client, Provider, TokenSet, Unreadable
 from vault.audit import Event
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.grants import Received, store_grant
 from vault.means import Means
-from vault.revoke import give_back
+from vault.revoke import revoke
 from vault.store import connections
 from vault.store.writer import Transaction
 
@@ -38,12 +38,15 @@ async def accept(
 
     Returns "connected", or the word for why not: then they were given back to the provider.
     """
+    account = None
     try:
-        outcome = await _stored(means, consent, await _received(means, consent, tokens), done)
+        account = await _account(means, consent, tokens)
+        outcome = await _stored(means, consent, _received(consent, tokens, account), done)
     except Unreadable as error:
         outcome = error.code
     if outcome != "connected":
-        await give_back(means, consent.provider, consent.client, tokens.refresh_token or tokens.access_token)
+        token, subject = tokens.refresh_token or tokens.access_token, account.subject if account else None
+        await revoke(means, consent.provider, consent.client, token, subject)
     return outcome
 
 
@@ -53,10 +56,13 @@ async def note_failure(means: Means, connection: Connection, code: str) -> None:
     await means.writer.record(Event("person", "connection.connect_failed", code, *about))
 
 
-async def _received(means: Means, consent: Consent, tokens: TokenSet) -> Received:
-    """Return the grant with whose it is. Raises Unreadable where what says so lies."""
+async def _account(means: Means, consent: Consent, tokens: TokenSet) -> Account | None:
+    """Return whose grant it is. Raises Unreadable where what says so lies."""
     keys = await means.signing_keys.of(consent.provider, tokens.id_token)
-    account = consent.provider.account(tokens, client=consent.client, nonce=consent.nonce, keys=keys)
+    return consent.provider.account(tokens, client=consent.client, nonce=consent.nonce, keys=keys)
+
+
+def _received(consent: Consent, tokens: TokenSet, account: Account | None) -> Received:
     return Received(
         tokens=tokens,
         account=account,

@@ -37,7 +37,7 @@ from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
 from vault.renew import renewed
-from vault.revoke import give_back
+from vault.revoke import revoke_successor
 from vault.sealing import Place, open_one, opened_fields, seal_all
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
@@ -179,7 +179,8 @@ class Exchange:
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
-            await give_back(self._means, grant.provider, grant.root.client, token)
+            client = grant.root.client
+            await revoke_successor(self._means, grant.provider, client, token, turn.connection)
         return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:

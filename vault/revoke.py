@@ -1,15 +1,42 @@
-"""Ending a grant at its provider (RFC 7009, or its own way), and saying truthfully what came of it."""
+"""Ending a grant at its provider (RFC 7009, or its own way), and saying truthfully what came of it.
+
+Some providers end more than the grant that they are shown: all that the account has given this client, or
+all that it has given the project which the client belongs to. There, nothing is sent while another
+connection lives on what would end, unless somebody has asked for just that.
+"""
 
 from typing import Literal
 
 from integrations.contract import Client, Provider, ProviderError, Secret
 from vault.means import Means
+from vault.store import connections
 
-Revoked = Literal["revoked", "not_supported", "failed"]
+Revoked = Literal["revoked", "not_supported", "failed", "withheld"]
 
 
-async def revoke(means: Means, provider: Provider, client: Client | None, token: Secret) -> Revoked:
-    """Ask *provider* to end the grant of *token*, once."""
+async def revoke(
+    means: Means,
+    provider: Provider,
+    client: Client | None,
+    token: Secret,
+    account: str | None,
+    *,
+    doomed: str | None = None,
+    regardless: bool = False,
+) -> Revoked:
+    """Ask *provider* to end the grant of *token*, once, which is *account*'s where that is known.
+
+    Withheld where that would take another connection with it: one of an account that is unknown as well may
+    be of the same. Those of the tenant *doomed* and below do not count, nor, *regardless*, do any.
+    """
+    try:
+        request = provider.revoke_request(client, token)
+    except ProviderError:
+        return "failed"
+    if request is None:
+        return "not_supported"
+    if not regardless and await _takes_another(means, provider, client, account, doomed):
+        return "withheld"
     try:
         request = provider.revoke_request(client, token)
         if request is None:
@@ -20,7 +47,20 @@ async def revoke(means: Means, provider: Provider, client: Client | None, token:
     return "revoked" if provider.revoked(answer) else "failed"
 
 
-async def give_back(means: Means, provider: Provider, client: Client | None, token: Secret) -> None:
-    """End a grant that is of no use to us, unless other connections of the same account would end with it."""
-    if provider.revocation_scope != "project":
-        await revoke(means, provider, client, token)
+async def revoke_successor(
+    means: Means, provider: Provider, client: Client | None, token: Secret, connection: str
+) -> Revoked:
+    """Revoke what came for *connection* after it was deleted or connected anew."""
+    async with means.database.read() as tx:
+        account = await connections.account(tx, connection)
+    return await revoke(means, provider, client, token, account)
+
+
+async def _takes_another(
+    means: Means, provider: Provider, client: Client | None, account: str | None, doomed: str | None
+) -> bool:
+    if provider.revocation_scope == "token":
+        return False
+    of_client = client.client_id if client and provider.revocation_scope == "grant" else None
+    async with means.database.read() as tx:
+        return await connections.another_lives(tx, provider.id, account, client_id=of_client, doomed=doomed)

@@ -17,8 +17,10 @@ from vault.keyring import Keyring
 from vault.limits import CallerLimits
 from vault.memory import Memory
 from vault.metrics import Metrics
+from vault.offboarding import Offboarding
 from vault.outbound import Outbound
 from vault.providers import Providers
+from vault.records import Records
 from vault.refresh import Refresher
 from vault.request_log import RequestLog
 from vault.retention import prune
@@ -32,6 +34,7 @@ from vault.sweep import Sweeper
 from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
+from vault.usage import Usage, roll_up
 from vault.verify import Verify
 from vault.watch import Watch
 
@@ -65,8 +68,11 @@ class Vault:
     callback: Callback
     devices: Devices
     connections: Connections
+    offboarding: Offboarding
     refresher: Refresher
     sweeper: Sweeper
+    records: Records
+    usage: Usage
     tokens: Tokens
     verify: Verify
     sandbox: Any | None  # an ASGI application, where it is switched on
@@ -75,6 +81,9 @@ class Vault:
         await tidy(self.writer, self.gates, self.settings.lease)
         if self.settings.audit_retention_days:
             await prune(self.database, self.writer, self.chain, self.settings.audit_retention_days)
+
+    async def roll_up(self) -> None:
+        await roll_up(self.database, self.writer)
 
     async def anchor(self) -> None:
         await anchor(self.writer, self.trail)

@@ -1,9 +1,9 @@
-"""What inheritance, registrations with settings, and renewals other than by refresh token need.
+"""What inheritance, registrations with settings, renewals other than by refresh token, and usage need.
 
-Up: adds columns, and allows every renewal that the design knows. For that SQLite copies `token_states`;
-PostgreSQL looks through it once, during which it takes no writes to it: seconds a million rows.
-Down: drops them again. Which connections are shared or prefer what they inherit is lost, and how clients
-authenticate. It refuses while a connection is renewed in a way that the former version does not know.
+Up: adds columns and two tables, and allows every renewal that the design knows. For that SQLite copies
+`token_states`; PostgreSQL looks through it once, during which it takes no writes to it: seconds a million rows.
+Down: drops them again. Lost are the figures of usage, which connections are shared or prefer what they
+inherit, and how clients authenticate. It refuses while a connection is renewed in a way that the former version does not know.
 
 A migration must not break the version that runs while it is applied: add first, remove a release later.
 """
@@ -31,6 +31,14 @@ def upgrade() -> None:
         "ALTER TABLE connections ADD COLUMN prefer VARCHAR DEFAULT 'own' NOT NULL"
         " CONSTRAINT ck_connections_prefer CHECK (prefer IN ('own', 'inherited'))"
     )
+    living = sa.text("deleted_at IS NULL")
+    op.create_index(
+        "ix_connections_account",
+        "connections",
+        ["provider", "account"],
+        sqlite_where=living,
+        postgresql_where=living,
+    )
     _allow_renewals(_RENEWALS)
     op.add_column("token_states", sa.Column("granted_at", sa.BigInteger(), nullable=True))
     op.create_table(
@@ -55,18 +63,39 @@ def upgrade() -> None:
     )
     for column in ("client", "next_poll_at"):
         op.create_index(op.f(f"ix_device_authorizations_{column}"), "device_authorizations", [column])
+    _count_usage()
 
 
 def downgrade() -> None:
+    op.drop_table("usage_marks")
+    op.drop_table("usage_daily")
     op.drop_table("device_authorizations")
     op.drop_column("token_states", "granted_at")
     _allow_renewals("'refresh_token', 'none'")
     if op.get_bind().dialect.name == "sqlite":
         _bind_the_check_of_parked_to_its_column()
+    op.drop_index("ix_connections_account", "connections")
     for column in ("prefer", "shared", "settings"):
         op.drop_column("connections", column)
     op.drop_column("clients", "settings")
     op.drop_column("tenants", "inherit")
+
+
+def _count_usage() -> None:
+    """Without a mark, what the audit holds by now is counted from its beginning."""
+    op.create_table(
+        "usage_daily",
+        sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
+        *(sa.Column(name, sa.String(), nullable=False) for name in ("tenant", "provider", "name", "source")),
+        sa.Column("handed_out", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("day", "tenant", "provider", "name", "source", name=op.f("pk_usage_daily")),
+    )
+    op.create_table(
+        "usage_marks",
+        sa.Column("stream", sa.String(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("stream", name=op.f("pk_usage_marks")),
+    )
 
 
 def _allow_renewals(renewals: str) -> None:

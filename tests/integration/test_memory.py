@@ -175,7 +175,7 @@ async def disable(other: Rig, _key: str) -> None:
 
 
 async def delete(other: Rig, _key: str) -> None:
-    await other.vault.connections.delete("operator", PATH, revoking=False)
+    await other.vault.connections.delete("operator", PATH, revoking="false")
 
 
 ENDINGS = {"revoked": (revoke, 401), "disabled": (disable, 409), "deleted": (delete, 404)}

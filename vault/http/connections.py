@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from vault import names
 from vault.connections import Change
+from vault.disconnect import Revoking
 from vault.errors import Invalid
 from vault.http.auth import Call
 from vault.http.views.common import decode_cursor, encode_cursor
@@ -243,9 +244,12 @@ class ConnectionsController(Controller):
         tenant: FromPath[str],
         provider: FromPath[str],
         name: FromPath[str],
-        revoke: FromQuery[bool] = False,
+        revoke: FromQuery[Revoking] = "false",
     ) -> Deleted:
-        """Disconnect at once; with `revoke=true` end the grant at the provider too, and say what came of it."""
+        """Disconnect at once; with `revoke=true` end the grant at the provider too, and say what came of it.
+
+        Where that would end what another connection lives on, it is withheld; `revoke=all` does it even so.
+        """
         path = _path(tenant, provider, name)
         await vault.access.require_reach(request.auth, *path)
         return Deleted(revoked=await vault.connections.delete(request.auth.actor, path, revoking=revoke))

@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 
 from vault.errors import VaultError
 from vault.http import problems
+from vault.http.audit import AuditController
 from vault.http.auth import ApiKey
 from vault.http.body import JsonRequest, each_once
 from vault.http.callers import CallersController
@@ -20,6 +21,7 @@ from vault.http.hot import HotTokens
 from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
 from vault.http.tenants import TenantsController
+from vault.http.usage import UsageController
 from vault.pages.connect import ConnectController
 from vault.pages.overview import OverviewController
 from vault.pages.signing_in import SigningInController
@@ -42,6 +44,8 @@ def litestar(vault: Vault) -> Litestar:
         ClientsController,
         ProvidersController,
         CallersController,
+        AuditController,
+        UsageController,
         ConnectController,
         SigningInController,
         OverviewController,

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import LIVING, Connection, TokenState
 from vault.keyring import Sealed
-from vault.store import devices, parking, sealed, tickets
+from vault.store import devices, parking, sealed, tenants, tickets
 from vault.store.parking import Scope
 from vault.store.schema import (
     AnyRow,
@@ -103,9 +103,7 @@ JUDGED_STATUS = case(
 )
 _INSERT = insert(connections)
 _INSERT_STATE = insert(token_states)
-_TOMBSTONE = (
-    update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
-)
+TOMBSTONE = update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
 _PURGE = delete(connections).where(_c.deleted_at < clock() - bindparam("lease_ms", type_=BigInteger()))
 
 
@@ -222,7 +220,7 @@ async def note_probe(tx: AsyncConnection, connection: str, generation: int, valu
 
 async def bury(tx: AsyncConnection, connection: str) -> None:
     """Leave a tombstone: the name is free, the secrets are gone, and a late holder finds out."""
-    await tx.execute(_TOMBSTONE, {"connection": connection})
+    await tx.execute(TOMBSTONE, {"connection": connection})
     await sealed.forget(tx, "connection", connection)
     await tickets.forget(tx, connection)
     await devices.forget(tx, connection)
@@ -243,6 +241,36 @@ async def uses_provider(tx: AsyncConnection, provider: str) -> bool:
     return (
         await tx.scalar(select(_c.id).where(_c.provider == provider, _c.deleted_at.is_(None)).limit(1)) is not None
     )
+
+
+async def account(tx: AsyncConnection, connection: str) -> str | None:
+    """Return whose account stands behind *connection*, which may be deleted; None where that is unknown."""
+    found: str | None = await tx.scalar(select(_c.account).where(_c.id == connection))
+    return found
+
+
+async def another_lives(
+    tx: AsyncConnection, provider: str, account: str | None, *, client_id: str | None, doomed: str | None
+) -> bool:
+    """Say whether any connection lives on what *account* has granted at *provider*, or to *client_id* there.
+
+    Where the account is None, one that is unknown as well may be the same. Those of the tenant *doomed*
+    and below are left out, as are those whose grant is over.
+    """
+    living = (
+        select(_c.id)
+        .join(token_states, _s.connection_id == _c.id)
+        .outerjoin(clients, clients.c.id == _c.client)
+        .where(_c.provider == provider, _c.deleted_at.is_(None))
+        .where(_c.account.is_(None) if account is None else _c.account == account)
+        .where(_s.status != "unconfigured", _s.reason.is_distinct_from("grant_rejected"))
+        .limit(1)
+    )
+    if client_id is not None:
+        living = living.where(clients.c.client_id == client_id)
+    if doomed is not None:
+        living = living.where(_c.tenant_id.not_in(tenants.below(doomed)))
+    return await tx.scalar(living) is not None
 
 
 def connection_of(row: AnyRow) -> Connection:

@@ -239,6 +239,14 @@ connections = Table(
         sqlite_where=text("deleted_at IS NULL"),
         postgresql_where=text("deleted_at IS NULL"),
     ),
+    # What else an account is connected as: a revocation may end all of it.
+    Index(
+        "ix_connections_account",
+        "provider",
+        "account",
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
 )
 
 # What the machine writes, apart from what people edit: an edited label can never make a token write lose.
@@ -428,6 +436,27 @@ audit_streams = Table(
     Column("head_at", Moment, nullable=False),
     Column("head_signature", LargeBinary, nullable=False),
     CheckConstraint("base_seq <= head_seq", name="base_before_head"),
+)
+
+# How many tokens were handed out: by the path that was asked for, and by whose connection they came from.
+usage_daily = Table(
+    "usage_daily",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970, UTC
+    Column("tenant", String, primary_key=True),
+    Column("provider", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("source", String, primary_key=True),  # a tenant
+    Column("handed_out", BigInteger, nullable=False),
+)
+
+# How far the hand-outs of each stream of the audit are in `usage_daily`: moved in the transaction that puts them
+# there, so that none is counted twice or never.
+usage_marks = Table(
+    "usage_marks",
+    metadata,
+    Column("stream", String, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
 )
 
 # What replicas have to forget of what they remember, in the order in which it was written.

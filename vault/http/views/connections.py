@@ -9,6 +9,7 @@ from integrations.advice import ADVICE
 from integrations.contract import Verdict
 from vault.connection import Connection
 from vault.devices import Asked
+from vault.disconnect import Outcome
 from vault.http.views.common import Body, Entry, Line, ScopeWord, Url, View, whole
 from vault.tokens import HandedOut
 
@@ -196,6 +197,10 @@ class DeviceCode(View):
 
 
 class Deleted(View):
-    """What became of it at the provider: not_asked, revoked, not_supported or failed."""
+    """What became of its grant at the provider.
 
-    revoked: Literal["not_asked", "revoked", "not_supported", "failed"]
+    `not_asked`: nobody wished it to end, or there was none. `withheld`: ending it would have ended what
+    another connection lives on.
+    """
+
+    revoked: Outcome

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from integrations.contract import ClientAuthMethod, Field, Kind, Provider, Rotation
+from integrations.contract import ClientAuthMethod, Field, Kind, Provider, RevocationScope, Rotation
 from integrations.knobs import Errors, Probe, Revocation, TokenFields
 from vault.http.views.common import Body, Line, ScopeWord, Url, View, whole
 
@@ -82,6 +82,7 @@ class PutProvider(Body):
     errors: Errors | None = None
     rotation: Rotation | None = None
     rotation_grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
+    revocation_scope: RevocationScope | None = None
     default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
     probe: Probe | None = None
     revocation: Revocation | None = None
