@@ -31,7 +31,7 @@ class Last:
 
     connection: Connection
     held: bool
-    grant: tuple[Provider, Client, Secret] | None
+    grant: tuple[Provider, Client | None, Secret] | None
 
 
 async def bury(tx: Transaction, means: Means, actor: str, connection: Connection) -> Last:
@@ -70,15 +70,15 @@ def path(connection: Connection) -> tuple[str, str, str]:
 
 async def _grant(
     tx: AsyncConnection, means: Means, connection: Connection, values: Mapping[str, tuple[Sealed, int]]
-) -> tuple[Provider, Client, Secret] | None:
+) -> tuple[Provider, Client | None, Secret] | None:
     row = None if connection.client is None else await clients.get(tx, connection.client)
     field = "refresh_token" if "refresh_token" in values else "access_token"
-    if row is None or field not in values:
+    if field not in values:
         return None
     place = Place(connection.tenant, connection.provider, "connection", connection.id)
     try:
         token = open_one(means.keyring, place, field, values[field])
         provider = await means.providers.get(connection.provider, tx)
-        return provider, await opened(tx, means.keyring, row), token
+        return provider, None if row is None else await opened(tx, means.keyring, row), token
     except CannotOpen:
         return None
