@@ -52,15 +52,8 @@ class Signer:
     ) -> Secret:
         """Return a JWT like no other (`jti`), good for *lifetime* seconds from now, with *more* claims."""
         now = int(time.time())
-        claims = {
-            **(more or {}),
-            "iss": issuer,
-            "sub": subject,
-            "aud": audience,
-            "iat": now,
-            "exp": now + lifetime,
-        }
-        claims["jti"] = secrets.token_urlsafe(16)
+        claims: dict[str, Any] = {**(more or {}), "iss": issuer, "sub": subject, "aud": audience}
+        claims |= {"iat": now, "exp": now + lifetime, "jti": secrets.token_urlsafe(16)}
         header = {"alg": self.algorithm} | ({"kid": self.key_id} if self.key_id else {})
         key = RSAKey(self.key, self.key) if isinstance(self.key, rsa.RSAPrivateKey) else ECKey(self.key, self.key)
         return Secret(jwt.encode(header, claims, key, algorithms=[self.algorithm]))

@@ -128,9 +128,8 @@ def test_a_key_that_cannot_be_used_says_what_is_wrong_with_it(
 
 def test_an_enormous_key_is_refused_before_it_is_checked() -> None:
     """The check of 16,384 bits would hold up everybody for the better part of a minute."""
-    p, q, d = (
-        secrets.randbits(8192) | 1 << 8191 | 1 for _ in range(3)
-    )  # no primes, which only a check would find
+    p, d = (secrets.randbits(8192) | 1 << 8191 | 1 for _ in range(2))
+    q = p + 2  # neither is a prime, which only a check would find
     members = {"n": p * q, "e": 65537, "d": d, "p": p, "q": q, "dp": d % (p - 1), "dq": d % (q - 1)}
     enormous = {name: int_to_base64(value) for name, value in {**members, "qi": pow(q, -1, p)}.items()}
     started = time.monotonic()
@@ -146,14 +145,18 @@ def test_an_enormous_key_is_refused_before_it_is_checked() -> None:
 def test_a_key_is_checked_once(form: Any) -> None:
     """The look takes as long as a hundred signatures, on the thread that serves everybody."""
     text = form(rsa_key(number=7))
-    slow = time.perf_counter()
-    signer(Secret(text))
-    quick = time.perf_counter()
-    signer(Secret(text))
-    done = time.perf_counter()
 
-    assert (done - quick) * 3 < quick - slow
+    first, *later = [looked(text) for _ in range(6)]
+
+    assert min(later) * 5 < first
     assert text.encode() not in b"".join(assertions._sound)
+
+
+def looked(text: str) -> float:
+    """Return the seconds that a look at a key took."""
+    started = time.perf_counter()
+    signer(Secret(text))
+    return time.perf_counter() - started
 
 
 def test_a_signer_does_not_show_its_key() -> None:
