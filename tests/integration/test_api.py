@@ -93,6 +93,8 @@ SCOPES: dict[tuple[str, str], str | None] = {
     ("GET", f"{CONNECTION}/token"): "tokens:read",
     ("POST", f"{CONNECTION}/authorize"): "connections:write",
     ("POST", f"{CONNECTION}/rejections"): "tokens:read",
+    ("POST", f"{CONNECTION}/refresh"): "connections:write",
+    ("POST", f"{CONNECTION}/verify"): "connections:write",
     ("PUT", CONNECTION): "connections:write",
     ("DELETE", CONNECTION): "connections:write",
     ("GET", CONNECTION): "connections:read",
