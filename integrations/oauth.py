@@ -24,6 +24,7 @@ from integrations.contract import (
     TokenSet,
     Unreadable,
     Verdict,
+    fits_a_header,
 )
 from integrations.definition import Definition
 
@@ -143,7 +144,7 @@ class OAuthProvider:
         return None
 
     def probe_request(self, access_token: Secret) -> httpx.Request | None:
-        if self.definition.userinfo_endpoint is None:
+        if self.definition.userinfo_endpoint is None or not fits_a_header(access_token.reveal()):
             return None
         headers = {"Authorization": f"Bearer {access_token.reveal()}", "Accept": "application/json"}
         return httpx.Request("GET", self.definition.userinfo_endpoint, headers=headers)

@@ -363,8 +363,8 @@ QUERIES = [
         (f"{CONNECTION}/token", "wait", ["26", "-1", "canary-", "", "inf"]),
         ("/v1/connections", "limit", ["0", "201", "-1", "canary-", "", "1.5", "9" * 5000]),
         ("/v1/callers", "limit", ["0", "201", "canary-"]),
-        ("/v1/connections", "status", ["canary-", "", "VERIFIED", "verified "]),
-        ("/v1/connections", "expiring_within", ["-1", "canary-", "9" * 40]),
+        ("/v1/connections", "status", ["canary-", "", "null", "NULL", "VERIFIED", "verified "]),
+        ("/v1/connections", "expiring_within", ["null", "-1", "canary-", "9" * 40]),
         (
             "/v1/connections",
             "tenant",
