@@ -32,7 +32,7 @@ async def test_every_answer_is_as_it_is_described(replicas: Replicas, store: Sto
     rig = await replicas()
     key = await furnish(rig)
     async with started("serve", store.url, tmp_path, caller_rate=0, sandbox="true") as server:
-        code, output = await schemathesis(server, key)
+        code, output = await schemathesis(server, key, tmp_path)
         async with server.api(key) as api:
             still = await api.get("/v1/callers")
 
@@ -45,12 +45,13 @@ async def test_every_answer_is_as_it_is_described(replicas: Replicas, store: Sto
     assert len(asked - succeeded) < len(asked) / 3, f"hardly anything but refusals: {asked - succeeded}"
 
 
-async def schemathesis(server: VaultProcess, key: str) -> tuple[int, str]:
+async def schemathesis(server: VaultProcess, key: str, directory: Path) -> tuple[int, str]:
     """Run schemathesis against *server*; return its exit code and, of a short run, what it printed."""
     extent = ["--max-time", str(SECONDS)] if SECONDS else ["--max-examples", "3"]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "--no-color"),
         *("run", f"{server.address}/schema/openapi.json", "--header", f"Authorization: Bearer {key}", *extent),
+        cwd=directory,  # it keeps what it found, and would begin with that
         stdout=None if SECONDS else asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

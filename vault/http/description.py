@@ -5,11 +5,12 @@ can answer is in `operations.py`, and what that looks like in `examples.py`.
 """
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import PathParameter, QueryParameter
+from litestar.params import HeaderParameter, ParameterKwarg, PathParameter, QueryParameter
 from litestar.routes import HTTPRoute
 
 from vault.http.examples import EXAMPLES, problem
@@ -25,6 +26,7 @@ _HEADERS = {
     "WWW-Authenticate": ("How to say who asks.", "string"),
     "Location": ("Where the browser goes on.", "string"),
 }
+_PLACES = {PathParameter: "path", QueryParameter: "query", HeaderParameter: "header"}
 _MEANT = {
     200: "Done",
     201: "Made",
@@ -99,16 +101,16 @@ def _operation(handler: HTTPRouteHandler) -> dict[str, Any]:
 def _parameters(handler: HTTPRouteHandler) -> Iterator[dict[str, Any]]:
     for name, field in handler.parsed_fn_signature.parameters.items():
         limits = field.kwarg_definition
-        if not isinstance(limits, PathParameter | QueryParameter):
+        place = next((place for kind, place in _PLACES.items() if isinstance(limits, kind)), None)
+        if place is None or not isinstance(limits, ParameterKwarg):
             continue
-        in_path = isinstance(limits, PathParameter)
         description, pattern = PARAMETERS[name]
         told = {"minimum": limits.ge, "maximum": limits.le, "pattern": pattern}
         told["default"] = field.default if field.has_default else None
         yield {
-            "name": name,
-            "in": "path" if in_path else "query",
-            "required": in_path,
+            "name": limits.header or limits.query or name,
+            "in": place,
+            "required": place == "path",
             "description": description,
             "schema": schema(field.annotation) | {word: each for word, each in told.items() if each is not None},
         }
@@ -138,7 +140,7 @@ def _answer(status: int, said: Said, shape: type | None = None) -> dict[str, Any
     headers += ["WWW-Authenticate"] if status == 401 else []
     headers += ["Location"] if said == "redirect" else []
     known: dict[str, Any] = {
-        "description": _MEANT[status],
+        "description": _MEANT.get(status, HTTPStatus(status).phrase),
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
     }
     if said == "page":

@@ -11,8 +11,8 @@ from typing import Literal
 from litestar.handlers import HTTPRouteHandler
 
 Refused = tuple[str, ...]  # the codes of problems
-# A status with codes is a problem; `same` is the answer of success under another status.
-Said = Refused | Literal["same", "page", "redirect"]
+# A status with codes is a problem; `same` is the answer of success under another status, `bare` has none.
+Said = Refused | Literal["same", "page", "redirect", "bare"]
 
 _HANDING_OUT: dict[int, Said] = {
     409: ("not_connected", "disabled", "reconnect_required", "credentials_rejected", "operator_required"),
