@@ -53,6 +53,11 @@ def encodable(value: str) -> bool:
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
+def fits_a_header(token: str) -> bool:
+    """Say whether *token* is of the characters that tokens are made of (RFC 6749 appendix A), printable ASCII."""
+    return token.isascii() and token.isprintable()
+
+
 @dataclass(frozen=True)
 class TokenSet:
     """One token-endpoint answer (RFC 6749 section 5.1). Durations are seconds from when it was asked for."""

@@ -27,6 +27,7 @@ from integrations.contract import (
     TokenSet,
     Unreadable,
     Verdict,
+    fits_a_header,
 )
 from integrations.definition import Definition
 from integrations.kinds import CLIENT_CREDENTIALS, JWT, kinds_of
@@ -184,7 +185,9 @@ class OAuthProvider:
 
     def probe_request(self, access_token: Secret) -> httpx.Request | None:
         endpoint = self.definition.probe_endpoint or self.definition.userinfo_endpoint
-        return None if endpoint is None else requests.probe_request(self.definition, endpoint, access_token)
+        if endpoint is None or not fits_a_header(access_token.reveal()):
+            return None
+        return requests.probe_request(self.definition, endpoint, access_token)
 
     def why_over(self, code: str, lived: int, promised: int | None) -> str:
         return code

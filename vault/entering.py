@@ -25,6 +25,7 @@ from integrations.contract import (
     TokenSet,
     Unreadable,
     Verdict,
+    fits_a_header,
 )
 from vault.clients import opened
 from vault.clock import storable
@@ -83,6 +84,9 @@ def imported(kind: Kind, fields: Mapping[str, str]) -> Entered:
     access, refresh = fields.get("access_token", ""), fields.get("refresh_token", "")
     if not access and not refresh:
         raise Invalid("Credentials need an access_token or a refresh_token.", code="credentials_missing")
+    for name, token in (("access_token", access), ("refresh_token", refresh)):
+        if not fits_a_header(token):
+            raise Invalid("A token is of printable ASCII characters.", code="invalid_field", field=name)
     tokens = TokenSet(Secret(access), Secret(refresh) if refresh else None)
     return Entered(kind=kind, tokens=tokens, expires_at=_moment(fields.get("expires_at")))
 

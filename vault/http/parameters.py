@@ -1,0 +1,21 @@
+"""What the parameters of the API mean: each name means the same wherever it stands."""
+
+from vault import names
+
+_NAME = f"^{names.NAME.pattern}$"
+_PROVIDER = f"^{names.PROVIDER.pattern}$"
+# By name: what it is, and the pattern of it.
+PARAMETERS: dict[str, tuple[str, str | None]] = {
+    "tenant": ("Whom it belongs to.", _NAME),
+    "provider": ("A provider of the catalogue.", _PROVIDER),
+    "name": ("One of the tenant's connections at the provider.", _NAME),
+    "caller_id": ("The `id` of an API key: the part after `tv_`.", _NAME),
+    "ticket": ("What the connect link ends with.", None),
+    "min_ttl": ("Seconds that the token has to live longer; at most half of its life is asked for.", None),
+    "wait": ("Seconds to wait for a refresh at most.", None),
+    "status": ("Only those of this status.", None),
+    "expiring_within": ("Only those whose token ends within so many seconds.", None),
+    "cursor": ("The `next` of the page before.", None),
+    "limit": ("How many to return at most.", None),
+    "revoke": ("Whether the grant is to end at the provider too.", None),
+}
