@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.contract import Client
 from vault.audit import Event
-from vault.errors import NotFound
+from vault.errors import CannotOpen, Conflict, NotFound
 from vault.gates import Gates
 from vault.keyring import Keyring
 from vault.providers import Providers
@@ -92,3 +92,11 @@ async def opened(tx: AsyncConnection, keyring: Keyring, row: AnyRow) -> Client:
         return Client(row.client_id)
     place = Place(row.tenant_id, row.provider, "client", row.id)
     return Client(row.client_id, open_one(keyring, place, "client_secret", values["client_secret"]))
+
+
+async def usable(tx: AsyncConnection, keyring: Keyring, row: AnyRow) -> Client:
+    """Return the client of *row* for somebody who waits. Raises Conflict where its secret does not open."""
+    try:
+        return await opened(tx, keyring, row)
+    except CannotOpen:
+        raise Conflict("The client's secret does not open.", code="operator_required") from None

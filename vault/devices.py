@@ -22,7 +22,7 @@ from integrations.contract import (
     Transient,
 )
 from vault.audit import Event
-from vault.clients import opened
+from vault.clients import opened, usable
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.consent import Consent, accept, note_failure
@@ -69,7 +69,7 @@ class Devices:
             row = await clients.nearest(tx, above, path[1])
             if row is None:
                 raise Conflict("No client is registered for this provider.", code="no_client")
-            client = await opened(tx, self._means.keyring, row)
+            client = await usable(tx, self._means.keyring, row)
         kind_of(provider, None, how="consent")
         wanted = scopes if scopes is not None else (known and known.asked_scopes) or provider.default_scopes
         authorization = await self._code(provider, client, tuple(wanted))

@@ -27,9 +27,9 @@ from integrations.contract import (
     Verdict,
     fits_a_header,
 )
-from vault.clients import opened
+from vault.clients import usable
 from vault.clock import storable
-from vault.errors import CannotOpen, Conflict, Invalid
+from vault.errors import Conflict, Invalid
 from vault.means import Means
 from vault.renew import renewed
 from vault.store import clients
@@ -98,7 +98,7 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
     """
     async with means.database.read() as tx:
         client = await _client_for(tx, entered, above, provider.id)
-        registration = None if client is None else await _opened(tx, means, client)
+        registration = None if client is None else await usable(tx, means.keyring, client)
     if entered.tokens is not None:
         verdict = await _probed(means, provider, entered.tokens, registration) if verify else "unknown"
         if verdict == "invalid":
@@ -120,13 +120,6 @@ async def _client_for(tx: AsyncConnection, entered: Entered, above: list[str], p
     if client is None and (brought is None or brought.refresh_token is not None):
         raise Conflict("No client is registered that could use these credentials.", code="no_client")
     return client
-
-
-async def _opened(tx: AsyncConnection, means: Means, client: AnyRow) -> Client:
-    try:
-        return await opened(tx, means.keyring, client)
-    except CannotOpen:
-        raise Conflict("The client's secret does not open.", code="operator_required") from None
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -92,6 +92,7 @@ CONNECTION = "/v1/connections/{tenant}/{provider}/{name}"
 SCOPES: dict[tuple[str, str], str | None] = {
     ("GET", f"{CONNECTION}/token"): "tokens:read",
     ("POST", f"{CONNECTION}/authorize"): "connections:write",
+    ("POST", f"{CONNECTION}/device"): "connections:write",
     ("POST", f"{CONNECTION}/rejections"): "tokens:read",
     ("POST", f"{CONNECTION}/refresh"): "connections:write",
     ("POST", f"{CONNECTION}/verify"): "connections:write",

@@ -49,6 +49,7 @@ async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
     knobs = {
         "name": "Other",
         "docs": "https://other.example/docs",
+        "revocation_scope": "token",
         "scopes": ["openid", "read"],
         "token_endpoint_auth_method": "client_secret_post",
         "authorization_response_iss_parameter_supported": True,

@@ -180,4 +180,5 @@ def _answered(handler: HTTPRouteHandler) -> type | None:
     returned = handler.parsed_return_field
     if returned.is_subclass_of(Response):
         returned = returned.inner_types[0] if returned.inner_types else returned
-    return returned.annotation if returned.annotation in EXAMPLES else None
+    shapes = [returned.annotation, *(inner.annotation for inner in returned.inner_types)]  # it, or it and None
+    return next((shape for shape in shapes if shape in EXAMPLES), None)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from vault.http.problems import titled
+from vault.http.views.audit import RecordList
 from vault.http.views.callers import CallerList, CallerView, CreateCaller, CreatedCaller
 from vault.http.views.clients import ClientView, PutClient
 from vault.http.views.connections import (
@@ -11,13 +12,16 @@ from vault.http.views.connections import (
     ConnectionView,
     ConnectLink,
     Deleted,
+    DeviceBody,
+    DeviceCode,
     PutConnection,
     RejectionBody,
     TokenView,
 )
 from vault.http.views.health import Health
 from vault.http.views.providers import ProviderList, ProviderView, PutProvider
-from vault.http.views.tenants import PutTenant, TenantView
+from vault.http.views.tenants import OffboardingReport, PutTenant, TenantList, TenantView
+from vault.http.views.usage import UsageList
 
 CONNECT_URL = "https://vault.example.com/connect/…"
 _CURSOR = "WyJhY21lIl0"
@@ -41,6 +45,12 @@ _CONNECTION = {
     "refreshed_at": "2026-11-22T19:39:06Z",
     "verified_at": "2026-11-22T19:39:06Z",
     "next_refresh_at": "2026-11-22T20:24:40Z",
+}
+_TENANT = {
+    "id": "acme",
+    "name": "Acme",
+    "parent": "platform",
+    "return_urls": ["https://app.example.com/connected"],
 }
 _KIND = {
     "id": "oauth2",
@@ -85,15 +95,49 @@ EXAMPLES: dict[type, dict[str, Any]] = {
         },
         "metadata": {"customer": "4711"},
     },
+    DeviceBody: {"scopes": _SCOPES},
+    DeviceCode: {
+        "user_code": "WDJB-MJHT",
+        "verification_uri": "https://id.example.com/device",
+        "verification_uri_complete": "https://id.example.com/device?user_code=WDJB-MJHT",
+        "expires_at": "2026-11-22T19:49:06Z",
+        "interval": 5,
+    },
     ConnectionView: _CONNECTION,
     ConnectionList: {"items": [_CONNECTION], "next": _CURSOR},
     Deleted: {"revoked": "revoked"},
     PutTenant: {"name": "Acme", "parent": "platform", "return_urls": ["https://app.example.com/connected"]},
-    TenantView: {
-        "id": "acme",
-        "name": "Acme",
-        "parent": "platform",
-        "return_urls": ["https://app.example.com/connected"],
+    TenantView: _TENANT,
+    TenantList: {"items": [_TENANT], "next": _CURSOR},
+    OffboardingReport: {
+        "complete": True,
+        "tenants": 1,
+        "connections": 2,
+        "clients": 1,
+        "callers": 1,
+        "revocations": {"revoked": 1, "withheld": 1},
+        "unrevoked": [{**_SOURCE, "revoked": "withheld"}],
+    },
+    RecordList: {
+        "items": [
+            {
+                **_SOURCE,
+                "at": "2026-11-22T19:42:13Z",
+                "stream": "5f0c2e7d9a1b3c48",
+                "seq": 4711,
+                "actor": "caller:k3x7mq2ahd5n",
+                "action": "token.handed_out",
+                "outcome": "ok",
+                "detail": {},
+                "generation": 17,
+                "request_id": "9d2c1f4e00000a3b",
+            }
+        ],
+        "next": _CURSOR,
+    },
+    UsageList: {
+        "items": [{**_SOURCE, "day": "2026-11-22", "source": "acme", "handed_out": 1440}],
+        "next": _CURSOR,
     },
     PutClient: {"client_id": "acme-app", "client_secret": "…"},
     ClientView: {"tenant": "acme", "provider": "google", "client_id": "acme-app", "state": "active"},
@@ -114,6 +158,9 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "unauthenticated": ("The API key is missing, malformed, unknown, expired or revoked.", {}),
     "insufficient_scope": ("The API key lacks the scope of this call.", {"scope": "tokens:read"}),
+    "device_not_supported": ("This provider has no consent at another device.", {}),
+    "client_in_use": ("Connections elsewhere were got with its registrations.", {}),
+    "invalid_span": ("Ask for a year at most.", {}),
     "not_found": ("There is nothing here that this API key may see.", {}),
     "body_too_large": ("A body may have 64 KiB at most.", {}),
     "unsupported_media_type": ("The body has to be application/json.", {}),

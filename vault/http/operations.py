@@ -22,6 +22,11 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     "connections.token": _HANDING_OUT,
     "connections.reject": {**_HANDING_OUT, 422: ("wrong_source", "unknown_generation")},
     "connections.authorize": {409: ("no_client",), 422: ("unknown_kind", "invalid_return_url")},
+    "connections.device": {
+        409: ("no_client", "device_not_supported", "operator_required"),
+        422: ("unknown_kind",),
+        503: ("provider_unavailable",),
+    },
     "connections.page": {404: ("not_found",)},
     "connections.put": {
         201: "same",
@@ -38,7 +43,10 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     "connections.refresh": {409: ("not_renewable",)},
     "connections.verify": {409: ("operator_required",)},
     "tenants.put": {201: "same", 409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
-    "tenants.remove": {409: ("tenant_is_root", "tenant_not_empty")},
+    "tenants.page": {404: ("not_found",)},
+    "tenants.remove": {204: "bare", 409: ("tenant_is_root", "tenant_not_empty", "client_in_use")},
+    "audit.page": {404: ("not_found",), 422: ("invalid_moment",)},
+    "usage.page": {404: ("not_found",), 422: ("invalid_moment", "invalid_span")},
     "providers.put": {
         201: "same",
         409: ("provider_built_in", "provider_in_use"),

@@ -17,5 +17,16 @@ PARAMETERS: dict[str, tuple[str, str | None]] = {
     "expiring_within": ("Only those whose token ends within so many seconds.", None),
     "cursor": ("The `next` of the page before.", None),
     "limit": ("How many to return at most.", None),
-    "revoke": ("Whether the grant is to end at the provider too.", None),
+    "revoke": (
+        "Whether grants are to end at their providers too; `all`: also where that takes other connections along.",
+        None,
+    ),
+    "cascade": ("Whether all that hangs on it goes with it.", None),
+    "parent": ("Only those directly below this one.", _NAME),
+    "action": ("Only records of this action.", None),
+    "outcome": ("Only records with this outcome.", None),
+    "actor": ("Only records of what this one did: `caller:ID`, `scheduler`, `person` or `operator`.", None),
+    "request_id": ("Only records of this request.", None),
+    "since": ("From here on, this included.", None),
+    "until": ("Up to here.", None),
 }

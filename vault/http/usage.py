@@ -15,7 +15,7 @@ from vault.services import Vault
 
 class UsageController(Controller):
     path = "/v1/usage"
-    tags = ("audit",)
+    tags = ("usage",)
 
     @get("/", opt={"scope": "audit:read"}, summary="How many tokens were handed out a day")
     async def page(
