@@ -9,7 +9,7 @@ from vault.clock import uptime
 from vault.connection import Connection
 from vault.grants import Received, store_grant
 from vault.means import Means
-from vault.revoke import revoke
+from vault.revoke import give_back
 from vault.store import connections
 from vault.store.writer import Transaction
 
@@ -46,7 +46,7 @@ async def accept(
         outcome = error.code
     if outcome != "connected":
         token, subject = tokens.refresh_token or tokens.access_token, account.subject if account else None
-        await revoke(means, consent.provider, consent.client, token, subject)
+        await give_back(means, consent.provider, consent.client, token, subject)
     return outcome
 
 

@@ -37,7 +37,7 @@ from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
 from vault.renew import renewed
-from vault.revoke import revoke_successor
+from vault.revoke import give_back_successor
 from vault.sealing import Place, open_one, opened_fields, seal_all
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
@@ -180,7 +180,7 @@ class Exchange:
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
             client = grant.root.client
-            await revoke_successor(self._means, grant.provider, client, token, turn.connection)
+            await give_back_successor(self._means, grant.provider, client, token, turn.connection)
         return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:

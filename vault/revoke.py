@@ -47,13 +47,21 @@ async def revoke(
     return "revoked" if provider.revoked(answer) else "failed"
 
 
-async def revoke_successor(
+async def give_back(
+    means: Means, provider: Provider, client: Client | None, token: Secret, account: str | None
+) -> None:
+    """End a grant that is of no use to us. Nobody asked for it: where it would end more than we know, it lives on."""
+    if provider.revocation_scope != "project":
+        await revoke(means, provider, client, token, account)
+
+
+async def give_back_successor(
     means: Means, provider: Provider, client: Client | None, token: Secret, connection: str
-) -> Revoked:
-    """Revoke what came for *connection* after it was deleted or connected anew."""
+) -> None:
+    """Give back what came for *connection* after it was deleted or connected anew."""
     async with means.database.read() as tx:
         account = await connections.account(tx, connection)
-    return await revoke(means, provider, client, token, account)
+    await give_back(means, provider, client, token, account)
 
 
 async def _takes_another(
