@@ -31,6 +31,7 @@ from vault.scrape import Scrape
 from vault.services import Vault
 from vault.settings import Settings
 from vault.signing_in import SigningIn
+from vault.sources import Sources
 from vault.store import leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.trail import Trail
@@ -163,10 +164,9 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         refresher=refresher,
         sweeper=Sweeper(database, refresher),
         tokens=Tokens(
-            database=database,
             writer=writer,
-            keyring=keyring,
             access=access,
+            sources=Sources(database, keyring, memory, providers),
             refresher=refresher,
             tickets=tickets,
             memory=memory,

@@ -19,6 +19,7 @@ from vault.providers import Providers
 from vault.sealing import Place, seal_all
 from vault.store import clients, connections, sealed, tenants
 from vault.store import tickets as store
+from vault.store.changes import vacancy
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction, Writer
 from vault.tickets import Tickets
@@ -107,6 +108,7 @@ class Authorize:
             "created_at": await connections.database_time(tx.connection),
         }
         await connections.add(tx.connection, row)
+        tx.outdate(vacancy(*path))
         made = await connections.get(tx.connection, identity)
         assert made is not None
         return made

@@ -17,6 +17,7 @@ Reason = Literal[
     "transient", "rate_limited", "outcome_unknown", "client_rejected",      # degraded
     "grant_rejected", "lost_rotation", "expired", "undecryptable",          # failed
 ]  # fmt: skip
+Prefer = Literal["own", "inherited"]
 NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "operator"]
 
 ACTIONS: Mapping[str, NextAction] = {
@@ -54,6 +55,7 @@ class TokenState:
     status: Status
     reason: Reason | None
     generation: int
+    granted_generation: int
     renewal: Literal["refresh_token", "none"]
     access_expires_at: datetime | None
     issued_lifetime: int | None  # seconds
@@ -125,7 +127,10 @@ class Connection:
     scopes: tuple[str, ...]
     asked_scopes: tuple[str, ...]
     metadata: Mapping[str, Any]
+    settings: Mapping[str, Any]
     enabled: bool
+    prefer: Prefer
+    shared: bool
     created_at: datetime
     state: TokenState
     client_rejected: bool
@@ -138,6 +143,11 @@ class Connection:
     @property
     def path(self) -> str:
         return f"{self.tenant}/{self.provider}/{self.name}"
+
+    @property
+    def offers_its_own(self) -> bool:
+        """Say whether it holds credentials that are not put aside for what its tenant inherits."""
+        return self.prefer == "own" and self.state.holds_tokens
 
     @property
     def paused(self) -> Literal["provider", "client", "tenant"] | None:

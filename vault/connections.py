@@ -1,11 +1,12 @@
 """Looking at connections, changing what people may change, importing tokens, and disconnecting."""
 
-import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.contract import Client, Provider, ProviderError, Secret, TokenSet
@@ -13,30 +14,32 @@ from vault.access import Caller, subtree
 from vault.audit import Event
 from vault.authorize import KIND
 from vault.clients import opened
+from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Connection
+from vault.editing import Edit, columns, version
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound
 from vault.grants import Received, store_grant
+from vault.inheritance import served_by
 from vault.means import Means
 from vault.revoke import Revoked, revoke
 from vault.sealing import Place, open_one
-from vault.store import clients, parking, sealed, settle, tenants
+from vault.store import clients, parking, sealed, settle, tenants, ways
 from vault.store import connections as store
-from vault.store.changes import Stale
+from vault.store.changes import Stale, vacancy
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
 Verdict = Literal["valid", "invalid", "unknown"]
 Path = tuple[str, str, str]
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """What a person wants of a connection; None leaves a field as it is."""
+class Change(Edit):
+    """What a person wants of a connection; what is not given stays as it is."""
 
     tokens: TokenSet | None = None
     expires_at: datetime | None = None
-    metadata: dict[str, Any] | None = None
-    enabled: bool | None = None
     verify: bool = True
 
 
@@ -52,6 +55,17 @@ class Connections:
             raise NotFound
         return found
 
+    async def source(self, path: Path) -> Path | None:
+        """Return which connection serves *path*, its own or an inherited one; None where none does.
+
+        A kill switch does not change that: it only keeps what is there from being handed out.
+        """
+        async with self._means.database.read() as tx:
+            way = [stop.connection for stop in (await ways.find(tx, *path)).stops]
+        number = served_by(way) if way else None
+        serving = None if number is None else way[number]
+        return None if serving is None else (serving.tenant, serving.provider, serving.name)
+
     async def page(
         self,
         caller: Caller,
@@ -60,11 +74,15 @@ class Connections:
         provider: str | None,
         status: str | None,
         expiring_within: timedelta | None,
+        metadata: Mapping[str, str] = NOTHING,
         after: list[str] | None,
         limit: int,
     ) -> list[Connection]:
-        """Return up to *limit* connections that *caller* may see, in the order of their paths."""
-        filters: dict[str, Any] = {}
+        """Return up to *limit* connections that *caller* may see, in the order of their paths.
+
+        Those whose *metadata* says all of what is asked for, where anything is.
+        """
+        filters: dict[str, Any] = {"metadata": metadata}
         if caller.names is not None:
             filters["name"] = sorted(caller.names)
         if status is not None:
@@ -80,10 +98,20 @@ class Connections:
                 filters["expiring_before"] = await store.database_time(tx) + expiring_within
             return await store.page(tx, within, filters, after, limit)
 
-    async def put(self, actor: str, path: Path, above: list[str], change: Change) -> tuple[Connection, bool]:
+    async def put(
+        self,
+        actor: str,
+        path: Path,
+        above: list[str],
+        change: Change,
+        condition: Condition = UNCONDITIONAL,
+        *,
+        new_too: bool = True,
+    ) -> tuple[Connection, bool]:
         """Store *change*, the connection too where it is new; return it and whether it is.
 
         Imported tokens are verified first: an access token that the provider refuses is not stored.
+        Raises PreconditionFailed where *condition* is not met, NotFound for a new one unless *new_too*.
         """
         verdict: Verdict = "unknown"
         if change.tokens is not None and change.verify:
@@ -95,30 +123,40 @@ class Connections:
             provider = await self._means.providers.get(path[1], tx.connection)
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
-            connection = await store.find(tx.connection, *path)
+            connection = await _held(tx, path)
             new = connection is None
+            if new and not new_too:
+                raise NotFound
+            condition.check(None if connection is None else version(connection))
             if connection is None:
                 if change.tokens is None:
                     raise Invalid("A new connection needs credentials.", code="credentials_missing")
-                connection = await self._added(tx.connection, path)
+                connection = await self._added(tx, path)
             await self._apply(tx, connection, provider, above, change, verdict)
             tx.record(Event(actor, "connection.changed", "created" if new else "ok", *path))
             changed = await store.get(tx.connection, connection.id)
             assert changed is not None
             return changed, new
 
-        stored = await self._means.writer.submit(unit, alone=True)
-        if change.enabled is False:
+        try:
+            stored = await self._means.writer.submit(unit, alone=True)
+        except IntegrityError:
+            # Somebody else made it at the same moment: then it is there, and this is a change.
+            stored = await self._means.writer.submit(unit, alone=True)
+        if change.takes_away:
             await self._means.memory.elsewhere()
         return stored
 
-    async def delete(self, actor: str, path: Path, *, revoking: bool) -> Revoked | Literal["not_asked"]:
+    async def delete(
+        self, actor: str, path: Path, condition: Condition = UNCONDITIONAL, *, revoking: bool
+    ) -> Revoked | Literal["not_asked"]:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
 
         async def unit(tx: Transaction) -> tuple[Provider, Client, Secret] | None:
-            connection = await store.find(tx.connection, *path)
+            connection = await _held(tx, path)
             if connection is None:
                 raise NotFound
+            condition.check(version(connection))
             # First, so that no other replica can settle a successor behind our back.
             await settle.supersede(tx.connection, connection.id)
             last = await self._last_token(tx.connection, connection) if revoking else None
@@ -147,7 +185,7 @@ class Connections:
             return "valid"
         return "invalid" if answer.status in {401, 403} else "unknown"
 
-    async def _added(self, tx: AsyncConnection, path: Path) -> Connection:
+    async def _added(self, tx: Transaction, path: Path) -> Connection:
         identity = secrets.token_hex(16)
         row = {
             "id": identity,
@@ -156,10 +194,11 @@ class Connections:
             "name": path[2],
             "kind": KIND,
             "client": None,
-            "created_at": await store.database_time(tx),
+            "created_at": await store.database_time(tx.connection),
         }
-        await store.add(tx, row)
-        made = await store.get(tx, identity)
+        await store.add(tx.connection, row)
+        tx.outdate(vacancy(*path))
+        made = await store.get(tx.connection, identity)
         assert made is not None
         return made
 
@@ -172,14 +211,8 @@ class Connections:
         change: Change,
         verdict: Verdict,
     ) -> None:
-        values: dict[str, Any] = {}
-        if change.metadata is not None:
-            values["metadata"] = json.dumps(change.metadata)
-        if change.enabled is not None:
-            values["enabled"] = change.enabled
+        values = columns(change, connection)
         if values:
-            await parking.stand_still(tx.connection)
-            await store.hold(tx.connection, connection.id)  # parking passes by what somebody else is writing
             await store.edit(tx.connection, connection.id, values)
             await parking.park(tx.connection, Scope("connection", connection.id))
             tx.outdate(Stale("connection", connection.id))
@@ -223,6 +256,16 @@ class Connections:
         if last is None:
             return "failed"
         return await revoke(self._means, *last)
+
+
+async def _held(tx: Transaction, path: Path) -> Connection | None:
+    """Return the connection at *path*, which nobody else changes in this transaction; None where there is none.
+
+    Parking passes by what somebody else is writing.
+    """
+    await parking.stand_still(tx.connection)
+    found = await store.find(tx.connection, *path)
+    return None if found is None else await store.hold(tx.connection, found.id)
 
 
 def _dated(change: Change, now: datetime) -> TokenSet:

@@ -20,6 +20,7 @@ from vault.http.hot import HotTokens
 from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
 from vault.http.tenants import TenantsController
+from vault.http.tokens import TokensController
 from vault.pages.connect import ConnectController
 from vault.pages.overview import OverviewController
 from vault.pages.signing_in import SigningInController
@@ -37,6 +38,7 @@ def application(vault: Vault) -> ASGIApp:
 def litestar(vault: Vault) -> Litestar:
     """Return the application without its outermost layer."""
     handlers: list[Any] = [
+        TokensController,
         ConnectionsController,
         TenantsController,
         ClientsController,
