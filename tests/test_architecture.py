@@ -31,6 +31,7 @@ LAYERS = (
         "patience",
         "logs",
         "metrics",
+        "tally",
         "findings",
         "breaker",
         "limits",
