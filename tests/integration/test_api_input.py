@@ -256,7 +256,7 @@ def spoilt(body: Any) -> list[Any]:
         return []
     found: list[Any] = [{**body, "canary-": "canary-"}, {**body, "canaryfield": {"canary-": ["canary-"]}}]
     for name, value in body.items():
-        if name == "metadata":
+        if name in {"metadata", "settings"}:
             found += [{**body, name: wrong} for wrong in replacements(value)]
             continue
         # A number is taken for Unix time there.

@@ -272,7 +272,7 @@ async def test_a_report_is_refused_like_a_request_for_the_token(rig: Rig) -> Non
     refused(await report(rig, 1, name="off"), 409, "disabled")
     refused(await report(rig, 1, name="waiting"), 409, "not_connected")
     refused(await report(rig, 1, name="missing"), 409, "not_connected")
-    refused(await rig.api.post(path(provider="nobody"), json={"generation": 1}), 404, "not_found")
+    refused(await rig.api.post(path("c").replace(PROVIDER, "nobody"), json={"generation": 1}), 404, "not_found")
     body = {"generation": 1}
     refused(await rig.api.post(path("off"), json=body, headers=bearing(named)), 404, "not_found")
     refused(await rig.api.post(path(tenant="nowhere"), json=body, headers=bearing(named)), 404, "not_found")
