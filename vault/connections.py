@@ -62,7 +62,7 @@ class Connections:
         """
         async with self._means.database.read() as tx:
             way = [stop.connection for stop in (await ways.find(tx, *path)).stops]
-        number = served_by(way) if way else None
+        number = served_by(way)
         serving = None if number is None else way[number]
         return None if serving is None else (serving.tenant, serving.provider, serving.name)
 

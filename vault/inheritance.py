@@ -20,7 +20,7 @@ def served_by(way: Sequence[Connection | None]) -> int | None:
 
     That it decides says nothing of its health, nor whether its own kill switch is on.
     """
-    own = way[0]
+    own = way[0] if way else None
     if own is not None and (not own.enabled or own.offers_its_own):
         return 0
     for number, above in enumerate(way[1:], start=1):

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from vault.audit import Action, Event
 from vault.connection import Connection
-from vault.errors import Conflict, NotFound
+from vault.errors import Conflict
 from vault.inheritance import served_by
 from vault.keyring import Keyring
 from vault.memory import GATES, TENANTS, Memory
@@ -64,19 +64,22 @@ class Sources:
     async def _load(self, path: Path) -> tuple[Found, Sequence[Stale]]:
         async with self._database.read() as tx:
             way = await ways.find(tx, *path)
-            if not any(stop.connection for stop in way.stops):
+            if not way.stops:
                 await self._providers.get(path[1], tx)
-        if not way.stops:
-            raise NotFound
+                raise _not_connected()
         number = served_by([stop.connection for stop in way.stops])
         connection, stored, _ = way.stops[number or 0]
         _check_switches(connection, way)
         if number is None or connection is None:
-            reason = connection.state.reason if connection and not connection.state.holds_tokens else None
-            raise Conflict("Nobody has connected this yet.", code="not_connected", reason=reason)
+            raise _not_connected(connection)
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         token = stored and Kept(self._keyring, place, "access_token", stored)
         return Found(path, connection, token), _because(way, number) if token else ()
+
+
+def _not_connected(own: Connection | None = None) -> Conflict:
+    reason = None if own is None or own.state.holds_tokens else own.state.reason
+    return Conflict("Nobody has connected this yet.", code="not_connected", reason=reason)
 
 
 def _check_switches(connection: Connection | None, way: Way) -> None:

@@ -39,29 +39,28 @@ from vault.store.schema import (
 _c, _s = connections.c, token_states.c
 _STATE = tuple(field.name for field in fields(TokenState))
 # What `connection_of` reads.
-COLUMNS: tuple[Any, ...] = (
-    connections,
-    *(token_states.c[name].label(f"state_{name}") for name in _STATE),
-    (clients.c.state == "rejected").label("client_rejected"),
-    clients.c.retry_not_before.label("client_held_until"),
-    clients.c.paused_at.is_not(None).label("client_paused"),
-    provider_states.c.retry_not_before.label("provider_held_until"),
-    provider_states.c.paused_at.is_not(None).label("provider_paused"),
-    type_coerce(clock(), Moment).label("read_at"),
-)
-_READ: Select[Any] = (
-    select(*COLUMNS)
+READ: Select[Any] = (
+    select(
+        connections,
+        *(token_states.c[name].label(f"state_{name}") for name in _STATE),
+        (clients.c.state == "rejected").label("client_rejected"),
+        clients.c.retry_not_before.label("client_held_until"),
+        clients.c.paused_at.is_not(None).label("client_paused"),
+        provider_states.c.retry_not_before.label("provider_held_until"),
+        provider_states.c.paused_at.is_not(None).label("provider_paused"),
+        type_coerce(clock(), Moment).label("read_at"),
+    )
     .join_from(connections, token_states, token_states.c.connection_id == connections.c.id)
     .outerjoin(clients, clients.c.id == connections.c.client)
     .outerjoin(provider_states, provider_states.c.provider == connections.c.provider)
     .where(_c.deleted_at.is_(None))
 )
-_AT_PATH = _READ.where(
+_AT_PATH = READ.where(
     _c.tenant_id == bindparam("tenant"),
     _c.provider == bindparam("at_provider"),
     _c.name == bindparam("at_name"),
 )
-_BY_ID = _READ.where(_c.id == bindparam("connection"))
+_BY_ID = READ.where(_c.id == bindparam("connection"))
 
 _HOLD = select(_s.connection_id).where(_s.connection_id == bindparam("connection")).with_for_update()
 
@@ -134,7 +133,7 @@ async def page(
 ) -> list[Connection]:
     """Return up to *limit* connections of the tenants *within*, in the order of their paths."""
     key = (_c.tenant_id, _c.provider, _c.name)
-    statement = _READ.where(_c.tenant_id.in_(within)).order_by(*key).limit(limit)
+    statement = READ.where(_c.tenant_id.in_(within)).order_by(*key).limit(limit)
     if after:
         statement = statement.where(tuple_(*key) > tuple_(*(literal(part) for part in after)))
     for condition in _conditions(tx, filters):
