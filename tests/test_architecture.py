@@ -19,12 +19,15 @@ ENTRY_POINTS = {"vault/__main__.py"}
 LAYERS = (
     {
         "errors",
+        "conditions",
         "clock",
         "names",
         "addresses",
         "settings",
         "audit",
         "connection",
+        "inheritance",
+        "editing",
         "patience",
         "logs",
         "metrics",
@@ -45,6 +48,7 @@ LAYERS = (
         "retention",
         "verify_audit",
         "clients",
+        "sources",
         "access",
         "tickets",
         "signing_in",
@@ -74,7 +78,7 @@ LAYERS = (
 )
 PURE = (
     *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience"),
-    *("chain", "findings", "breaker", "limits"),
+    *("chain", "findings", "breaker", "limits", "conditions", "inheritance", "editing"),
 )
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 

@@ -35,6 +35,7 @@ from vault.services import Vault
 from vault.settings import Settings
 from vault.signing_in import SigningIn
 from vault.signing_keys import SigningKeys
+from vault.sources import Sources
 from vault.store import leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.trail import Trail
@@ -174,10 +175,9 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         records=Records(database, access),
         usage=Usage(database, access),
         tokens=Tokens(
-            database=database,
             writer=writer,
-            keyring=keyring,
             access=access,
+            sources=Sources(database, keyring, memory, providers),
             refresher=refresher,
             tickets=tickets,
             memory=memory,

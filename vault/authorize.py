@@ -15,7 +15,7 @@ from integrations.contract import AuthorizationRequest, Client, Secret
 from vault.audit import Event
 from vault.connection import Connection
 from vault.errors import Conflict, Gone, Invalid, NotFound
-from vault.grants import keeps_refresh_token
+from vault.grants import begun, keeps_refresh_token
 from vault.keyring import Keyring
 from vault.providers import Providers, kind_of
 from vault.sealing import Place, seal_all
@@ -66,7 +66,7 @@ class Authorize:
                 raise Conflict("No client is registered for this provider.", code="no_client")
             await _check_return_url(tx.connection, tenant, return_url)
             connection = await connections.find(tx.connection, *path)
-            connection = connection or await connections.begin(tx.connection, path, consent.id, client.id)
+            connection = connection or await begun(tx, path, consent.id, client.id)
             tx.record(Event(actor, "connection.authorized", "ok", tenant, provider_id, name))
             wanted = scopes if scopes is not None else connection.asked_scopes or provider.default_scopes
             return await self._tickets.issue(

@@ -18,6 +18,7 @@ Reason = Literal[
     "grant_rejected", "lost_rotation", "expired", "undecryptable",          # failed
     "credentials_rejected",
 ]  # fmt: skip
+Prefer = Literal["own", "inherited"]
 NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "fix_credentials", "operator"]
 
 ACTIONS: Mapping[str, NextAction] = {
@@ -56,6 +57,7 @@ class TokenState:
     status: Status
     reason: Reason | None
     generation: int
+    granted_generation: int
     renewal: Renewal
     access_expires_at: datetime | None
     issued_lifetime: int | None  # seconds
@@ -128,7 +130,10 @@ class Connection:
     scopes: tuple[str, ...]
     asked_scopes: tuple[str, ...]
     metadata: Mapping[str, Any]
+    settings: Mapping[str, Any]
     enabled: bool
+    prefer: Prefer
+    shared: bool
     created_at: datetime
     state: TokenState
     client_rejected: bool
@@ -146,6 +151,11 @@ class Connection:
     @property
     def path(self) -> str:
         return f"{self.tenant}/{self.provider}/{self.name}"
+
+    @property
+    def offers_its_own(self) -> bool:
+        """Say whether it holds credentials that are not put aside for what its tenant inherits."""
+        return self.prefer == "own" and self.state.holds_tokens
 
     @property
     def paused(self) -> Literal["provider", "client", "tenant"] | None:

@@ -1,37 +1,41 @@
-"""Looking at connections, changing what people may change, importing tokens, and disconnecting."""
+"""Looking at connections, changing what people may change, entering credentials, and disconnecting."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
+
 from integrations.contract import Provider, TokenSet
 from vault.access import Caller, subtree
 from vault.audit import Event
+from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Connection
 from vault.disconnect import Last, Outcome, Revoking, bury, end
+from vault.editing import Edit, columns, version
 from vault.entering import Entered, Tried, checked, imported, tried
 from vault.errors import Invalid, NotFound
-from vault.grants import Received, store_grant
+from vault.grants import Received, begun, store_grant
+from vault.inheritance import served_by
 from vault.means import Means
 from vault.providers import kind_of
 from vault.store import connections as store
-from vault.store import parking, tenants
+from vault.store import parking, tenants, ways
 from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
 Path = tuple[str, str, str]
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """What a person wants of a connection; None leaves a field as it is."""
+class Change(Edit):
+    """What a person wants of a connection; what is not given stays as it is."""
 
     kind: str | None = None
     credentials: dict[str, str] | None = None  # the fields of the kind, or tokens from elsewhere
-    metadata: dict[str, Any] | None = None
-    enabled: bool | None = None
     verify: bool = True
 
 
@@ -47,6 +51,17 @@ class Connections:
             raise NotFound
         return found
 
+    async def source(self, path: Path) -> Path | None:
+        """Return which connection serves *path*, its own or an inherited one; None where none does.
+
+        A kill switch does not change that: it only keeps what is there from being handed out.
+        """
+        async with self._means.database.read() as tx:
+            way = [stop.connection for stop in (await ways.find(tx, *path)).stops]
+        number = served_by(way)
+        serving = None if number is None else way[number]
+        return None if serving is None else (serving.tenant, serving.provider, serving.name)
+
     async def page(
         self,
         caller: Caller,
@@ -55,11 +70,15 @@ class Connections:
         provider: str | None,
         status: str | None,
         expiring_within: timedelta | None,
+        metadata: Mapping[str, str] = NOTHING,
         after: list[str] | None,
         limit: int,
     ) -> list[Connection]:
-        """Return up to *limit* connections that *caller* may see, in the order of their paths."""
-        filters: dict[str, Any] = {}
+        """Return up to *limit* connections that *caller* may see, in the order of their paths.
+
+        Those whose *metadata* says all of what is asked for, where anything is.
+        """
+        filters: dict[str, Any] = {"metadata": metadata}
         if caller.names is not None:
             filters["name"] = sorted(caller.names)
         if status is not None:
@@ -75,10 +94,20 @@ class Connections:
                 filters["expiring_before"] = await store.database_time(tx) + expiring_within
             return await store.page(tx, within, filters, after, limit)
 
-    async def put(self, actor: str, path: Path, above: list[str], change: Change) -> tuple[Connection, bool]:
+    async def put(
+        self,
+        actor: str,
+        path: Path,
+        above: list[str],
+        change: Change,
+        condition: Condition = UNCONDITIONAL,
+        *,
+        new_too: bool = True,
+    ) -> tuple[Connection, bool]:
         """Store *change*, the connection too where it is new; return it and whether it is.
 
         Credentials are tried first: what the provider refuses is not stored.
+        Raises PreconditionFailed where *condition* is not met, NotFound for a new one unless *new_too*.
         """
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(path[1], tx)
@@ -91,13 +120,16 @@ class Connections:
         async def unit(tx: Transaction) -> tuple[Connection, bool]:
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
-            connection = await store.find(tx.connection, *path)
+            connection = await _held(tx, path)
             new = connection is None
+            if new and not new_too:
+                raise NotFound
+            condition.check(None if connection is None else version(connection))
             if connection is None:
                 if entered is None:
                     raise Invalid("A new connection needs credentials.", code="credentials_missing")
-                connection = await store.begin(tx.connection, path, entered.kind.id)
-            await self._edit(tx, connection, change)
+                connection = await begun(tx, path, entered.kind.id)
+            await _edit(tx, connection, change)
             if entered is not None and found is not None:
                 received = _received(entered, found, connection.read_at, verified=change.verify)
                 await store_grant(tx, self._means, connection, provider, received)
@@ -106,18 +138,25 @@ class Connections:
             assert changed is not None
             return changed, new
 
-        stored = await self._means.writer.submit(unit, alone=True)
-        if change.enabled is False:
+        try:
+            stored = await self._means.writer.submit(unit, alone=True)
+        except IntegrityError:
+            # Somebody else made it at the same moment: then it is there, and this is a change.
+            stored = await self._means.writer.submit(unit, alone=True)
+        if change.takes_away:
             await self._means.memory.elsewhere()
         return stored
 
-    async def delete(self, actor: str, path: Path, *, revoking: Revoking) -> Outcome:
+    async def delete(
+        self, actor: str, path: Path, condition: Condition = UNCONDITIONAL, *, revoking: Revoking
+    ) -> Outcome:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
 
         async def unit(tx: Transaction) -> Last:
-            connection = await store.find(tx.connection, *path)
+            connection = await _held(tx, path)
             if connection is None:
                 raise NotFound
+            condition.check(version(connection))
             return await bury(tx, self._means, actor, connection)
 
         last = await self._means.writer.submit(unit, alone=True)
@@ -125,16 +164,20 @@ class Connections:
         await self._means.memory.elsewhere()
         return outcome
 
-    async def _edit(self, tx: Transaction, connection: Connection, change: Change) -> None:
-        values: dict[str, Any] = {}
-        if change.metadata is not None:
-            values["metadata"] = json.dumps(change.metadata)
-        if change.enabled is not None:
-            values["enabled"] = change.enabled
-        if not values:
-            return
-        await parking.stand_still(tx.connection)
-        await store.hold(tx.connection, connection.id)  # parking passes by what somebody else is writing
+
+async def _held(tx: Transaction, path: Path) -> Connection | None:
+    """Return the connection at *path*, which nobody else changes in this transaction; None where there is none.
+
+    Parking passes by what somebody else is writing.
+    """
+    await parking.stand_still(tx.connection)
+    found = await store.find(tx.connection, *path)
+    return None if found is None else await store.hold(tx.connection, found.id)
+
+
+async def _edit(tx: Transaction, connection: Connection, change: Change) -> None:
+    values = columns(change, connection)
+    if values:
         await store.edit(tx.connection, connection.id, values)
         await parking.park(tx.connection, Scope("connection", connection.id))
         tx.outdate(Stale("connection", connection.id))

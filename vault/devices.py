@@ -27,6 +27,7 @@ from vault.clock import uptime
 from vault.connection import Connection
 from vault.consent import Consent, accept, note_failure
 from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable
+from vault.grants import begun
 from vault.keyring import Sealed
 from vault.means import Means
 from vault.providers import kind_of
@@ -79,7 +80,7 @@ class Devices:
                 raise NotFound
             connection = await connections.find(tx.connection, *path)
             kind = kind_of(provider, None, how="consent").id
-            connection = connection or await connections.begin(tx.connection, path, kind, row.id)
+            connection = connection or await begun(tx, path, kind, row.id)
             tx.record(Event(actor, "connection.authorized", "device", *path))
             return await self._keep(tx, connection, row, authorization, tuple(wanted), replace_account)
 

@@ -13,7 +13,7 @@ from vault.keyring import Keyring
 from vault.means import Means
 from vault.sealing import Place, fields_together, open_one, seal_all
 from vault.store import connections, parking, sealed, settle
-from vault.store.changes import Stale
+from vault.store.changes import Stale, vacancy
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
@@ -33,6 +33,12 @@ class Received:
     credentials: Mapping[str, Secret] = field(default_factory=dict)  # what was entered, by field
     status: Status = "verified"
     reason: Reason | None = None
+
+
+async def begun(tx: Transaction, path: tuple[str, str, str], kind: str, client: str | None = None) -> Connection:
+    """Return a new connection at *path* that holds nothing yet. A taken path violates a constraint."""
+    tx.outdate(vacancy(*path))  # who inherited there has one of their own from now on
+    return await connections.begin(tx.connection, path, kind, client)
 
 
 async def store_grant(

@@ -50,7 +50,7 @@ async def revoke(
 async def give_back(
     means: Means, provider: Provider, client: Client | None, token: Secret, account: str | None
 ) -> None:
-    """End a grant that is of no use to us. Nobody asked for it: where it would end more than we know, it lives on."""
+    """End a grant that is of no use to us; but not where that may end more than we know."""
     if provider.revocation_scope != "project":
         await revoke(means, provider, client, token, account)
 

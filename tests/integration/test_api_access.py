@@ -24,6 +24,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/providers/{provider}"): {"issuer": "https://id.example"},
     ("PUT", "/v1/clients/{tenant}/{provider}"): {"client_id": "client-1", "client_secret": "canary-cs"},
     ("PUT", "/v1/connections/{tenant}/{provider}/{name}"): {"enabled": True},
+    ("PATCH", "/v1/tenants/{tenant}"): {"name": "B"},
+    ("PATCH", "/v1/connections/{tenant}/{provider}/{name}"): {"enabled": True},
     ("POST", "/v1/connections/{tenant}/{provider}/{name}/authorize"): {},
     ("POST", "/v1/connections/{tenant}/{provider}/{name}/rejections"): {"generation": 1},
     ("POST", "/v1/callers"): {"name": "made", "scopes": ["callers:write"], "tenant": "{tenant}"},

@@ -29,8 +29,20 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
             "expires_at": "2030-01-01T00:00:00Z",
         },
         "metadata": {"a": "b"},
+        "settings": {"c": "d"},
         "verify": False,
         "enabled": True,
+        "prefer": "own",
+        "shared": True,
+    },
+    ("PATCH", CONNECTION): {
+        "credentials": {"access_token": "canary-at", "expires_at": "2030-01-01T00:00:00Z"},
+        "metadata": {"a": None},
+        "settings": {},
+        "verify": False,
+        "enabled": False,
+        "prefer": "inherited",
+        "shared": False,
     },
     ("POST", f"{CONNECTION}/authorize"): {
         "kind": "oauth2",
@@ -45,6 +57,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/tenants/globex"): {
         "name": "Globex",
         "parent": "platform",
+        "return_urls": ["https://canary.example/"],
+    },
+    ("PATCH", f"/v1/tenants/{TENANT}"): {
+        "name": "Acme",
+        "parent": "platform",
+        "inherit": False,
         "return_urls": ["https://canary.example/"],
     },
     ("PUT", f"/v1/clients/{TENANT}/{PROVIDER}"): {"client_id": "client-1", "client_secret": "canary-cs"},
@@ -238,7 +256,7 @@ def spoilt(body: Any) -> list[Any]:
         return []
     found: list[Any] = [{**body, "canary-": "canary-"}, {**body, "canaryfield": {"canary-": ["canary-"]}}]
     for name, value in body.items():
-        if name == "metadata":
+        if name in {"metadata", "settings"}:
             found += [{**body, name: wrong} for wrong in replacements(value)]
             continue
         # A number is taken for Unix time there.
@@ -504,7 +522,7 @@ async def test_a_method_that_is_not_offered_is_refused(rig: Rig, store: Store, l
         "/v1/callers",
         "/healthz",
     ):
-        for method in ("PATCH", "TRACE", "CONNECT", "BREW"):
+        for method in ("PROPFIND", "TRACE", "CONNECT", "BREW"):
             answer = await rig.api.request(method, path)
             wronged(answer, leaks)
             refused(answer, 405, "method_not_allowed")

@@ -38,12 +38,13 @@ async def test_a_tenant_is_made_shown_changed_and_deleted(rig: Rig) -> None:
 
     assert (made.status_code, made.json()) == (
         201,
-        {"id": "globex", "name": "globex", "return_urls": urls, "parent": "platform"},
+        {"id": "globex", "name": "globex", "inherit": True, "return_urls": urls, "parent": "platform"},
     )
     assert changed.status_code == 200
     assert shown.json() == {
         "id": "globex",
         "name": "Globex GmbH \u00e9\u4e2d",
+        "inherit": True,
         "return_urls": [],
         "parent": "platform",
     }
@@ -76,6 +77,7 @@ async def test_the_tree_has_one_root_and_no_cycles(rig: Rig) -> None:
     assert (await put(rig, "platform", name="Ours")).json() == {
         "id": "platform",
         "name": "Ours",
+        "inherit": True,
         "return_urls": [],
     }
     assert await parents(rig) == {"platform": None, "a": "platform", "b": "a", "c": "b", TENANT: "platform"}

@@ -178,7 +178,7 @@ async def delete(other: Rig, _key: str) -> None:
     await other.vault.connections.delete("operator", PATH, revoking="false")
 
 
-ENDINGS = {"revoked": (revoke, 401), "disabled": (disable, 409), "deleted": (delete, 404)}
+ENDINGS = {"revoked": (revoke, 401), "disabled": (disable, 409), "deleted": (delete, 409)}
 endings = pytest.mark.parametrize(("end", "status"), ENDINGS.values(), ids=ENDINGS)
 Ending = Callable[[Rig, str], Awaitable[None]]
 

@@ -23,6 +23,7 @@ from vault.http.hot import HotTokens
 from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
 from vault.http.tenants import TenantsController
+from vault.http.tokens import TokensController
 from vault.http.usage import UsageController
 from vault.pages.connect import ConnectController
 from vault.pages.overview import OverviewController
@@ -34,6 +35,7 @@ LARGEST_BODY = 64 * 1024  # bytes
 
 # What no vault is needed for: the routes, and so the description.
 HANDLERS: tuple[Any, ...] = (
+    TokensController,
     ConnectionsController,
     TenantsController,
     ClientsController,

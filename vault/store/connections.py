@@ -24,8 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import LIVING, Connection, TokenState
-from vault.keyring import Sealed
-from vault.store import devices, parking, sealed, tenants, tickets
+from vault.store import devices, labels, parking, sealed, tenants, tickets
 from vault.store.parking import Scope
 from vault.store.schema import (
     AnyRow,
@@ -40,7 +39,8 @@ from vault.store.schema import (
 
 _c, _s = connections.c, token_states.c
 _STATE = tuple(field.name for field in fields(TokenState))
-_READ = (
+# What `connection_of` reads.
+READ: Select[Any] = (
     select(
         connections,
         *(token_states.c[name].label(f"state_{name}") for name in _STATE),
@@ -56,13 +56,12 @@ _READ = (
     .outerjoin(provider_states, provider_states.c.provider == connections.c.provider)
     .where(_c.deleted_at.is_(None))
 )
-_AT_PATH = _READ.where(
+_AT_PATH = READ.where(
     _c.tenant_id == bindparam("tenant"),
     _c.provider == bindparam("at_provider"),
     _c.name == bindparam("at_name"),
 )
-_WITH_ACCESS_TOKEN, _ = sealed.beside(_AT_PATH, _c.id, "connection", "access_token")
-_BY_ID = _READ.where(_c.id == bindparam("connection"))
+_BY_ID = READ.where(_c.id == bindparam("connection"))
 
 _HOLD = select(_s.connection_id).where(_s.connection_id == bindparam("connection")).with_for_update()
 
@@ -113,14 +112,6 @@ async def find(tx: AsyncConnection, tenant: str, provider: str, name: str) -> Co
     return None if row is None else connection_of(row)
 
 
-async def find_with_token(
-    tx: AsyncConnection, tenant: str, provider: str, name: str
-) -> tuple[Connection, tuple[Sealed, int] | None] | None:
-    """Return the connection at a path and its sealed access token, read in one statement."""
-    row = (await tx.execute(_WITH_ACCESS_TOKEN, _path(tenant, provider, name))).one_or_none()
-    return None if row is None else (connection_of(row), sealed.read(row, "connection", "access_token"))
-
-
 async def get(tx: AsyncConnection, connection: str) -> Connection | None:
     """Return the connection with that id, None where it is deleted."""
     row = (await tx.execute(_BY_ID, {"connection": connection})).one_or_none()
@@ -143,10 +134,10 @@ async def page(
 ) -> list[Connection]:
     """Return up to *limit* connections of the tenants *within*, in the order of their paths."""
     key = (_c.tenant_id, _c.provider, _c.name)
-    statement = _READ.where(_c.tenant_id.in_(within)).order_by(*key).limit(limit)
+    statement = READ.where(_c.tenant_id.in_(within)).order_by(*key).limit(limit)
     if after:
         statement = statement.where(tuple_(*key) > tuple_(*(literal(part) for part in after)))
-    for condition in _conditions(filters):
+    for condition in _conditions(tx, filters):
         statement = statement.where(condition)
     return [connection_of(row) for row in await tx.execute(statement)]
 
@@ -288,7 +279,10 @@ def connection_of(row: AnyRow) -> Connection:
         scopes=tuple(json.loads(found["scopes"])),
         asked_scopes=tuple(json.loads(found["asked_scopes"])),
         metadata=json.loads(found["metadata"]),
+        settings=json.loads(found["settings"]),
         enabled=found["enabled"],
+        prefer=found["prefer"],
+        shared=found["shared"],
         created_at=found["created_at"],
         state=TokenState(**{name: found[f"state_{name}"] for name in _STATE}).judged(found["read_at"]),
         client_rejected=bool(found["client_rejected"]),
@@ -300,11 +294,12 @@ def connection_of(row: AnyRow) -> Connection:
     )
 
 
-def _conditions(filters: dict[str, Any]) -> list[Any]:
+def _conditions(tx: AsyncConnection, filters: dict[str, Any]) -> list[Any]:
     columns = {"provider": _c.provider, "status": JUDGED_STATUS, "name": _c.name}
     found = [columns[name].in_(value) for name, value in filters.items() if name in columns]
     if "expiring_before" in filters:
         found.append(_s.access_expires_at < filters["expiring_before"])
+    found += [labels.says(tx, _c.metadata, *pair) for pair in filters.get("metadata", {}).items()]
     return found
 
 

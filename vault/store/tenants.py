@@ -55,11 +55,9 @@ async def hold_tree(tx: AsyncConnection) -> None:
     await tx.execute(_HOLD_TREE)
 
 
-async def put(
-    tx: AsyncConnection, tenant: str, parent: str | None, name: str, return_urls: list[str], now: datetime
-) -> bool:
-    """Store *tenant*. Returns whether it is new."""
-    values = {"parent_id": parent, "name": name, "return_urls": json.dumps(return_urls)}
+async def put(tx: AsyncConnection, tenant: str, columns: dict[str, Any], now: datetime) -> bool:
+    """Store what people edit of *tenant*. Returns whether it is new."""
+    values = {**columns, "return_urls": json.dumps(columns["return_urls"])}
     changed = await tx.execute(update(tenants).where(_t.id == tenant).values(values))
     if changed.rowcount:
         return False

@@ -64,7 +64,7 @@ def decode_cursor(cursor: str | None, length: int) -> list[str] | None:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, RecursionError):
         parts = None
-    if not isinstance(parts, list) or len(parts) != length or not all(_storable_text(part) for part in parts):
+    if not isinstance(parts, list) or len(parts) != length or not all(storable_text(part) for part in parts):
         raise Invalid("This cursor is not one of ours.", code="invalid_cursor")
     return list(parts)
 
@@ -76,6 +76,6 @@ def number(part: str, *, digits: int = 18) -> int:
     return int(part)
 
 
-def _storable_text(part: object) -> bool:
+def storable_text(part: object) -> bool:
     """Say whether a database could compare with *part*: neither NUL nor half a character is in it."""
     return isinstance(part, str) and "\x00" not in part and encodable(part)

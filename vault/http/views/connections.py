@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType, field
 
 from integrations.advice import ADVICE
 from integrations.contract import Verdict
-from vault.connection import Connection
+from vault.connection import Connection, Prefer
 from vault.devices import Asked
 from vault.disconnect import Outcome
 from vault.http.views.common import Body, Entry, Line, ScopeWord, Url, View, whole
@@ -61,6 +61,8 @@ class ConnectionView(View):
     status: str
     next_action: str
     enabled: bool
+    prefer: Prefer
+    shared: bool
     generation: int
     renewal: str
     scopes: tuple[str, ...]
@@ -82,10 +84,18 @@ class ConnectionView(View):
     advice: str | None = None  # what a person can do about it
     paused: Literal["provider", "client", "tenant"] | None = None  # whose kill switch is on
     learned_lifetime: int | None = None  # seconds that tokens really live, where the provider says more
+    settings: dict[str, Any] = field(default_factory=dict)
+    source: Source | None = None  # whose token is served for it now, where that was looked up
     verdict: Verdict | None = None  # of a verification that was just asked for
 
     @classmethod
-    def of(cls, connection: Connection, verdict: Verdict | None = None) -> "ConnectionView":
+    def of(
+        cls,
+        connection: Connection,
+        verdict: Verdict | None = None,
+        *,
+        source: tuple[str, str, str] | None = None,
+    ) -> "ConnectionView":
         state = connection.state
         times = {
             "expires_at": state.access_expires_at,
@@ -106,6 +116,8 @@ class ConnectionView(View):
             reason=state.reason,
             next_action=state.next_action,
             enabled=connection.enabled,
+            prefer=connection.prefer,
+            shared=connection.shared,
             generation=state.generation,
             renewal=state.renewal,
             scopes=connection.scopes,
@@ -119,6 +131,8 @@ class ConnectionView(View):
             paused=connection.paused,
             learned_lifetime=state.learned_lifetime,
             verdict=verdict,
+            settings=dict(connection.settings),
+            source=None if source is None else Source(tenant=source[0], provider=source[1], name=source[2]),
             **{name: whole(moment) for name, moment in times.items() if moment is not None},
         )
 
@@ -135,8 +149,24 @@ class PutConnection(Body):
     kind: Line | None = None
     credentials: Annotated[dict[Line, Entry], Meta(max_length=30)] | None = None
     metadata: dict[str, Any] | None = None
+    settings: dict[str, Any] | None = None
     verify: bool = True
     enabled: bool | None = None
+    prefer: Prefer | None = None
+    shared: bool | None = None
+
+
+class PatchConnection(Body):
+    """What is not sent stays as it is; only `metadata` and `settings`, and what is in them, can be null."""
+
+    kind: Line | UnsetType = UNSET
+    credentials: Annotated[dict[Line, Entry], Meta(max_length=30)] | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+    settings: dict[str, Any] | UnsetType | None = UNSET
+    verify: bool = True
+    enabled: bool | UnsetType = UNSET
+    prefer: Prefer | UnsetType = UNSET
+    shared: bool | UnsetType = UNSET
 
 
 class AuthorizeBody(Body):

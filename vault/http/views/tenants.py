@@ -3,22 +3,47 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from vault.disconnect import Outcome
 from vault.http.views.common import Body, Line, Url, View, whole
 from vault.offboarding import Report
 
+ReturnUrls = Annotated[list[Url], Meta(max_length=20)]
+
 
 class PutTenant(Body):
+    """All of a tenant: what is left out is as for a new one."""
+
     name: Line
     parent: Line = "platform"
-    return_urls: Annotated[list[Url], Meta(max_length=20)] = field(default_factory=list)
+    inherit: bool = True
+    return_urls: ReturnUrls = field(default_factory=list)
+
+
+class PatchTenant(Body):
+    """What is not sent stays as it is, and nothing can be null."""
+
+    name: Line | UnsetType = UNSET
+    parent: Line | UnsetType = UNSET
+    inherit: bool | UnsetType = UNSET
+    return_urls: ReturnUrls | UnsetType = UNSET
+
+    def changes(self) -> dict[str, Any]:
+        """Return what is sent, as columns."""
+        columns = {
+            "name": self.name,
+            "parent_id": self.parent,
+            "inherit": self.inherit,
+            "return_urls": self.return_urls,
+        }
+        return {name: value for name, value in columns.items() if value is not UNSET}
 
 
 class TenantView(View):
     id: str
     name: str
+    inherit: bool
     return_urls: list[str]
     parent: str | None = None
     paused_at: datetime | None = None
@@ -30,6 +55,7 @@ class TenantView(View):
             id=row["id"],
             parent=row["parent_id"],
             name=row["name"],
+            inherit=row["inherit"],
             return_urls=row["return_urls"],
             paused_at=None if paused_at is None else whole(paused_at),
         )
