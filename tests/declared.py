@@ -6,8 +6,8 @@ from typing import Any
 
 import jsonschema_rs
 
-from vault.http.connections import TOKEN_ROUTE
 from vault.http.server import description
+from vault.http.tokens import TOKEN_ROUTE
 
 WHERE = "and what a route answers is said in vault/http/operations.py"
 Document = dict[str, Any]

@@ -18,15 +18,19 @@ from vault.http.operations import Said, answers
 from vault.http.parameters import PARAMETERS
 from vault.http.problems import PROBLEM_JSON
 from vault.http.shapes import reference, schema, shapes
+from vault.http.views.connections import ConnectionView
 from vault.http.views.problems import Problem
+from vault.http.views.tenants import TenantView
 
 _HEADERS = {
     "X-Request-ID": ("Finds this request in the log; the sender's own where that is harmless.", "string"),
     "Retry-After": ("Seconds after which it is worth asking again.", "integer"),
     "WWW-Authenticate": ("How to say who asks.", "string"),
     "Location": ("Where the browser goes on.", "string"),
+    "ETag": ("Stands for what people edit of it, for `If-Match`.", "string"),
 }
 _PLACES = {PathParameter: "path", QueryParameter: "query", HeaderParameter: "header"}
+TAGGED = (ConnectionView, TenantView)  # what people edit
 _MEANT = {
     200: "Done",
     201: "Made",
@@ -108,7 +112,7 @@ def _parameters(handler: HTTPRouteHandler) -> Iterator[dict[str, Any]]:
         told = {"minimum": limits.ge, "maximum": limits.le, "pattern": pattern}
         told["default"] = field.default if field.has_default else None
         yield {
-            "name": limits.header or limits.query or name,
+            "name": limits.name or name,
             "in": place,
             "required": place == "path",
             "description": description,
@@ -131,14 +135,17 @@ def _is_shared(said: Said) -> bool:
 def _response(handler: HTTPRouteHandler, status: int, said: Said) -> dict[str, Any]:
     if _is_shared(said):
         return {"$ref": f"#/components/responses/{said[0]}.{status}"}
-    return _answer(status, said, _answered(handler))
+    # A whole response, and not only its content: then there is a tag on it.
+    tagged = said == "same" and handler.parsed_return_field.is_subclass_of(Response)
+    return _answer(status, said, _answered(handler), tagged=tagged and _answered(handler) in TAGGED)
 
 
-def _answer(status: int, said: Said, shape: type | None = None) -> dict[str, Any]:
+def _answer(status: int, said: Said, shape: type | None = None, *, tagged: bool = False) -> dict[str, Any]:
     headers = ["X-Request-ID"]
     headers += ["Retry-After"] if status in {429, 503} else []
     headers += ["WWW-Authenticate"] if status == 401 else []
     headers += ["Location"] if said == "redirect" else []
+    headers += ["ETag"] if tagged else []
     known: dict[str, Any] = {
         "description": _MEANT.get(status, HTTPStatus(status).phrase),
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},

@@ -14,13 +14,14 @@ from vault.http.views.connections import (
     Deleted,
     DeviceBody,
     DeviceCode,
+    PatchConnection,
     PutConnection,
     RejectionBody,
     TokenView,
 )
 from vault.http.views.health import Health
 from vault.http.views.providers import ProviderList, ProviderView, PutProvider
-from vault.http.views.tenants import OffboardingReport, PutTenant, TenantList, TenantView
+from vault.http.views.tenants import OffboardingReport, PatchTenant, PutTenant, TenantList, TenantView
 from vault.http.views.usage import UsageList
 
 CONNECT_URL = "https://vault.example.com/connect/…"
@@ -34,6 +35,8 @@ _CONNECTION = {
     "status": "verified",
     "next_action": "none",
     "enabled": True,
+    "prefer": "own",
+    "shared": False,
     "generation": 17,
     "renewal": "refresh_token",
     "scopes": _SCOPES,
@@ -47,6 +50,7 @@ _CONNECTION = {
     "next_refresh_at": "2026-11-22T20:24:40Z",
 }
 _TENANT = {
+    "inherit": True,
     "id": "acme",
     "name": "Acme",
     "parent": "platform",
@@ -95,6 +99,8 @@ EXAMPLES: dict[type, dict[str, Any]] = {
         },
         "metadata": {"customer": "4711"},
     },
+    PatchConnection: {"enabled": False, "metadata": {"customer": None}},
+    PatchTenant: {"inherit": False},
     DeviceBody: {"scopes": _SCOPES},
     DeviceCode: {
         "user_code": "WDJB-MJHT",
@@ -160,6 +166,10 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "insufficient_scope": ("The API key lacks the scope of this call.", {"scope": "tokens:read"}),
     "device_not_supported": ("This provider has no consent at another device.", {}),
     "client_in_use": ("Connections elsewhere were got with its registrations.", {}),
+    "precondition_failed": ("Somebody has changed it meanwhile, or it is not there.", {}),
+    "invalid_condition": ("If-Match takes entity tags, or *.", {"field": "If-Match"}),
+    "invalid_filter": ("A filter is metadata.KEY=VALUE.", {"field": "metadata"}),
+    "too_large": ("This is more than is kept with a connection.", {"field": "metadata"}),
     "invalid_span": ("Ask for a year at most.", {}),
     "not_found": ("There is nothing here that this API key may see.", {}),
     "body_too_large": ("A body may have 64 KiB at most.", {}),

@@ -18,6 +18,18 @@ _HANDING_OUT: dict[int, Said] = {
     409: ("not_connected", "disabled", "reconnect_required", "credentials_rejected", "operator_required"),
     503: ("refresh_in_progress", "provider_unavailable", "client_misconfigured", "overloaded"),
 }
+_ENTERING: dict[int, Said] = {
+    409: ("no_client", "client_misconfigured", "operator_required"),
+    422: (
+        "unknown_kind",
+        "unknown_field",
+        "credentials_missing",
+        "invalid_field",
+        "invalid_moment",
+        "credentials_rejected",
+        "too_large",
+    ),
+}
 OPERATIONS: dict[str, Mapping[int, Said]] = {
     "connections.token": _HANDING_OUT,
     "connections.reject": {**_HANDING_OUT, 422: ("wrong_source", "unknown_generation")},
@@ -27,23 +39,14 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
         422: ("unknown_kind",),
         503: ("provider_unavailable",),
     },
-    "connections.page": {404: ("not_found",)},
-    "connections.put": {
-        201: "same",
-        409: ("no_client", "client_misconfigured", "operator_required"),
-        422: (
-            "unknown_kind",
-            "unknown_field",
-            "credentials_missing",
-            "invalid_field",
-            "invalid_moment",
-            "credentials_rejected",
-        ),
-    },
+    "connections.page": {404: ("not_found",), 422: ("invalid_filter",)},
+    "connections.put": {201: "same", **_ENTERING},
+    "connections.patch": _ENTERING,
     "connections.refresh": {409: ("not_renewable",)},
     "connections.verify": {409: ("operator_required",)},
     "tenants.put": {201: "same", 409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
     "tenants.page": {404: ("not_found",)},
+    "tenants.patch": {409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
     "tenants.remove": {204: "bare", 409: ("tenant_is_root", "tenant_not_empty", "client_in_use")},
     "audit.page": {404: ("not_found",), 422: ("invalid_moment",)},
     "usage.page": {404: ("not_found",), 422: ("invalid_moment", "invalid_span")},
@@ -92,6 +95,8 @@ def _by_rule(handler: HTTPRouteHandler, parameters: Mapping[str, str]) -> Iterat
         yield 422, "invalid_name"
     if "cursor" in parameters:
         yield 422, "invalid_cursor"
+    if "If-Match" in parameters:
+        yield from ((412, "precondition_failed"), (422, "invalid_condition"))
     if "vault" in handler.parsed_fn_signature.parameters:
         yield 503, "storage_unavailable"
     yield 500, "internal_error"

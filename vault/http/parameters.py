@@ -21,6 +21,8 @@ PARAMETERS: dict[str, tuple[str, str | None]] = {
         "Whether grants are to end at their providers too; `all`: also where that takes other connections along.",
         None,
     ),
+    "if_match": ("Only while this is its ETag; `*`: if it is there.", None),
+    "if_none_match": ("`*`: only if it is not there yet.", None),
     "cascade": ("Whether all that hangs on it goes with it.", None),
     "parent": ("Only those directly below this one.", _NAME),
     "action": ("Only records of this action.", None),
