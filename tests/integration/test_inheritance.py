@@ -443,7 +443,7 @@ async def test_a_kill_switch_on_the_way_stops_it(tree: Rig) -> None:
 
 
 class Names(NamedTuple):
-    """Three tenants below the root. The last one asks, and gets what the first one shares until there is a change."""
+    """Three tenants below the root. The last one asks, and gets what the first one shares, until a change."""
 
     top: str
     between: str
