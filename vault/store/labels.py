@@ -23,7 +23,7 @@ def says(tx: AsyncConnection, column: Any, key: str, value: str) -> Any:
 def _on_postgresql(column: Any, key: str, value: str) -> Any:
     readable = case((func.strpos(column, _ESCAPED_NUL) > 0, "{}"), else_=column)
     each = func.json_each(cast(readable, JSON)).table_valued("key", "value")
-    kind, text = func.json_typeof(each.c.value), each.c.value.op("#>>")(cast("{}", ARRAY(Text)))
+    kind, text = func.json_typeof(each.c.value), each.c.value.op("#>>")(cast([], ARRAY(Text)))
     plain = or_(kind.in_(["string", "boolean"]), and_(kind == "number", text.regexp_match("^-?[0-9]+$")))
     return exists().where(each.c.key == key, text == value, plain)
 
