@@ -397,11 +397,14 @@ async def test_a_report_about_a_former_source_is_not_one_about_the_present(tree:
     assert ledger.exchanges(theirs.family) == ledger.exchanges(mine.family) == []
 
 
-async def test_who_waits_for_a_source_gets_what_serves_it_then(tree: Rig) -> None:
-    """Connected while its request waits for its parent's refresh, a tenant gets its own token and no other."""
-    await connected(tree, TENANT, shared=True, expires_in=0)
+@pytest.mark.parametrize("how", ["asks", "reports"])
+async def test_who_waits_for_a_source_gets_what_serves_it_then(tree: Rig, how: str) -> None:
+    """Connected while its request waits for its parent's refresh, a tenant gets its own token, as it is."""
+    await connected(tree, TENANT, shared=True, expires_in=0 if how == "asks" else 3600)
+    await age(tree, timedelta(seconds=10), "refreshed_at")
     await tree.provider.hold()
-    waiting = asyncio.create_task(token(tree, "acme-eu", wait=20))
+    request = token(tree, "acme-eu", wait=20) if how == "asks" else report(tree, "acme-eu", 1, TENANT)
+    waiting = asyncio.create_task(request)
     await tree.provider.wait_for_held()
     mine = await connected(tree, "acme-eu")
     await tree.provider.release()
@@ -409,6 +412,7 @@ async def test_who_waits_for_a_source_gets_what_serves_it_then(tree: Rig) -> Non
     answer = await waiting
 
     assert (answer.json()["access_token"], answer.json()["source"]["tenant"]) == (mine.access_token, "acme-eu")
+    assert (await tree.provider.ledger()).exchanges(mine.family) == []
 
 
 # --- kill switches on the way -----------------------------------------------------------------------------
@@ -443,7 +447,7 @@ async def test_a_kill_switch_on_the_way_stops_it(tree: Rig) -> None:
 
 
 class Names(NamedTuple):
-    """Three tenants below the root. The last one asks, and gets what the first shares until there is a change."""
+    """Three tenants below the root. The last one asks, and gets what the first one shares, until a change."""
 
     top: str
     between: str
