@@ -28,6 +28,7 @@ LAYERS = (
         "patience",
         "logs",
         "metrics",
+        "tally",
         "findings",
         "breaker",
         "limits",

@@ -187,6 +187,9 @@ class Keyring:
         mac.update(length_prefixed(*[part.encode() for part in parts]))
         return mac.finalize()
 
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_macs": {}}
+
     def mac_key(self, purpose: str) -> bytes:
         """Return the sub-key of *purpose*, for who hashes on his own."""
         info = length_prefixed(_MAC_LABEL, purpose.encode())

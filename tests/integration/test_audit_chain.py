@@ -389,7 +389,7 @@ async def test_the_head_is_said_in_the_log(one: Replica, caplog: pytest.LogCaptu
 
 async def test_what_waits_to_be_written_is_under_the_head(one: Replica) -> None:
     """A head counts all that was submitted before it, so that the last one of a process has everything."""
-    waiting = [asyncio.create_task(one.writer.record(Event("operator", "tenant.changed"))) for _ in range(5)]
+    waiting = [one.writer.record(Event("operator", "tenant.changed")) for _ in range(5)]
     await asyncio.sleep(0)  # lets them submit
 
     await one.anchor()

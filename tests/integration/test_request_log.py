@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.integration.conftest import Store
@@ -21,7 +22,7 @@ def _lines(rig: Rig, caplog: pytest.LogCaptureFixture) -> Any:
     def lines() -> list[dict[str, Any]]:
         rig.vault.requests.flush()
         records = [record for record in caplog.records if record.name == "vault.access_log"]
-        found = [line for record in records for line in vars(record)["lines"]]
+        found = [msgspec.to_builtins(line) for record in records for _, line in vars(record)["lines"]]
         assert all(line["ms"] >= 0 for line in found)
         return [{name: line[name] for name in names if name in line} for line in found]
 

@@ -138,6 +138,18 @@ async def test_what_arrives_during_a_commit_shares_the_next(desk: Desk) -> None:
     assert await desk.audited() == ["first", *names]
 
 
+async def test_a_commit_waits_while_each_round_of_the_loop_brings_more(desk: Desk) -> None:
+    """Requests that come close together share one commit, though the first found nothing under way."""
+    names = [f"x{n}" for n in range(5)]
+    waiting = []
+    for name in names:
+        waiting.append(desk.submit(name))
+        await asyncio.sleep(0)
+
+    assert await asyncio.gather(*waiting) == names
+    assert desk.groups == [names]
+
+
 async def test_a_group_has_a_largest_size(desk: Desk) -> None:
     """A flood becomes several transactions, none of them endless, and the order stays."""
     names = [f"x{n}" for n in range(2 * LARGEST_GROUP + 1)]
