@@ -66,6 +66,39 @@ class TokenSet:
     id_token: Secret | None = None
 
 
+# How a connection gets new tokens: by what it was given, by its client alone, by a key of its own, or not at all.
+Renewal = Literal["refresh_token", "client_credentials", "jwt_bearer", "self_exchange", "login_refresh", "none"]
+Verdict = Literal["valid", "limited", "invalid", "unknown"]  # limited: good, but not for all that it should do
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """Something that a person enters, described for a form. *help* says where to find it at the provider."""
+
+    name: str
+    label: str
+    secret: bool = True
+    required: bool = True
+    pattern: str | None = None
+    help: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One way of having credentials at a provider. *abilities* are words for what else it can do.
+
+    *uses_client* says that a registration of ours takes part in its renewal.
+    """
+
+    id: str
+    label: str
+    how: Literal["consent", "enter"]
+    renewal: Renewal
+    fields: tuple[Field, ...] = ()
+    abilities: tuple[str, ...] = ()
+    uses_client: bool = True
+
+
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
 
 
@@ -75,6 +108,20 @@ class Client:
 
     client_id: str
     client_secret: Secret | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """What new tokens are got with, whatever the kind: a renewal needs this and nothing else.
+
+    *credentials* are what a person entered, by field. *scopes* are what was granted or is wanted.
+    """
+
+    kind: str
+    client: Client | None = None
+    refresh_token: Secret | None = None
+    credentials: Mapping[str, Secret] = field(default_factory=dict)
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,6 +215,11 @@ class Provider(Protocol):
     @property
     def endpoints(self) -> Mapping[str, str]: ...
 
+    @property
+    def kinds(self) -> "Sequence[Kind]":
+        """The ways of having credentials here, the usual one first."""
+        ...
+
     def authorization_url(self, asked: AuthorizationRequest) -> str: ...
 
     def check_authorization_answer(self, parameters: Mapping[str, str]) -> None:
@@ -176,7 +228,9 @@ class Provider(Protocol):
 
     def code_request(self, asked: AuthorizationRequest, code: Secret) -> httpx.Request: ...
 
-    def refresh_request(self, client: Client, refresh_token: Secret) -> httpx.Request: ...
+    def renew_request(self, root: Root) -> httpx.Request:
+        """Return what gets new tokens with *root*. Raises Unreadable where it cannot be used for that."""
+        ...
 
     def read_tokens(self, answer: "Answer") -> TokenSet:
         """Return the token set, or raise the ProviderError that the answer amounts to."""
@@ -186,9 +240,17 @@ class Provider(Protocol):
         """Whose grant it is, as far as the answer itself says. Raises Unreadable where it lies."""
         ...
 
+    def entered(self, kind: str, credentials: Mapping[str, Secret]) -> "Account | None":
+        """Whose *credentials* of a *kind* these are. Raises Unreadable where they cannot be any."""
+        ...
+
     def probe_request(self, access_token: Secret) -> httpx.Request | None: ...
 
-    def revoke_request(self, client: Client, token: Secret) -> httpx.Request | None: ...
+    def read_probe(self, answer: "Answer", client: Client | None) -> Verdict:
+        """Return what the answer to a probe says of the access token that went with it."""
+        ...
+
+    def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None: ...
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     docs: Url | None = None
     scopes: tuple[Word, ...] = ()  # asked for where a consent names none
     token_endpoint_auth_method: ClientAuthMethod = "client_secret_basic"  # noqa: S105 - a method
+    grant_types: tuple[Word, ...] = ("authorization_code",)
     authorization_response_iss_parameter_supported: bool = False
     authorization_parameters: dict[Word, Word] = {}
     rotation: Rotation = "unknown"

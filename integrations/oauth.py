@@ -16,13 +16,26 @@ from integrations.contract import (
     Answer,
     AuthorizationRequest,
     Client,
+    Field,
+    Kind,
+    Root,
     Rotation,
     Secret,
     TokenSet,
     Unreadable,
+    Verdict,
 )
 from integrations.definition import Definition
 
+CONSENT = Kind(id="oauth2", label="Connect an account", how="consent", renewal="refresh_token")
+CLIENT_CREDENTIALS = Kind(
+    id="client_credentials",
+    label="The client's own access",
+    how="enter",
+    renewal="client_credentials",
+    fields=(Field(name="scope", label="Scopes, separated by spaces", secret=False, required=False),),
+)
+_KINDS = {"authorization_code": CONSENT, "client_credentials": CLIENT_CREDENTIALS}
 _FORM = "application/x-www-form-urlencoded;charset=UTF-8"
 
 
@@ -97,10 +110,24 @@ class OAuthProvider:
         )
         return self._authenticated(asked.client, self.definition.token_endpoint, body)
 
-    def refresh_request(self, client: Client, refresh_token: Secret) -> httpx.Request:
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        return [_KINDS[grant_type] for grant_type in self.definition.grant_types if grant_type in _KINDS]
+
+    def renew_request(self, root: Root) -> httpx.Request:
+        if root.client is None:
+            raise Unreadable("no_client")
+        return self._authenticated(root.client, self.definition.token_endpoint, self._renewal(root))
+
+    def _renewal(self, root: Root) -> str:
+        if root.kind == CLIENT_CREDENTIALS.id:
+            entered = root.credentials.get("scope")
+            scope = entered.reveal() if entered else " ".join(self.definition.scopes)
+            return str(prepare_token_request("client_credentials", scope=scope))
+        if root.refresh_token is None:
+            raise Unreadable("no_refresh_token")
         # RFC 6749 section 6: no scope asks for what was granted, whatever that is by now.
-        body = prepare_token_request("refresh_token", refresh_token=refresh_token.reveal())
-        return self._authenticated(client, self.definition.token_endpoint, body)
+        return str(prepare_token_request("refresh_token", refresh_token=root.refresh_token.reveal()))
 
     def read_tokens(self, answer: Answer) -> TokenSet:
         return answers.read_tokens(answer)
@@ -112,14 +139,22 @@ class OAuthProvider:
             tokens.id_token, issuer=self.definition.issuer, client_id=client.client_id, nonce=nonce
         )
 
+    def entered(self, kind: str, credentials: Mapping[str, Secret]) -> Account | None:
+        return None
+
     def probe_request(self, access_token: Secret) -> httpx.Request | None:
         if self.definition.userinfo_endpoint is None:
             return None
         headers = {"Authorization": f"Bearer {access_token.reveal()}", "Accept": "application/json"}
         return httpx.Request("GET", self.definition.userinfo_endpoint, headers=headers)
 
-    def revoke_request(self, client: Client, token: Secret) -> httpx.Request | None:
-        if self.definition.revocation_endpoint is None:
+    def read_probe(self, answer: Answer, client: Client | None) -> Verdict:
+        if 200 <= answer.status < 300:
+            return "valid"
+        return "invalid" if answer.status in {401, 403} else "unknown"
+
+    def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None:
+        if self.definition.revocation_endpoint is None or client is None:
             return None
         body, _headers = prepare_revoke_token_request(token.reveal(), "refresh_token", "", {})
         return self._authenticated(client, self.definition.revocation_endpoint, body)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from integrations.contract import Client, Secret, TokenSet
+from integrations.contract import Client, Secret
 from tests.provider.client import FakeProvider, Grant
 from vault.app import build
 from vault.callers import OPERATOR
@@ -86,10 +86,14 @@ class Rig:
 
     async def adopt(self, grant: Grant, name: str, *, expires_in: int) -> Connection:
         """Store *grant* as the connection *name*."""
-        tokens = TokenSet(Secret(grant.access_token), Secret(grant.refresh_token))
         async with self.vault.database.read() as tx:
             now = await connections.database_time(tx)
-        change = Change(tokens=tokens, expires_at=now + timedelta(seconds=expires_in), verify=False)
+        credentials = {
+            "access_token": grant.access_token,
+            "refresh_token": grant.refresh_token,
+            "expires_at": (now + timedelta(seconds=expires_in)).isoformat(),
+        }
+        change = Change(credentials=credentials, verify=False)
         connection, _ = await self.vault.connections.put(
             "operator", (TENANT, PROVIDER, name), [TENANT, "platform"], change
         )

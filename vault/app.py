@@ -40,6 +40,7 @@ from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
 from vault.unlock import CannotStart, open_keyring, open_vault
+from vault.verify import Verify
 from vault.watch import Watch
 
 
@@ -173,6 +174,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             waiting=WaitingRoom(settings.waiting_readers),
             metrics=metrics,
         ),
+        verify=Verify(means, refresher),
         sandbox=application,
     )
 

@@ -19,6 +19,7 @@ Action = Literal[
     "connection.connected",
     "connection.connect_failed",
     "connection.changed",
+    "connection.verified",
     "connection.deleted",
     "tenant.changed",
     "tenant.deleted",

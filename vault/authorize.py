@@ -15,7 +15,7 @@ from vault.audit import Event
 from vault.connection import Connection
 from vault.errors import Conflict, Gone, Invalid, NotFound
 from vault.keyring import Keyring
-from vault.providers import Providers
+from vault.providers import Providers, kind_of
 from vault.sealing import Place, seal_all
 from vault.store import clients, connections, sealed, tenants
 from vault.store import tickets as store
@@ -23,7 +23,6 @@ from vault.store.schema import AnyRow
 from vault.store.writer import Transaction, Writer
 from vault.tickets import Tickets
 
-KIND = "oauth2"
 STATE_LIFETIME = timedelta(minutes=10)
 
 
@@ -56,16 +55,15 @@ class Authorize:
         for a return address that the tenant has not listed.
         """
         tenant, provider_id, name = path
-        if kind not in (None, KIND):
-            raise Invalid("This provider has no such kind.", code="unknown_kind")
 
         async def unit(tx: Transaction) -> tuple[str, datetime]:
             provider = await self._providers.get(provider_id, tx.connection)
+            consent = kind_of(provider, kind, how="consent")
             client = await clients.nearest(tx.connection, above, provider_id)
             if client is None:
                 raise Conflict("No client is registered for this provider.", code="no_client")
             await _check_return_url(tx.connection, tenant, return_url)
-            connection = await self._ensure(tx, path, client.id)
+            connection = await self._ensure(tx, path, client.id, consent.id)
             tx.record(Event(actor, "connection.authorized", "ok", tenant, provider_id, name))
             wanted = scopes if scopes is not None else connection.asked_scopes or provider.default_scopes
             return await self._tickets.issue(
@@ -91,7 +89,7 @@ class Authorize:
 
         return await self._writer.submit(unit, alone=True)
 
-    async def _ensure(self, tx: Transaction, path: tuple[str, str, str], client: str) -> Connection:
+    async def _ensure(self, tx: Transaction, path: tuple[str, str, str], client: str, kind: str) -> Connection:
         connection = await connections.find(tx.connection, *path)
         if connection is not None:
             return connection
@@ -102,7 +100,7 @@ class Authorize:
             "tenant_id": tenant,
             "provider": provider,
             "name": name,
-            "kind": KIND,
+            "kind": kind,
             "client": client,
             "created_at": await connections.database_time(tx.connection),
         }

@@ -132,8 +132,15 @@ class Callback:
         nonce = asked.nonce if "openid" in asked.scopes else None
         try:
             account = provider.account(tokens, client=asked.client, nonce=nonce)
-            age = uptime() - visit.started
-            received = Received(tokens, account, visit.pending.client, tuple(asked.scopes), age, True)
+            received = Received(
+                tokens=tokens,
+                account=account,
+                client=visit.pending.client,
+                scopes=tuple(asked.scopes),
+                age=uptime() - visit.started,
+                consented=True,
+                kind=visit.connection.kind,
+            )
             outcome = await self._store(visit, provider, received)
         except Unreadable as error:
             outcome = error.code

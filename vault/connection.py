@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from integrations.contract import TokenSet
+from integrations.contract import Renewal, TokenSet
 
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
 Reason = Literal[
@@ -16,8 +16,9 @@ Reason = Literal[
     "unverified", "probe_unknown",                                          # configured
     "transient", "rate_limited", "outcome_unknown", "client_rejected",      # degraded
     "grant_rejected", "lost_rotation", "expired", "undecryptable",          # failed
+    "credentials_rejected",
 ]  # fmt: skip
-NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "operator"]
+NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "fix_credentials", "operator"]
 
 ACTIONS: Mapping[str, NextAction] = {
     "awaiting_consent": "connect",
@@ -31,6 +32,7 @@ ACTIONS: Mapping[str, NextAction] = {
     "grant_rejected": "reconnect",
     "lost_rotation": "reconnect",
     "expired": "reconnect",
+    "credentials_rejected": "fix_credentials",
     "undecryptable": "operator",
 }
 
@@ -54,7 +56,7 @@ class TokenState:
     status: Status
     reason: Reason | None
     generation: int
-    renewal: Literal["refresh_token", "none"]
+    renewal: Renewal
     access_expires_at: datetime | None
     issued_lifetime: int | None  # seconds
     refresh_expires_at: datetime | None

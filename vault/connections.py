@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.contract import Client, Provider, ProviderError, Secret, TokenSet
+from integrations.contract import Client, Provider, Secret, TokenSet
 from vault.access import Caller, subtree
 from vault.audit import Event
-from vault.authorize import KIND
 from vault.clients import opened
 from vault.connection import Connection
-from vault.errors import CannotOpen, Conflict, Invalid, NotFound
+from vault.entering import Entered, Tried, checked, imported, tried
+from vault.errors import CannotOpen, Invalid, NotFound
 from vault.grants import Received, store_grant
 from vault.means import Means
+from vault.providers import kind_of
 from vault.revoke import Revoked, revoke
 from vault.sealing import Place, open_one
 from vault.store import clients, parking, sealed, settle, tenants
@@ -25,7 +26,6 @@ from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
-Verdict = Literal["valid", "invalid", "unknown"]
 Path = tuple[str, str, str]
 
 
@@ -33,8 +33,8 @@ Path = tuple[str, str, str]
 class Change:
     """What a person wants of a connection; None leaves a field as it is."""
 
-    tokens: TokenSet | None = None
-    expires_at: datetime | None = None
+    kind: str | None = None
+    credentials: dict[str, str] | None = None  # the fields of the kind, or tokens from elsewhere
     metadata: dict[str, Any] | None = None
     enabled: bool | None = None
     verify: bool = True
@@ -83,25 +83,29 @@ class Connections:
     async def put(self, actor: str, path: Path, above: list[str], change: Change) -> tuple[Connection, bool]:
         """Store *change*, the connection too where it is new; return it and whether it is.
 
-        Imported tokens are verified first: an access token that the provider refuses is not stored.
+        Credentials are tried first: what the provider refuses is not stored.
         """
-        verdict: Verdict = "unknown"
-        if change.tokens is not None and change.verify:
-            verdict = await self._probed(path[1], change.tokens)
-            if verdict == "invalid":
-                raise Invalid("The provider refuses this access token.", code="credentials_rejected")
+        async with self._means.database.read() as tx:
+            provider = await self._means.providers.get(path[1], tx)
+            known = await store.find(tx, *path)
+        entered = _entered(provider, known, change)
+        found = None
+        if entered is not None:
+            found = await tried(self._means, provider, entered, above, verify=change.verify)
 
         async def unit(tx: Transaction) -> tuple[Connection, bool]:
-            provider = await self._means.providers.get(path[1], tx.connection)
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
             connection = await store.find(tx.connection, *path)
             new = connection is None
             if connection is None:
-                if change.tokens is None:
+                if entered is None:
                     raise Invalid("A new connection needs credentials.", code="credentials_missing")
-                connection = await self._added(tx.connection, path)
-            await self._apply(tx, connection, provider, above, change, verdict)
+                connection = await self._added(tx.connection, path, entered.kind.id)
+            await self._edit(tx, connection, change)
+            if entered is not None and found is not None:
+                received = _received(entered, found, connection.read_at, verified=change.verify)
+                await store_grant(tx, self._means, connection, provider, received)
             tx.record(Event(actor, "connection.changed", "created" if new else "ok", *path))
             changed = await store.get(tx.connection, connection.id)
             assert changed is not None
@@ -132,29 +136,14 @@ class Connections:
         await self._means.memory.elsewhere()
         return revoked
 
-    async def _probed(self, provider_id: str, tokens: TokenSet) -> Verdict:
-        """Ask the provider about an access token, in a way that spends nothing."""
-        async with self._means.database.read() as tx:
-            provider = await self._means.providers.get(provider_id, tx)
-        request = provider.probe_request(tokens.access_token) if tokens.access_token else None
-        if request is None:
-            return "unknown"
-        try:
-            answer = await self._means.outbound.send(request, deadline=self._means.deadline())
-        except ProviderError:
-            return "unknown"
-        if 200 <= answer.status < 300:
-            return "valid"
-        return "invalid" if answer.status in {401, 403} else "unknown"
-
-    async def _added(self, tx: AsyncConnection, path: Path) -> Connection:
+    async def _added(self, tx: AsyncConnection, path: Path, kind: str) -> Connection:
         identity = secrets.token_hex(16)
         row = {
             "id": identity,
             "tenant_id": path[0],
             "provider": path[1],
             "name": path[2],
-            "kind": KIND,
+            "kind": kind,
             "client": None,
             "created_at": await store.database_time(tx),
         }
@@ -163,41 +152,19 @@ class Connections:
         assert made is not None
         return made
 
-    async def _apply(
-        self,
-        tx: Transaction,
-        connection: Connection,
-        provider: Provider,
-        above: list[str],
-        change: Change,
-        verdict: Verdict,
-    ) -> None:
+    async def _edit(self, tx: Transaction, connection: Connection, change: Change) -> None:
         values: dict[str, Any] = {}
         if change.metadata is not None:
             values["metadata"] = json.dumps(change.metadata)
         if change.enabled is not None:
             values["enabled"] = change.enabled
-        if values:
-            await parking.stand_still(tx.connection)
-            await store.hold(tx.connection, connection.id)  # parking passes by what somebody else is writing
-            await store.edit(tx.connection, connection.id, values)
-            await parking.park(tx.connection, Scope("connection", connection.id))
-            tx.outdate(Stale("connection", connection.id))
-        if change.tokens is not None:
-            client = await clients.nearest(tx.connection, above, connection.provider)
-            if client is None and change.tokens.refresh_token is not None:
-                raise Conflict("No client is registered that could use this refresh token.", code="no_client")
-            received = Received(
-                _dated(change, connection.read_at),
-                None,
-                None if client is None else client.id,
-                (),
-                0.0,
-                False,
-                "verified" if verdict == "valid" else "configured",
-                None if verdict == "valid" else "probe_unknown" if change.verify else "unverified",
-            )
-            await store_grant(tx, self._means, connection, provider, received)
+        if not values:
+            return
+        await parking.stand_still(tx.connection)
+        await store.hold(tx.connection, connection.id)  # parking passes by what somebody else is writing
+        await store.edit(tx.connection, connection.id, values)
+        await parking.park(tx.connection, Scope("connection", connection.id))
+        tx.outdate(Stale("connection", connection.id))
 
     async def _last_token(
         self, tx: AsyncConnection, connection: Connection
@@ -225,13 +192,40 @@ class Connections:
         return await revoke(self._means, *last)
 
 
-def _dated(change: Change, now: datetime) -> TokenSet:
-    """Return the imported tokens with the rest of their life in seconds, where it is known."""
-    assert change.tokens is not None
-    tokens = change.tokens
+def _entered(provider: Provider, known: Connection | None, change: Change) -> Entered | None:
+    """Return what *change* brings for a connection, None where that is no credentials. Raises Invalid."""
+    kind = kind_of(provider, change.kind or (known.kind if known else None))
+    given = change.credentials
+    if kind.how == "consent":
+        return None if given is None else imported(kind, given)
+    if given is None and change.kind is not None and not any(field.required for field in kind.fields):
+        given = {}  # it takes nothing but to be wanted
+    return None if given is None else Entered(kind=kind, fields=checked(kind, given))
+
+
+def _received(entered: Entered, found: Tried, now: datetime, *, verified: bool) -> Received:
+    """Return what is to be stored of credentials after the try, *verified* if that was wanted."""
+    valid = found.verdict in {"valid", "limited"}
+    return Received(
+        tokens=_dated(entered, found.tokens, now),
+        account=found.account,
+        client=None if found.client is None else found.client.id,
+        scopes=(),
+        age=0.0,
+        consented=False,
+        kind=entered.kind.id,
+        renewal=entered.kind.renewal,
+        credentials=entered.fields,
+        status="verified" if valid else "configured",
+        reason=None if valid else "probe_unknown" if verified else "unverified",
+    )
+
+
+def _dated(entered: Entered, tokens: TokenSet, now: datetime) -> TokenSet:
+    """Return tokens from elsewhere with the rest of their life in seconds, where it is known."""
     if not tokens.access_token:
         return TokenSet(tokens.access_token, tokens.refresh_token, expires_in=0)
-    if change.expires_at is None:
+    if entered.expires_at is None:
         return tokens
-    rest = max(int((change.expires_at - now).total_seconds()), 0)
+    rest = max(int((entered.expires_at - now).total_seconds()), 0)
     return TokenSet(tokens.access_token, tokens.refresh_token, expires_in=rest)

@@ -1,4 +1,4 @@
-"""One exchange: the refresh token of a claimed turn is sent, and whatever comes of it is settled.
+"""One exchange: new tokens are asked for with the root of a claimed turn, and whatever comes of it is settled.
 
     send      once, before a deadline counted from before the claim; the lease is checked at the socket
     settle    one statement: the outcome, and the lease given back
@@ -11,7 +11,6 @@ import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from msgspec import structs
 
@@ -23,7 +22,7 @@ from integrations.contract import (
     Provider,
     ProviderError,
     RateLimited,
-    Secret,
+    Root,
     TokenSet,
 )
 from vault.audit import Action, Event
@@ -38,7 +37,7 @@ from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
 from vault.revoke import revoke
-from vault.sealing import Place, open_one, seal_all
+from vault.sealing import Place, open_one, opened_fields, seal_all
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
 from vault.store.leases import Turn
@@ -56,16 +55,14 @@ _OUTCOMES: dict[settle.Stored, Outcome] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What is sent: the refresh token of one generation, and the client that it belongs to."""
+    """What is sent: the root of one generation's tokens, and whose it is. No client row, where it needs none."""
 
     tenant: str
     provider: Provider
     name: str
-    client: Client
-    client_row: str
-    scopes: tuple[str, ...]
+    root: Root
+    client_row: str | None
     client_rejected: bool
-    refresh_token: Secret
 
     def place(self, owner_kind: str, owner_id: str) -> Place:
         return Place(self.tenant, self.provider.id, owner_kind, owner_id)
@@ -103,7 +100,7 @@ class Exchange:
         self._breaker = Breaker()
 
     async def spend(self, claimed: Claimed, started: float, actor: str, place: ExitStack) -> bool:
-        """Spend a turn: send the refresh token of its generation, and settle whatever comes of it.
+        """Spend a turn: send the root of its generation, and settle whatever comes of it.
 
         The *place* at the provider is free again once it has answered well. After a failure it is kept
         until that is written, so that no more calls fail alike meanwhile than there are places.
@@ -131,34 +128,42 @@ class Exchange:
         turn, row = claimed.turn, claimed.row
         if row is None:
             raise Superseded
-        token, secret = (
-            sealed.read(row, "connection", "refresh_token"),
-            sealed.read(row, "client", "client_secret"),
-        )
-        if token is None or token[1] != turn.generation:
-            raise CannotOpen
-        place = Place(row.tenant, row.provider, "connection", turn.connection)
         return Grant(
             tenant=row.tenant,
             provider=self._means.providers.speaking(row.provider, row.definition),
             name=row.name,
-            scopes=tuple(json.loads(row.scopes)),
-            client=Client(row.client_id, self._client_secret(row, secret)),
+            root=self._root(turn, row),
             client_row=row.client,
-            client_rejected=row.client_rejected,
-            refresh_token=open_one(self._means.keyring, place, "refresh_token", token),
+            client_rejected=bool(row.client_rejected),
         )
 
-    def _client_secret(self, row: Any, stored: tuple[Sealed, int] | None) -> Secret | None:
+    def _root(self, turn: Turn, row: AnyRow) -> Root:
+        """Return what is to be sent. Raises CannotOpen where it is not there, or is of other tokens."""
+        place = Place(row.tenant, row.provider, "connection", turn.connection)
+        token, entered = (sealed.read(row, "connection", name) for name in ("refresh_token", "credentials"))
+        if turn.renewal == "refresh_token" and (token is None or token[1] != turn.generation):
+            raise CannotOpen
+        return Root(
+            kind=row.kind,
+            client=self._client(row),
+            refresh_token=token and open_one(self._means.keyring, place, "refresh_token", token),
+            credentials=opened_fields(self._means.keyring, place, entered) if entered else {},
+            scopes=tuple(json.loads(row.scopes)),
+        )
+
+    def _client(self, row: AnyRow) -> Client | None:
+        if row.client is None:
+            return None
+        secret = sealed.read(row, "client", "client_secret")
         place = Place(row.client_tenant, row.provider, "client", row.client)
         try:
-            return None if stored is None else open_one(self._means.keyring, place, "client_secret", stored)
+            return Client(row.client_id, secret and open_one(self._means.keyring, place, "client_secret", secret))
         except CannotOpen:
             # The client's matter, and mended by entering it anew: no connection is to blame.
             raise ClientRejected("undecryptable") from None
 
     async def _send(self, grant: Grant, started: float) -> TokenSet:
-        request = grant.provider.refresh_request(grant.client, grant.refresh_token)
+        request = grant.provider.renew_request(grant.root)
         answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
         return grant.provider.read_tokens(answer)
 
@@ -167,29 +172,27 @@ class Exchange:
         news = self._news(turn, grant, tokens, actor)
         self._breaker.note(turn.provider, turn.connection, True, uptime())
         stored = await self._means.writer.insist_to(self._store, news)
-        if grant.client_rejected:
+        if grant.client_rejected and grant.client_row is not None:
             recovered = structs.replace(news.event, action="client.recovered", outcome="ok")
             await self._gates.accept_client(grant.client_row, recovered)
         if stored == "orphaned":
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
-            await revoke(self._means, grant.provider, grant.client, token)
+            await revoke(self._means, grant.provider, grant.root.client, token)
         return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
         learned, lifetime = still_learned(turn.learned_lifetime, turn.quiet), grant.provider.default_lifetime
         times = new_tokens(tokens, lifetime, turn.claimed_at, self._means.jitter, learned)
         times = replace(times, next_refresh_at=max(times.next_refresh_at, turn.claimed_at + SOONEST))
-        kept = {
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token or grant.refresh_token,
-        }
+        before = grant.root.refresh_token
+        kept = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token or before}
 
         def sealed_for(kind: str, owner: str) -> dict[str, Sealed]:
             return seal_all(self._means.keyring, grant.place(kind, owner), turn.generation + 1, kept)
 
-        rotated = tokens.refresh_token is not None and tokens.refresh_token != grant.refresh_token
+        rotated = tokens.refresh_token is not None and tokens.refresh_token != before
         return _News(
             success=settle.Success(
                 turn=turn,
@@ -215,7 +218,7 @@ class Exchange:
         outcomes = await settle.successes(tx.connection, [one.success for one in news])
         for one, outcome in zip(news, outcomes, strict=True):
             turn = one.success.turn
-            if outcome == "stored" and one.scopes is not None and one.scopes != one.grant.scopes:
+            if outcome == "stored" and one.scopes is not None and one.scopes != one.grant.root.scopes:
                 await connections.edit_scopes(tx.connection, turn.connection, one.scopes)
             await self._gates.judge(tx, turn, True, trips=False)
             action: Action = "token.orphaned" if outcome == "orphaned" else "token.refreshed"
@@ -276,7 +279,7 @@ class Exchange:
                 "the provider calls our request wrong",
                 extra={"connection": turn.connection, "code": error.code},
             )
-        in_grace = self._patience.of(provider) == timedelta(0)
+        in_grace = turn.renewal != "refresh_token" or self._patience.of(provider) == timedelta(0)
         return aftermath(error, turn, now=now, asked=asked, in_grace=in_grace, jitter=self._means.jitter)
 
     async def _tell_client(self, error: ProviderError | CannotOpen, about: Connection) -> None:

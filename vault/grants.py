@@ -1,23 +1,24 @@
-"""Storing a grant that a person just gave, in place of whatever the connection held before."""
+"""Storing what a person just gave, by consent or by hand, in place of whatever the connection held before."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from integrations.contract import Account, Provider, Secret, TokenSet
+from integrations.contract import Account, Provider, Renewal, Secret, TokenSet
 from vault.connection import Connection, NewTokens, Reason, Status, new_tokens
 from vault.errors import CannotOpen
 from vault.keyring import Keyring
 from vault.means import Means
-from vault.sealing import Place, open_one, seal_all
+from vault.sealing import Place, fields_together, open_one, seal_all
 from vault.store import connections, parking, sealed, settle
 from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Received:
     """A grant as it arrived: whose it is, which client got it, and how many seconds ago it was asked for."""
 
@@ -27,6 +28,9 @@ class Received:
     scopes: tuple[str, ...]
     age: float
     consented: bool  # by a person just now, and not imported
+    kind: str
+    renewal: Renewal = "refresh_token"  # where it holds one
+    credentials: Mapping[str, Secret] = field(default_factory=dict)  # what was entered, by field
     status: Status = "verified"
     reason: Reason | None = None
 
@@ -47,13 +51,14 @@ async def store_grant(
     times = new_tokens(received.tokens, provider.default_lifetime, asked_at, means.jitter)
     place = Place(connection.tenant, connection.provider, "connection", connection.id)
     renewing = received.tokens.refresh_token or await _still_good(tx, means.keyring, place, connection, received)
-    kept = {"access_token": received.tokens.access_token, "refresh_token": renewing}
+    entered = fields_together(received.credentials) if received.credentials else None
+    kept = {"access_token": received.tokens.access_token, "refresh_token": renewing, "credentials": entered}
     values = seal_all(means.keyring, place, generation, kept)
     await sealed.forget(tx.connection, "connection", connection.id)
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
     await connections.edit(tx.connection, connection.id, _whose(connection, received))
     await connections.edit_state(
-        tx.connection, connection.id, _begun(received, times, now, renewable=renewing is not None)
+        tx.connection, connection.id, _begun(received, times, now, _renewal(received, renewing))
     )
     await parking.park(tx.connection, Scope("connection", connection.id))
     return generation
@@ -63,6 +68,7 @@ def _whose(connection: Connection, received: Received) -> dict[str, Any]:
     """Return the columns of a connection that a new grant decides."""
     account = received.account or _as_before(connection, received)
     return {
+        "kind": received.kind,
         "client": received.client,
         "account": account.subject if account else None,
         "account_label": account.label if account else None,
@@ -71,15 +77,19 @@ def _whose(connection: Connection, received: Received) -> dict[str, Any]:
     }
 
 
-def _begun(received: Received, times: NewTokens, now: datetime, *, renewable: bool) -> dict[str, Any]:
+def _renewal(received: Received, refresh_token: Secret | None) -> Renewal:
+    return "none" if received.renewal == "refresh_token" and refresh_token is None else received.renewal
+
+
+def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal) -> dict[str, Any]:
     """Return the columns of a token state with which a new grant begins: nothing has failed yet."""
     return {
         **vars(times),
         "client": received.client,
         "status": received.status,
         "reason": received.reason,
-        "renewal": "refresh_token" if renewable else "none",
-        "next_refresh_at": times.next_refresh_at if renewable else None,
+        "renewal": renewal,
+        "next_refresh_at": None if renewal == "none" else times.next_refresh_at,
         "refreshed_at": now,
         "verified_at": now if received.status == "verified" else None,
         "failures": 0,

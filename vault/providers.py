@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations import discovery
-from integrations.contract import Provider, ProviderError, Unreadable
+from integrations.contract import Kind, Provider, ProviderError, Unreadable
 from integrations.definition import ENDPOINTS, Definition
 from integrations.oauth import OAuthProvider
 from vault.addresses import check_url
@@ -133,6 +133,17 @@ class Providers:
             retry_after=10,
             reason=problem.code,
         )
+
+
+def kind_of(provider: Provider, kind: str | None, *, how: str | None = None) -> Kind:
+    """Return the *kind* of *provider*, by default its usual one; *how*: among those that come about so.
+
+    Raises Invalid where there is none.
+    """
+    for one in provider.kinds:
+        if kind in (None, one.id) and how in (None, one.how):
+            return one
+    raise Invalid("This provider has no such kind.", code="unknown_kind", field="kind")
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ from vault.means import Means
 Revoked = Literal["revoked", "not_supported", "failed"]
 
 
-async def revoke(means: Means, provider: Provider, client: Client, token: Secret) -> Revoked:
+async def revoke(means: Means, provider: Provider, client: Client | None, token: Secret) -> Revoked:
     """Ask *provider* to end the grant of *token*, once."""
     request = provider.revoke_request(client, token)
     if request is None:

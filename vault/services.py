@@ -31,6 +31,7 @@ from vault.sweep import Sweeper
 from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
+from vault.verify import Verify
 from vault.watch import Watch
 
 
@@ -65,6 +66,7 @@ class Vault:
     refresher: Refresher
     sweeper: Sweeper
     tokens: Tokens
+    verify: Verify
     sandbox: Any | None  # an ASGI application, where it is switched on
 
     async def tidy(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from integrations.contract import Client, Secret, TokenSet
+from integrations.contract import Client, Secret
 from tests.integration.conftest import Replicas, Store
 from tests.integration.test_api import anonymous, bearing, refused, routes
 from tests.rig import PROVIDER, Rig
@@ -58,7 +58,7 @@ async def furnish(rig: Rig, tenant: str) -> str:
     await rig.vault.tenants.put(OPERATOR, tenant, parent=parent, name=tenant, return_urls=[])
     client = Client(rig.provider.client_id, Secret(rig.provider.client_secret))
     await rig.vault.clients.put(tenant, PROVIDER, client, "operator")
-    change = Change(tokens=await tokens(rig), verify=False)
+    change = Change(credentials=await tokens(rig), verify=False)
     await rig.vault.connections.put("operator", (tenant, PROVIDER, "c"), [tenant, parent], change)
     wanted = {"name": "x", "scopes": ["tokens:read"], "tenant": tenant}
     limits = {"providers": None, "names": None, "expires_at": None}
@@ -66,9 +66,9 @@ async def furnish(rig: Rig, tenant: str) -> str:
     return caller.id
 
 
-async def tokens(rig: Rig) -> TokenSet:
+async def tokens(rig: Rig) -> dict[str, str]:
     grant = await rig.provider.mint()
-    return TokenSet(Secret(grant.access_token), Secret(grant.refresh_token))
+    return {"access_token": grant.access_token, "refresh_token": grant.refresh_token}
 
 
 def aimed(tenant: str, caller: str) -> dict[str, str]:

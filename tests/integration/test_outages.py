@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from integrations.contract import Client, Secret, TokenSet
+from integrations.contract import Client, Secret
 from tests.integration.conftest import Replicas
 from tests.integration.judge import (
     adopt_many,
@@ -263,8 +263,12 @@ async def another_provider(rig: Rig, other: FakeProvider) -> None:
     client = Client(other.client_id, Secret(other.client_secret))
     await rig.vault.clients.put(TENANT, "other-id", client, "operator")
     grant = await other.mint()
-    tokens = TokenSet(Secret(grant.access_token), Secret(grant.refresh_token))
-    change = Change(tokens=tokens, expires_at=await now_of(rig), verify=False)
+    credentials = {
+        "access_token": grant.access_token,
+        "refresh_token": grant.refresh_token,
+        "expires_at": (await now_of(rig)).isoformat(),
+    }
+    change = Change(credentials=credentials, verify=False)
     await rig.vault.connections.put("operator", (TENANT, "other-id", "c"), [TENANT, "platform"], change)
 
 

@@ -79,6 +79,16 @@ class Grants:
             return self._same_successor(token, narrowed)
         return self._rotate(token, narrowed)
 
+    def of_client(self, client_id: str, scope: str | None) -> Issue:
+        """RFC 6749 section 4.4: the client's own access, without a refresh token."""
+        if self.config.clients[client_id] is None:
+            raise GrantError("unauthorized_client", "a public client has no access of its own")
+        wanted = " ".join(self.config.scopes_supported) if scope is None else scope
+        if not set(wanted.split()) <= set(self.config.scopes_supported):
+            raise GrantError("invalid_scope", "unknown scope")
+        family = self.new_family(client_id, client_id, wanted)
+        return self.issue(family, via="client_credentials", with_refresh=False)
+
     def _refresh_token_of(self, value: str, client_id: str) -> RefreshToken:
         token = self.refresh_tokens.get(value)
         if token is None:

@@ -160,9 +160,11 @@ class OAuth:
             case "refresh_token":
                 (token,) = _required(form, "refresh_token")
                 return self.grants.refresh(token, client_id=client_id, scope=form.get("scope"))
+            case "client_credentials":
+                return self.grants.of_client(client_id, form.get("scope"))
             case None:
                 raise GrantError("invalid_request", "grant_type is missing")
-        raise GrantError("unsupported_grant_type", "authorization_code or refresh_token")
+        raise GrantError("unsupported_grant_type", "none of this provider's")
 
     def _words(self, issue: Issue, form: dict[str, str]) -> dict[str, Any]:
         words: dict[str, Any] = {"access_token": issue.access.value, "token_type": "Bearer"}

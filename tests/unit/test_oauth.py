@@ -10,7 +10,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.contract import Answer, AuthorizationRequest, Client, Secret, Unreadable
+from integrations.contract import Answer, AuthorizationRequest, Client, Root, Secret, Unreadable
 from integrations.definition import Definition
 from integrations.discovery import metadata_urls, read_metadata
 from integrations.oauth import OAuthProvider
@@ -44,6 +44,10 @@ def asked(*scopes: str) -> AuthorizationRequest:
     )
 
 
+def root(client: Client, refresh_token: Secret) -> Root:
+    return Root(kind="oauth2", client=client, refresh_token=refresh_token)
+
+
 def form(request: httpx.Request) -> dict[str, str]:
     pairs = parse_qsl(request.content.decode("ascii"), keep_blank_values=True, strict_parsing=True)
     assert len(dict(pairs)) == len(pairs)
@@ -58,7 +62,7 @@ def basic(request: httpx.Request) -> str:
 
 def test_a_refresh_sends_the_token_and_asks_for_no_scope() -> None:
     """RFC 6749 section 6: without a scope, what was granted stays granted."""
-    request = provider().refresh_request(CLIENT, REFRESH)
+    request = provider().renew_request(root(CLIENT, REFRESH))
 
     assert (request.method, str(request.url)) == ("POST", f"{ISSUER}/token")
     assert form(request) == {"grant_type": "refresh_token", "refresh_token": REFRESH.reveal()}
@@ -68,7 +72,7 @@ def test_a_refresh_sends_the_token_and_asks_for_no_scope() -> None:
 
 def test_basic_authentication_encodes_each_part_before_joining_them() -> None:
     """RFC 6749 section 2.3.1, which most libraries forget: a colon in a secret is not a separator."""
-    request = provider().refresh_request(CLIENT, REFRESH)
+    request = provider().renew_request(root(CLIENT, REFRESH))
 
     assert basic(request) == "client+1:canary-secret%26%2B%25%3A%C3%BC"
     assert "client_secret" not in form(request)
@@ -77,7 +81,7 @@ def test_basic_authentication_encodes_each_part_before_joining_them() -> None:
 
 def test_post_authentication_puts_both_parts_into_the_form() -> None:
     """And nothing into a header."""
-    request = provider(token_endpoint_auth_method="client_secret_post").refresh_request(CLIENT, REFRESH)
+    request = provider(token_endpoint_auth_method="client_secret_post").renew_request(root(CLIENT, REFRESH))
 
     assert "Authorization" not in request.headers
     sent = form(request)
@@ -87,7 +91,7 @@ def test_post_authentication_puts_both_parts_into_the_form() -> None:
 
 def test_a_public_client_names_itself_and_sends_no_secret() -> None:
     """The method none: the client_id alone, in the form."""
-    request = provider(token_endpoint_auth_method="none").refresh_request(Client("public"), REFRESH)
+    request = provider(token_endpoint_auth_method="none").renew_request(root(Client("public"), REFRESH))
 
     assert "Authorization" not in request.headers
     assert b"client_secret" not in request.content
@@ -100,7 +104,7 @@ def test_no_secret_is_in_an_address(method: Any) -> None:
     """Addresses are logged by everybody on the way."""
     speaks = provider(token_endpoint_auth_method=method)
     requests = [
-        speaks.refresh_request(CLIENT, REFRESH),
+        speaks.renew_request(root(CLIENT, REFRESH)),
         speaks.code_request(asked("openid"), Secret("canary-code")),
         speaks.revoke_request(CLIENT, REFRESH),
         speaks.probe_request(Secret("canary-at")),
@@ -225,8 +229,8 @@ def test_an_answer_says_which_server_it_is_from(
 )
 def test_any_token_and_secret_arrive_as_they_are(token: str, client_id: str, secret: str, method: Any) -> None:
     """Whatever characters they are made of, the server reads the same ones."""
-    request = provider(token_endpoint_auth_method=method).refresh_request(
-        Client(client_id, Secret(secret)), Secret(token)
+    request = provider(token_endpoint_auth_method=method).renew_request(
+        root(Client(client_id, Secret(secret)), Secret(token))
     )
 
     sent = form(request)

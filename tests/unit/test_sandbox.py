@@ -23,6 +23,7 @@ from integrations.contract import (
     Client,
     ClientRejected,
     GrantRejected,
+    Root,
     Secret,
     TokenSet,
 )
@@ -104,7 +105,9 @@ async def redeem(http: httpx.AsyncClient, code: str, asked: AuthorizationRequest
 
 
 async def refresh(http: httpx.AsyncClient, token: Secret, client: Client = CLIENT) -> TokenSet:
-    return PROVIDER.read_tokens(await send(http, PROVIDER.refresh_request(client, token)))
+    return PROVIDER.read_tokens(
+        await send(http, PROVIDER.renew_request(Root(kind="oauth2", client=client, refresh_token=token)))
+    )
 
 
 async def connect(http: httpx.AsyncClient, asked: AuthorizationRequest = ASKED) -> TokenSet:

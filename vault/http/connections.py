@@ -7,18 +7,16 @@ from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from integrations.contract import Secret, TokenSet
 from vault import names
 from vault.connections import Change
 from vault.errors import Invalid
 from vault.http.auth import Call
-from vault.http.views.common import decode_cursor, encode_cursor, storable
+from vault.http.views.common import decode_cursor, encode_cursor
 from vault.http.views.connections import (
     AuthorizeBody,
     ConnectionList,
     ConnectionView,
     ConnectLink,
-    Credentials,
     Deleted,
     PutConnection,
     RejectionBody,
@@ -179,6 +177,41 @@ class ConnectionsController(Controller):
         connection, new = await vault.connections.put(request.auth.actor, path, above, _change(data))
         return Response(ConnectionView.of(connection), status_code=201 if new else 200)
 
+    @post(PATH + "/refresh", status_code=200, opt={"scope": "connections:write"}, summary="Renew its tokens now")
+    async def refresh(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+    ) -> ConnectionView:
+        """Renew the tokens once, however fresh they are, and return the connection as it is then.
+
+        What a refresh has to wait for (a backoff, somebody else's turn, an open breaker) it waits for here too.
+        """
+        path = _path(tenant, provider, name)
+        await vault.access.require_reach(request.auth, *path)
+        return ConnectionView.of(await vault.verify.refresh(request.auth.actor, path))
+
+    @post(PATH + "/verify", status_code=200, opt={"scope": "connections:write"}, summary="Does it work now?")
+    async def verify(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+    ) -> ConnectionView:
+        """Ask the provider about the token, renewed first if it has to be, and say what it answered.
+
+        `verdict` is `valid`, `limited` (good, but not for all that it should do), `invalid`, or `unknown` where
+        the provider cannot tell now.
+        """
+        path = _path(tenant, provider, name)
+        await vault.access.require_reach(request.auth, *path)
+        return ConnectionView.of(*await vault.verify.verify(request.auth.actor, path))
+
     @delete(PATH, status_code=200, opt={"scope": "connections:write"}, summary="Disconnect")
     async def remove(
         self,
@@ -205,20 +238,10 @@ def _path_of(source: ReportedSource) -> tuple[str, str, str]:
 
 
 def _change(data: PutConnection) -> Change:
-    if data.kind not in (None, "oauth2"):
-        raise Invalid("This provider has no such kind.", code="unknown_kind")
-    given = data.credentials
     return Change(
-        tokens=None if given is None else _tokens(given),
-        expires_at=None if given is None else storable(given.expires_at, "expires_at"),
+        kind=data.kind,
+        credentials=data.credentials,
         metadata=data.metadata,
         enabled=data.enabled,
         verify=data.verify,
     )
-
-
-def _tokens(given: Credentials) -> TokenSet:
-    if given.access_token is None and given.refresh_token is None:
-        raise Invalid("Credentials need an access_token or a refresh_token.", code="credentials_missing")
-    refresh = None if given.refresh_token is None else Secret(given.refresh_token)
-    return TokenSet(Secret(given.access_token or ""), refresh)

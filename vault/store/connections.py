@@ -65,13 +65,14 @@ _BY_ID = _READ.where(_c.id == bindparam("connection"))
 
 _HOLD = select(_s.connection_id).where(_s.connection_id == bindparam("connection")).with_for_update()
 
-# What a refresh needs beside its turn: the tokens of just that generation, the client, the provider.
+# What a refresh needs beside its turn: what it renews with, the client if it has one, the provider.
 _grant = (
     select(
         connections.c.id.label("connection"),
         connections.c.tenant_id.label("tenant"),
         connections.c.provider,
         connections.c.name,
+        connections.c.kind,
         connections.c.scopes,
         clients.c.id.label("client"),
         (clients.c.state == "rejected").label("client_rejected"),
@@ -79,11 +80,12 @@ _grant = (
         clients.c.client_id,
         providers.c.definition,
     )
-    .join_from(connections, clients, clients.c.id == connections.c.client)
+    .outerjoin_from(connections, clients, clients.c.id == connections.c.client)
     .outerjoin(providers, providers.c.id == connections.c.provider)
     .where(connections.c.id.in_(bindparam("wanted", expanding=True)), connections.c.deleted_at.is_(None))
 )
 _GRANTS, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
+_GRANTS, _ = sealed.beside(_GRANTS, _c.id, "connection", "credentials")
 _GRANTS, _ = sealed.beside(_GRANTS, clients.c.id, "client", "client_secret")
 
 # As TokenState.judged says it: what nothing can renew fails when its token ends.
@@ -188,6 +190,12 @@ async def mark_undecryptable(tx: AsyncConnection, connection: str, generation: i
     lost = {"status": "failed", "reason": "undecryptable", "next_refresh_at": None}
     about = (_s.connection_id == connection, _s.generation == generation)
     await tx.execute(update(token_states).where(*about).values(lost))
+
+
+async def note_probe(tx: AsyncConnection, connection: str, generation: int, values: dict[str, Any]) -> None:
+    """Write down what a probe said of the tokens of *generation*; nothing where they moved on."""
+    about = (_s.connection_id == connection, _s.generation == generation)
+    await tx.execute(update(token_states).where(*about).values(values))
 
 
 async def bury(tx: AsyncConnection, connection: str) -> None:

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -16,10 +16,10 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f\ud800-\udfff]*$(?!\n)"
 Line = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, pattern=_PRINTABLE)]
 Token = Annotated[str, Meta(min_length=1, max_length=16_384, pattern=_PRINTABLE)]
+# What is entered into a form: a key file has line breaks.
+Entry = Annotated[str, Meta(max_length=32_768, pattern=r"^[^\x00\ud800-\udfff]*$(?!\n)")]
 Instant = Annotated[datetime, Meta(tz=True)]
 ScopeWord = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$(?!\n)")]
-
-_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -28,13 +28,6 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
 
 class View(Struct, omit_defaults=True, kw_only=True):
     """What a caller gets."""
-
-
-def storable(moment: datetime | None, field: str) -> datetime | None:
-    """Return *moment*. Raises Invalid for one so late that reckoning with it leaves the calendar."""
-    if moment is not None and moment >= _LATEST:
-        raise Invalid("This moment is too far ahead.", code="invalid_moment", field=field)
-    return moment
 
 
 def whole(moment: datetime) -> datetime:

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from integrations.contract import Verdict
 from vault.connection import Connection
-from vault.http.views.common import Body, Instant, Line, ScopeWord, Token, Url, View, whole
+from vault.http.views.common import Body, Entry, Line, ScopeWord, Url, View, whole
 from vault.tokens import HandedOut
 
 LARGEST_GENERATION = 2**63 - 1
@@ -75,9 +76,10 @@ class ConnectionView(View):
     last_error_code: str | None = None
     paused: Literal["provider", "client", "tenant"] | None = None  # whose kill switch is on
     learned_lifetime: int | None = None  # seconds that tokens really live, where the provider says more
+    verdict: Verdict | None = None  # of a verification that was just asked for
 
     @classmethod
-    def of(cls, connection: Connection) -> "ConnectionView":
+    def of(cls, connection: Connection, verdict: Verdict | None = None) -> "ConnectionView":
         state = connection.state
         times = {
             "expires_at": state.access_expires_at,
@@ -107,6 +109,7 @@ class ConnectionView(View):
             last_error_code=state.last_error_code,
             paused=connection.paused,
             learned_lifetime=state.learned_lifetime,
+            verdict=verdict,
             **{name: whole(moment) for name, moment in times.items() if moment is not None},
         )
 
@@ -116,17 +119,12 @@ class ConnectionList(View):
     next: str | None = None
 
 
-class Credentials(Body):
-    """A token set from elsewhere. At least one of the two tokens."""
-
-    access_token: Token | None = None
-    refresh_token: Token | None = None
-    expires_at: Instant | None = None
-
-
 class PutConnection(Body):
+    """`credentials` are the fields of the kind, as the catalogue lists them. Where a person would consent, they
+    are tokens from elsewhere: `access_token`, `refresh_token`, `expires_at`, at least one of the tokens."""
+
     kind: Line | None = None
-    credentials: Credentials | None = None
+    credentials: Annotated[dict[Line, Entry], Meta(max_length=30)] | None = None
     metadata: dict[str, Any] | None = None
     verify: bool = True
     enabled: bool | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, structs
 
-from integrations.contract import ClientAuthMethod, Provider, Rotation
+from integrations.contract import ClientAuthMethod, Field, Kind, Provider, Rotation
 from vault.http.views.common import Body, Line, ScopeWord, Url, View, whole
 
 # What an authorization request says for us, and what the library that makes it calls its own arguments.
@@ -24,6 +24,9 @@ _OURS = frozenset(
 )
 
 
+GrantType = Literal["authorization_code", "client_credentials"]
+
+
 class PutProvider(Body):
     """A generic provider: an `issuer` to be discovered, or endpoints (RFC 8414) and knobs (RFC 7591)."""
 
@@ -36,6 +39,7 @@ class PutProvider(Body):
     docs: Url | None = None
     scopes: Annotated[list[ScopeWord], Meta(max_length=100)] | None = None
     token_endpoint_auth_method: ClientAuthMethod | None = None
+    grant_types: Annotated[list[GrantType], Meta(min_length=1, max_length=10)] | None = None
     authorization_response_iss_parameter_supported: bool | None = None
     authorization_parameters: dict[Line, Line] | None = None
     rotation: Rotation | None = None
@@ -52,10 +56,18 @@ class PutProvider(Body):
 
 
 class FieldView(View):
+    """Something that a person enters. `help` says where to find it at the provider."""
+
     name: str
     label: str
     secret: bool
     required: bool
+    pattern: str | None = None
+    help: str | None = None
+
+    @classmethod
+    def of(cls, field: Field) -> "FieldView":
+        return cls(**vars(field))
 
 
 class KindView(View):
@@ -64,6 +76,18 @@ class KindView(View):
     how: Literal["consent", "enter"]
     renewal: str
     fields: list[FieldView]
+    abilities: list[str]
+
+    @classmethod
+    def of(cls, kind: Kind) -> "KindView":
+        return cls(
+            id=kind.id,
+            label=kind.label,
+            how=kind.how,
+            renewal=kind.renewal,
+            fields=[FieldView.of(field) for field in kind.fields],
+            abilities=list(kind.abilities),
+        )
 
 
 class ProviderView(View):
@@ -80,15 +104,15 @@ class ProviderView(View):
 
     @classmethod
     def of(cls, provider: Provider, paused_at: datetime | None) -> "ProviderView":
-        kind = KindView(id="oauth2", label="Connect an account", how="consent", renewal="refresh_token", fields=[])
+        kinds = [KindView.of(kind) for kind in provider.kinds]
         return cls(
             id=provider.id,
             name=provider.name,
             docs=provider.docs,
             endpoints=dict(provider.endpoints),
-            kinds=[kind],
-            fields=kind.fields,
-            renewal=kind.renewal,
+            kinds=kinds,
+            fields=kinds[0].fields,
+            renewal=kinds[0].renewal,
             paused_at=None if paused_at is None else whole(paused_at),
         )
 
