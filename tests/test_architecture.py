@@ -34,6 +34,7 @@ LAYERS = (
         "limits",
     },
     {"keyring", "sealing", "chain", "store", "outbound"},
+    {"live_keyring"},
     {"memory", "watch"},
     {"scrape", "request_log"},
     {
@@ -49,6 +50,9 @@ LAYERS = (
         "tickets",
         "signing_in",
     },
+    {"keys", "rewrap"},
+    {"reseal"},
+    {"retire"},
     {"means"},
     {"revoke", "grants", "entering"},
     {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "verify", "sweep"},
@@ -56,6 +60,8 @@ LAYERS = (
     {"services"},
     {"http", "pages", "listing", "quickstart", "fetching", "doctor"},
     {"app"},
+    {"commands"},
+    {"key_commands"},
     {"__main__"},
 )
 PURE = (

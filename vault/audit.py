@@ -36,6 +36,11 @@ Action = Literal[
     "caller.denied",
     "operator.signed_in",
     "operator.signed_out",
+    "key.added",
+    "key.promoted",
+    "key.resealed",
+    "key.retired",
+    "secret.rewrapped",
     "audit.pruned",
 ]
 

@@ -12,8 +12,8 @@ from vault.clients import Clients
 from vault.connections import Connections
 from vault.gates import Gates
 from vault.housekeeping import anchor, tidy
-from vault.keyring import Keyring
 from vault.limits import CallerLimits
+from vault.live_keyring import LiveKeyring
 from vault.memory import Memory
 from vault.metrics import Metrics
 from vault.outbound import Outbound
@@ -44,7 +44,7 @@ class Vault:
     chain: Chain
     trail: Trail
     writer: Writer
-    keyring: Keyring
+    keyring: LiveKeyring
     memory: Memory
     metrics: Metrics
     requests: RequestLog
