@@ -65,6 +65,7 @@ async def read_on(api: httpx.AsyncClient, names: list[str], bad: list[str]) -> N
         answer = await api.get(token_path(name), params={"wait": 20})
         if answer.status_code != 200:
             bad.append(f"{answer.status_code} {answer.text}")
+        await asyncio.sleep(0.02)  # the commands want a processor too
 
 
 async def expire_on(rig: Rig) -> None:
