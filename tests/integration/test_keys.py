@@ -2,9 +2,11 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import insert, text, update
+from sqlalchemy import event, insert, text, update
+from sqlalchemy.engine import Engine
 
 from integrations.contract import Secret
 from tests.conftest import Leaks
@@ -20,6 +22,7 @@ from vault.retire import _Retiring
 from vault.sealing import Place, seal_all
 from vault.store import owners, sealed
 from vault.store import reseal as store_reseal
+from vault.store.database import Database
 from vault.store.schema import orphaned_tokens, sealed_values
 from vault.store.writer import Transaction
 
@@ -301,21 +304,54 @@ async def test_what_was_deleted_since_it_was_read_does_not_come_back(rig: Rig) -
 
 @on_postgres
 async def test_resealing_waits_for_nobodys_row(rig: Rig) -> None:
-    """A value that somebody else has in hand is left to the next round, so that no two wait for each other."""
-    connection, _ = await rig.a_connection("c")
-    await promoted(rig)
-    async with rig.vault.database.read() as tx:
-        page = await store_reseal.page(tx, None, 100, but=rig.vault.keyring.primary)
-    anew = [(row, sealed_under(rig.vault.keyring, row, place)) for row, place in page.values]
-    held = text("SELECT 1 FROM sealed_values WHERE owner_id = :id FOR UPDATE")
+    """A value that somebody has in hand is left to a later round: no two wait for each other, and it ends."""
+    connection, _ = await rig.a_connection("held")
+    await rig.a_connection("free")
+    new = await promoted(rig)
+    hold = text("SELECT 1 FROM sealed_values WHERE owner_id = :id FOR UPDATE")
 
     async with rig.vault.database.transaction() as tx:
-        await tx.execute(held, {"id": connection.id})
-        replacing = rig.vault.writer.submit(lambda other: store_reseal.replace(other.connection, anew))
-        moved = await asyncio.wait_for(replacing, 4)
+        await tx.execute(hold, {"id": connection.id})
+        resealing = asyncio.create_task(resealed(rig))
+        await eventually(lambda: are_under(rig, new, 3), within=4)
+        assert not resealing.done()
 
-    assert moved == len(anew) - 2
-    assert (await resealed(rig)).resealed == 2
+    assert (await resealing).resealed == 5
+    assert await stored(rig) == ({new: 5}, [])
+
+
+async def are_under(rig: Rig, key: int, count: int) -> bool:
+    return (await stored(rig))[0][key] == count
+
+
+async def test_a_value_that_goes_with_its_owner_does_not_count_as_lost(rig: Rig, store: Store) -> None:
+    """Deleted between the look at a value and the look at its owner, a connection leaves nothing behind."""
+    connection, _ = await rig.a_connection("c")
+    await promoted(rig)
+    other, deleted = Database(store.url), list[bool]()
+
+    def delete(session: Any) -> None:
+        for table, column in (
+            ("sealed_values", "owner_id"),
+            ("token_states", "connection_id"),
+            ("connections", "id"),
+        ):
+            session.execute(text(f"DELETE FROM {table} WHERE {column} = :id"), {"id": connection.id})
+        session.commit()
+
+    def before(_connection: Any, statement: Any, *_: Any) -> None:
+        if statement is owners._STATEMENTS["connection"] and not deleted:
+            deleted.append(True)
+            other.at_once(delete)
+
+    event.listen(Engine, "before_execute", before)
+    try:
+        report = await resealed(rig)
+    finally:
+        event.remove(Engine, "before_execute", before)
+        await other.close()
+
+    assert (deleted, report.unopened, report.resealed) == ([True], [], 1)
 
 
 # ---- what does not open, and what would be lost
@@ -391,6 +427,31 @@ async def test_a_value_that_came_after_the_survey_keeps_the_former_key(rig: Rig,
     assert "run this again" in refused.value.detail
     assert "1 values are left" in ((await retired(rig)).refusal or "")
     assert (await stored_pair(rig, "c")).refresh_token == "canary-late"
+
+
+@on_postgres
+async def test_retiring_waits_for_a_value_that_is_about_to_be_committed(rig: Rig, store: Store) -> None:
+    """What is stored under the former key and not committed yet is waited for, and keeps the key."""
+    connection, _ = await rig.a_connection("c")
+    await promoted(rig)
+    await resealed(rig)
+    place = Place(TENANT, PROVIDER, "connection", connection.id)
+    late = seal_all(store.keyring, place, 1, {"refresh_token": Secret("canary-late")})
+
+    async with rig.vault.database.transaction() as tx:
+        await sealed.put(tx, "connection", connection.id, 1, late)
+        retiring = asyncio.create_task(retired(rig))
+        await eventually(lambda: somebody_waits(rig), within=4)
+
+    assert "run this again" in ((await retiring).refusal or "")
+    assert (await stored_pair(rig, "c")).refresh_token == "canary-late"
+
+
+async def somebody_waits(rig: Rig) -> bool:
+    """Whether a transaction waits for others to be done with the values of this database."""
+    mine = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    waiting = f"SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'sealed_values'::regclass AND {mine}"
+    return bool(await rows(rig, waiting))
 
 
 async def test_a_value_of_nobody_is_named(rig: Rig) -> None:
