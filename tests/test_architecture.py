@@ -37,6 +37,7 @@ LAYERS = (
         "limits",
     },
     {"keyring", "sealing", "chain", "store", "outbound"},
+    {"live_keyring"},
     {"memory", "watch"},
     {"scrape", "request_log"},
     {
@@ -54,6 +55,9 @@ LAYERS = (
         "signing_in",
         "signing_keys",
     },
+    {"keys", "rewrap"},
+    {"reseal"},
+    {"retire"},
     {"means"},
     {"revoke", "grants", "entering", "renew", "disconnect", "sight"},
     {"consent"},
@@ -74,6 +78,8 @@ LAYERS = (
     {"services"},
     {"http", "pages", "listing", "quickstart", "fetching", "doctor"},
     {"app"},
+    {"commands"},
+    {"key_commands"},
     {"__main__"},
 )
 PURE = (

@@ -20,6 +20,7 @@ from vault.exchange import Exchange
 from vault.gates import Gates
 from vault.keyring import Keyring
 from vault.limits import CallerLimits, WaitingRoom
+from vault.live_keyring import LiveKeyring
 from vault.means import Means
 from vault.memory import Memory
 from vault.metrics import Metrics
@@ -36,7 +37,7 @@ from vault.settings import Settings
 from vault.signing_in import SigningIn
 from vault.signing_keys import SigningKeys
 from vault.sources import Sources
-from vault.store import leases
+from vault.store import keys, leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.trail import Trail
 from vault.store.writer import Transaction, Writer
@@ -105,6 +106,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
     *alone* says that no other process serves from this database.
     """
     metrics = Metrics()
+    keyring = LiveKeyring(keyring, lambda: database.at_once(keys.wrapped))
     memory = Memory(settings.cache_entries, alone=alone)
     chain = Chain(keyring.mac_key("audit"))
     trail = Trail(chain)
@@ -152,7 +154,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         metrics=metrics,
         requests=RequestLog(metrics),
         scrape=Scrape(database, metrics, writer, memory),
-        watch=Watch(writer, memory),
+        watch=Watch(writer, memory, keyring),
         outbound=outbound,
         access=access,
         limits=limits,

@@ -37,6 +37,11 @@ Action = Literal[
     "caller.denied",
     "operator.signed_in",
     "operator.signed_out",
+    "key.added",
+    "key.promoted",
+    "key.resealed",
+    "key.retired",
+    "secret.rewrapped",
     "audit.pruned",
 ]
 

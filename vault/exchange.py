@@ -8,6 +8,7 @@ No database transaction is open while the provider is called.
 
 import json
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -38,7 +39,7 @@ from vault.metrics import Outcome
 from vault.patience import Patience
 from vault.renew import renewed
 from vault.revoke import give_back_successor
-from vault.sealing import Place, open_one, opened_fields, seal_all
+from vault.sealing import Place, open_one, opened_fields, seal_all, sealed_anew
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
 from vault.store.leases import Turn
@@ -216,7 +217,7 @@ class Exchange:
 
     async def _store(self, tx: Transaction, news: list[_News]) -> list[settle.Stored]:
         """Store what came of many exchanges in one transaction."""
-        outcomes = await settle.successes(tx.connection, [one.success for one in news])
+        outcomes = await settle.successes(tx.connection, [self._under_this_key(one) for one in news])
         for one, outcome in zip(news, outcomes, strict=True):
             turn = one.success.turn
             if outcome == "stored" and one.scopes is not None and one.scopes != one.grant.root.scopes:
@@ -226,6 +227,19 @@ class Exchange:
             tx.record(structs.replace(one.event, action=action, outcome=outcome))
             tx.outdate(Stale("connection", turn.connection))
         return outcomes
+
+    def _under_this_key(self, news: _News) -> settle.Success:
+        """Return what is to be stored: while it waited for the database, another key may have become primary."""
+        success, grant, turn = news.success, news.grant, news.success.turn
+
+        def anew(kind: str, owner: str, values: Mapping[str, Sealed]) -> Mapping[str, Sealed]:
+            return sealed_anew(self._means.keyring, grant.place(kind, owner), turn.generation + 1, values)
+
+        return replace(
+            success,
+            values=anew("connection", turn.connection, success.values),
+            orphan=success.orphan and anew("orphan", turn.attempt, success.orphan),
+        )
 
     async def _settle_failure(
         self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str

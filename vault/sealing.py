@@ -32,6 +32,17 @@ def seal_all(
     }
 
 
+def sealed_anew(
+    keyring: Keyring, place: Place, generation: int, values: Mapping[str, Sealed]
+) -> Mapping[str, Sealed]:
+    """Return *values* of *place* under the key that seals now. Raises CannotOpen."""
+    others = {field: value for field, value in values.items() if value.key_id != keyring.primary}
+    if not others:
+        return values
+    opened = {field: open_one(keyring, place, field, (value, generation)) for field, value in others.items()}
+    return {**values, **seal_all(keyring, place, generation, opened)}
+
+
 def open_one(keyring: Keyring, place: Place, field: str, stored: tuple[Sealed, int]) -> Secret:
     """Return the value of one stored field of *place*. Raises CannotOpen."""
     return Kept(keyring, place, field, stored).open()

@@ -13,8 +13,8 @@ from vault.connections import Connections
 from vault.devices import Devices
 from vault.gates import Gates
 from vault.housekeeping import anchor, tidy
-from vault.keyring import Keyring
 from vault.limits import CallerLimits
+from vault.live_keyring import LiveKeyring
 from vault.memory import Memory
 from vault.metrics import Metrics
 from vault.offboarding import Offboarding
@@ -48,7 +48,7 @@ class Vault:
     chain: Chain
     trail: Trail
     writer: Writer
-    keyring: Keyring
+    keyring: LiveKeyring
     memory: Memory
     metrics: Metrics
     requests: RequestLog

@@ -26,6 +26,7 @@ async def readyz(vault: NamedDependency[Vault]) -> Health:
         async with vault.database.read() as tx:
             current = await migrate.is_current(tx)
         vault.keyring.open(vault.keyring.seal(Secret("ready"), _CONTEXT), _CONTEXT)
+        current = current and vault.keyring.complete
     except (StorageUnavailable, CannotOpen):
         current = False
     if not current:

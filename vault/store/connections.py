@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
     insert,
     literal,
     select,
@@ -32,6 +33,7 @@ from vault.store.schema import (
     clients,
     clock,
     connections,
+    orphaned_tokens,
     provider_states,
     providers,
     token_states,
@@ -103,6 +105,9 @@ JUDGED_STATUS = case(
 _INSERT = insert(connections)
 _INSERT_STATE = insert(token_states)
 TOMBSTONE = update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
+_ORPHANS_OF_NOBODY = select(orphaned_tokens.c.attempt_id).where(
+    ~exists().where(connections.c.id == orphaned_tokens.c.connection_id)
+)
 _PURGE = delete(connections).where(_c.deleted_at < clock() - bindparam("lease_ms", type_=BigInteger()))
 
 
@@ -218,8 +223,15 @@ async def bury(tx: AsyncConnection, connection: str) -> None:
 
 
 async def purge(tx: AsyncConnection, lease: timedelta) -> int:
-    """Drop the tombstones that no lease can point to any more."""
-    return int((await tx.execute(_PURGE, {"lease_ms": lease // timedelta(milliseconds=1)})).rowcount)
+    """Drop the tombstones that no lease can point to any more, and what was set aside of their tokens.
+
+    Those would never open again: what they are sealed to went with the connection.
+    """
+    purged = int((await tx.execute(_PURGE, {"lease_ms": lease // timedelta(milliseconds=1)})).rowcount)
+    for orphan in (await tx.execute(_ORPHANS_OF_NOBODY)).scalars().all():
+        await sealed.forget(tx, "orphan", orphan)
+        await tx.execute(delete(orphaned_tokens).where(orphaned_tokens.c.attempt_id == orphan))
+    return purged
 
 
 async def database_time(tx: AsyncConnection) -> datetime:

@@ -331,7 +331,7 @@ unsettled_gates = Table(
     CheckConstraint("kind IN ('client', 'tenant')", name="kind"),
 )
 
-# Successors that lost a race. Never dropped: one of them may be the only good copy.
+# Successors that lost a race. Kept as long as their connection: one of them may be the only good copy.
 orphaned_tokens = Table(
     "orphaned_tokens",
     metadata,

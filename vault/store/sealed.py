@@ -7,8 +7,10 @@ from sqlalchemy import Select, and_, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.errors import StorageUnavailable
 from vault.keyring import Sealed
-from vault.store.schema import AnyRow, sealed_values
+from vault.store import owners
+from vault.store.schema import AnyRow, keyring, sealed_values
 
 _COLUMNS = ("generation", "format", "key_id", "salt", "iv", "commitment", "ciphertext")
 _KEY = ("owner_kind", "owner_id", "field")
@@ -27,6 +29,11 @@ _FORGET = delete(sealed_values).where(
     sealed_values.c.owner_kind == bindparam("kind"), sealed_values.c.owner_id == bindparam("id")
 )
 
+_DISABLED = (
+    select(keyring.c.key_id)
+    .where(keyring.c.key_id.in_(bindparam("keys", expanding=True)), keyring.c.state == "disabled")
+    .limit(1)
+)
 
 Owned = tuple[str, str, int, Mapping[str, Sealed]]  # owner kind, owner id, generation, values by field
 
@@ -39,7 +46,12 @@ async def put(
 
 
 async def put_all(tx: AsyncConnection, owned: Sequence[Owned]) -> None:
-    """Store the values of any number of owners, each in the place of its former self."""
+    """Store the values of any number of owners, each in the place of its former self.
+
+    Raises StorageUnavailable where one was sealed under a key that is disabled by now: it would never
+    open again. Sealed anew it can be stored as soon as this process knows which key to use.
+    """
+    assert all(kind in owners.KINDS for kind, *_ in owned), "whose values could not be sealed anew"
     rows = [
         {"owner_kind": kind, "owner_id": owner, "field": field, "generation": generation, **vars(value)}
         for kind, owner, generation, values in owned
@@ -47,6 +59,16 @@ async def put_all(tx: AsyncConnection, owned: Sequence[Owned]) -> None:
     ]
     if rows:
         await tx.execute(_PUT[tx.dialect.name], rows)
+        await require_living(tx, {row["key_id"] for row in rows})
+
+
+async def require_living(tx: AsyncConnection, keys: set[int]) -> None:
+    """Raise StorageUnavailable where one of the *keys* of values just stored is disabled.
+
+    Asked afterwards: once something is stored, nobody disables a key before we are done (`keys.disable`).
+    """
+    if await tx.scalar(_DISABLED, {"keys": list(keys)}) is not None:
+        raise StorageUnavailable(contended=True)
 
 
 async def forget(tx: AsyncConnection, owner_kind: str, owner_id: str) -> None:
