@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.contract import Client, Provider, Secret, TokenSet
+from integrations.contract import Provider, Secret, TokenSet
 from vault.access import Caller, subtree
 from vault.audit import Event
-from vault.clients import opened
 from vault.connection import Connection
 from vault.entering import Entered, Tried, checked, imported, tried
 from vault.errors import CannotOpen, Invalid, NotFound
 from vault.grants import Received, store_grant
 from vault.means import Means
 from vault.providers import kind_of
+from vault.registration import Registration, registration
 from vault.revoke import Revoked, revoke
 from vault.sealing import Place, open_one
 from vault.store import clients, parking, sealed, settle, tenants
@@ -119,7 +119,7 @@ class Connections:
     async def delete(self, actor: str, path: Path, *, revoking: bool) -> Revoked | Literal["not_asked"]:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
 
-        async def unit(tx: Transaction) -> tuple[Provider, Client, Secret] | None:
+        async def unit(tx: Transaction) -> tuple[Provider, Registration, Secret] | None:
             connection = await store.find(tx.connection, *path)
             if connection is None:
                 raise NotFound
@@ -168,7 +168,7 @@ class Connections:
 
     async def _last_token(
         self, tx: AsyncConnection, connection: Connection
-    ) -> tuple[Provider, Client, Secret] | None:
+    ) -> tuple[Provider, Registration, Secret] | None:
         """Return what a revocation needs, None where there is nothing to revoke or it does not open."""
         values = await sealed.load(tx, "connection", connection.id)
         row = None if connection.client is None else await clients.get(tx, connection.client)
@@ -180,13 +180,13 @@ class Connections:
             token = open_one(self._means.keyring, place, field, values[field])
             return (
                 await self._means.providers.get(connection.provider, tx),
-                await opened(tx, self._means.keyring, row),
+                registration(self._means.keyring, row, await sealed.load(tx, "client", row.id)),
                 token,
             )
         except CannotOpen:
             return None
 
-    async def _revoked(self, last: tuple[Provider, Client, Secret] | None) -> Revoked:
+    async def _revoked(self, last: tuple[Provider, Registration, Secret] | None) -> Revoked:
         if last is None:
             return "failed"
         return await revoke(self._means, *last)

@@ -7,7 +7,7 @@ the sweep finds out.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,12 +26,13 @@ from integrations.contract import (
     Unreadable,
     Verdict,
 )
-from vault.clients import opened
+from vault.as_client import as_client, note
 from vault.clock import storable
-from vault.errors import CannotOpen, Conflict, Invalid
+from vault.errors import Conflict, Invalid
 from vault.failure import blame
 from vault.means import Means
-from vault.store import clients
+from vault.registration import Registration, registration
+from vault.store import clients, sealed
 from vault.store.schema import AnyRow
 
 _OF_TOKENS = ("access_token", "refresh_token", "expires_at")
@@ -94,15 +95,16 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
     """
     async with means.database.read() as tx:
         client = await _client_for(tx, entered, above, provider.id)
-        registration = None if client is None else await _opened(tx, means, client)
+        values = {} if client is None else await sealed.load(tx, "client", client.id)
+    user = None if client is None else registration(means.keyring, client, values)
     if entered.tokens is not None:
-        verdict = await _probed(means, provider, entered.tokens, registration) if verify else "unknown"
+        verdict = await _probed(means, provider, entered.tokens, user) if verify else "unknown"
         if verdict == "invalid":
             raise Invalid("The provider refuses this access token.", code="credentials_rejected")
         return Tried(verdict=verdict, tokens=entered.tokens, client=client)
     account = _account(provider, entered)
-    root = Root(kind=entered.kind.id, client=registration, credentials=entered.fields)
-    tokens = await _renewed(means, provider, root) if verify else None
+    root = Root(kind=entered.kind.id, credentials=entered.fields)
+    tokens = await _renewed(means, provider, root, user) if verify else None
     verdict = "unknown" if tokens is None else "valid"
     return Tried(verdict=verdict, tokens=tokens or _NOTHING, account=account, client=client)
 
@@ -116,13 +118,6 @@ async def _client_for(tx: AsyncConnection, entered: Entered, above: list[str], p
     if client is None and (brought is None or brought.refresh_token is not None):
         raise Conflict("No client is registered that could use these credentials.", code="no_client")
     return client
-
-
-async def _opened(tx: AsyncConnection, means: Means, client: AnyRow) -> Client:
-    try:
-        return await opened(tx, means.keyring, client)
-    except CannotOpen:
-        raise Conflict("The client's secret does not open.", code="operator_required") from None
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -146,7 +141,7 @@ def _account(provider: Provider, entered: Entered) -> Account | None:
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
 
 
-async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Client | None) -> Verdict:
+async def _probed(means: Means, provider: Provider, tokens: TokenSet, user: Registration | None) -> Verdict:
     """Ask the provider about an access token, in a way that spends nothing."""
     request = provider.probe_request(tokens.access_token) if tokens.access_token else None
     if request is None:
@@ -155,17 +150,28 @@ async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Cl
         answer = await means.outbound.send(request, deadline=means.deadline())
     except ProviderError:
         return "unknown"
-    return provider.read_probe(answer, client)
+    return provider.read_probe(answer, None if user is None else Client(user.client_id))
 
 
-async def _renewed(means: Means, provider: Provider, root: Root) -> TokenSet | None:
-    """Return new tokens got with *root*, None where nobody can tell now whether it is any good."""
+async def _renewed(means: Means, provider: Provider, root: Root, user: Registration | None) -> TokenSet | None:
+    """Return new tokens got with *root* as the client *user*, None where nobody can tell now if it is any good."""
+
+    async def renew(client: Client | None) -> TokenSet:
+        whole = replace(root, client=client)
+        try:
+            answer = await means.outbound.send(provider.renew_request(whole), deadline=deadline)
+            return provider.read_tokens(answer)
+        except ProviderError as error:
+            raise blame(error, whole) from None
+
+    deadline = means.deadline()
     try:
-        answer = await means.outbound.send(provider.renew_request(root), deadline=means.deadline())
-        return provider.read_tokens(answer)
+        done = await as_client(means, user, renew)
     except ProviderError as error:
-        _refuse(blame(error, root))
+        _refuse(error)
         return None
+    await note(means, done.other)
+    return done.value
 
 
 def _refuse(error: ProviderError) -> None:

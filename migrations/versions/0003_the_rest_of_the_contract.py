@@ -3,7 +3,8 @@
 Up: adds columns, and allows every renewal that the design knows. For that SQLite copies `token_states`;
 PostgreSQL looks through it once, during which it takes no writes to it: seconds a million rows.
 Down: drops them again. Which connections are shared or prefer what they inherit is lost, and how clients
-authenticate. It refuses while a connection is renewed in a way that the former version does not know.
+authenticate, with their private keys and former secrets. It refuses while a connection is renewed in a way
+that the former version does not know.
 
 A migration must not break the version that runs while it is applied: add first, remove a release later.
 """
@@ -18,6 +19,13 @@ depends_on = None
 
 _RENEWALS = "'refresh_token', 'client_credentials', 'jwt_bearer', 'self_exchange', 'login_refresh', 'none'"
 
+_OF_CLIENTS = {
+    "secret_since": sa.BigInteger(),
+    "previous_settings": sa.Text(),
+    "previous_since": sa.BigInteger(),
+    "paused_by": sa.String(),
+}
+
 
 def upgrade() -> None:
     op.add_column("tenants", sa.Column("inherit", sa.Boolean(), server_default=sa.text("true"), nullable=False))
@@ -31,6 +39,11 @@ def upgrade() -> None:
         "ALTER TABLE connections ADD COLUMN prefer VARCHAR DEFAULT 'own' NOT NULL"
         " CONSTRAINT ck_connections_prefer CHECK (prefer IN ('own', 'inherited'))"
     )
+    for column, kind in _OF_CLIENTS.items():
+        op.add_column("clients", sa.Column(column, kind, nullable=True))
+    op.add_column(
+        "clients", sa.Column("previous_first", sa.Boolean(), server_default=sa.text("false"), nullable=False)
+    )
     _allow_renewals(_RENEWALS)
 
 
@@ -40,7 +53,10 @@ def downgrade() -> None:
         _bind_the_check_of_parked_to_its_column()
     for column in ("prefer", "shared", "settings"):
         op.drop_column("connections", column)
-    op.drop_column("clients", "settings")
+    # Their values are sealed with names that the former version does not know.
+    op.execute("DELETE FROM sealed_values WHERE owner_kind = 'client' AND field <> 'client_secret'")
+    for column in ("previous_first", *_OF_CLIENTS, "settings"):
+        op.drop_column("clients", column)
     op.drop_column("tenants", "inherit")
 
 
