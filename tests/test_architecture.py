@@ -48,6 +48,7 @@ LAYERS = (
         "housekeeping",
         "retention",
         "verify_audit",
+        "registration",
         "clients",
         "sources",
         "access",
@@ -59,7 +60,7 @@ LAYERS = (
     {"reseal"},
     {"retire"},
     {"means"},
-    {"revoke", "grants", "entering", "renew", "disconnect", "sight"},
+    {"as_client", "revoke", "grants", "entering", "renew", "disconnect", "sight"},
     {"consent"},
     {
         "exchange",

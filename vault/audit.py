@@ -28,6 +28,7 @@ Action = Literal[
     "client.deleted",
     "client.rejected",
     "client.recovered",
+    "client.secret_switched",
     "provider.changed",
     "provider.deleted",
     "provider.breaker_opened",

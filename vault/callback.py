@@ -2,22 +2,25 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from integrations.contract import (
     AuthorizationRequest,
+    Client,
     Provider,
     ProviderError,
     Secret,
+    TokenSet,
 )
 from integrations.verdicts import OAUTH_ERRORS
+from vault.as_client import Done, as_client, note, used
 from vault.authorize import authorization, verifier_place
-from vault.clients import opened
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.consent import Consent, accept, note_failure
 from vault.errors import CannotOpen, Gone
 from vault.means import Means
+from vault.registration import Registration, registration
 from vault.sealing import open_one
 from vault.store import clients, connections, sealed
 from vault.store import tickets as store
@@ -108,7 +111,7 @@ class Callback:
             row = await clients.get(tx, visit.pending.client)
             if row is None:
                 return "no_client"
-            client = await opened(tx, self._means.keyring, row)
+            client = registration(self._means.keyring, row, await sealed.load(tx, "client", row.id))
             values = await sealed.load(tx, "authorization", visit.pending.state_digest.hex())
         provider.check_authorization_answer(visit.parameters)
         if "code" not in visit.parameters or "error" in visit.parameters:
@@ -118,25 +121,41 @@ class Callback:
         place = verifier_place(visit.connection, visit.pending.state_digest)
         verifier = open_one(self._means.keyring, place, "code_verifier", values["code_verifier"])
         redirect_uri = visit.pending.redirect_uri
-        asked = authorization(self._means.keyring, client, redirect_uri, visit.state, verifier, visit.ticket)
-        return await self._granted(visit, provider, asked)
+        bare = Client(client.client_id)
+        asked = authorization(self._means.keyring, bare, redirect_uri, visit.state, verifier, visit.ticket)
+        return await self._granted(visit, provider, client, asked)
 
-    async def _granted(self, visit: Visit, provider: Provider, asked: AuthorizationRequest) -> str:
+    async def _granted(
+        self, visit: Visit, provider: Provider, client: Registration, asked: AuthorizationRequest
+    ) -> str:
         """Exchange the code and store what comes of it; what cannot be stored is given back."""
-        request = provider.code_request(asked, Secret(visit.parameters["code"]))
-        answer = await self._means.outbound.send(request, deadline=self._means.deadline(visit.started))
-        tokens = provider.read_tokens(answer)
+        sent = await self._exchange(visit, provider, client, asked)
         consent = Consent(
             connection=visit.connection,
             provider=provider,
-            client=asked.client,
-            client_row=visit.pending.client,
+            registration=client,
+            client=used(client, sent.other),
             scopes=tuple(asked.scopes),
             nonce=asked.nonce if "openid" in asked.scopes else None,
             started=visit.started,
             replace_account=visit.ticket.replace_account,
         )
-        return await accept(self._means, consent, tokens, lambda tx: store.succeed(tx.connection, visit.ticket.id))
+        ticket = visit.ticket.id
+        outcome = await accept(self._means, consent, sent.value, lambda tx: store.succeed(tx.connection, ticket))
+        await note(self._means, sent.other)
+        return outcome
+
+    async def _exchange(
+        self, visit: Visit, provider: Provider, registration: Registration, asked: AuthorizationRequest
+    ) -> Done[TokenSet]:
+        async def redeem(client: Client | None) -> TokenSet:
+            request = provider.code_request(
+                replace(asked, client=client or asked.client), Secret(visit.parameters["code"])
+            )
+            answer = await self._means.outbound.send(request, deadline=self._means.deadline(visit.started))
+            return provider.read_tokens(answer)
+
+        return await as_client(self._means, registration, redeem)
 
 
 def _refused(error: str) -> str:

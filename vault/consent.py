@@ -9,6 +9,7 @@ from vault.clock import uptime
 from vault.connection import Connection
 from vault.grants import Received, store_grant
 from vault.means import Means
+from vault.registration import Registration
 from vault.revoke import give_back
 from vault.store import connections
 from vault.store.writer import Transaction
@@ -23,8 +24,8 @@ class Consent:
 
     connection: Connection
     provider: Provider
-    client: Client
-    client_row: str
+    registration: Registration
+    client: Client  # with the secret that worked: an ID token may be signed with it
     scopes: tuple[str, ...]
     nonce: str | None
     started: float
@@ -46,7 +47,7 @@ async def accept(
         outcome = error.code
     if outcome != "connected":
         token, subject = tokens.refresh_token or tokens.access_token, account.subject if account else None
-        await give_back(means, consent.provider, consent.client, token, subject)
+        await give_back(means, consent.provider, consent.registration, token, subject)
     return outcome
 
 
@@ -66,7 +67,7 @@ def _received(consent: Consent, tokens: TokenSet, account: Account | None) -> Re
     return Received(
         tokens=tokens,
         account=account,
-        client=consent.client_row,
+        client=consent.registration.id,
         scopes=consent.scopes,
         age=uptime() - consent.started,
         consented=True,

@@ -13,16 +13,19 @@ from datetime import datetime, timedelta
 
 from integrations.contract import (
     Client,
+    ClientRejected,
     DeviceAuthorization,
+    DeviceWaiting,
     OutcomeUnknown,
     Provider,
     ProviderError,
     RateLimited,
     Secret,
+    TokenSet,
     Transient,
 )
+from vault.as_client import Done, as_client, note, used
 from vault.audit import Event
-from vault.clients import opened, usable
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.consent import Consent, accept, note_failure
@@ -31,6 +34,7 @@ from vault.grants import begun
 from vault.keyring import Sealed
 from vault.means import Means
 from vault.providers import kind_of
+from vault.registration import Registration, registration
 from vault.sealing import Place, open_one, seal_all
 from vault.store import clients, connections, sealed, tenants
 from vault.store import devices as store
@@ -39,7 +43,8 @@ from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
 AT_ONCE = 20  # questions under way
-_PASSING = (Transient, RateLimited, OutcomeUnknown)  # of one question, and no answer to it
+# Of one question, and no answer to it: a client that is refused may be mended before the code runs out.
+_PASSING = (Transient, RateLimited, OutcomeUnknown, ClientRejected)
 Path = tuple[str, str, str]
 
 
@@ -70,7 +75,7 @@ class Devices:
             row = await clients.nearest(tx, above, path[1])
             if row is None:
                 raise Conflict("No client is registered for this provider.", code="no_client")
-            client = await usable(tx, self._means.keyring, row)
+            client = registration(self._means.keyring, row, await sealed.load(tx, "client", row.id))
         kind_of(provider, None, how="consent")
         wanted = scopes if scopes is not None else (known and known.asked_scopes) or provider.default_scopes
         authorization = await self._code(provider, client, tuple(wanted))
@@ -104,15 +109,26 @@ class Devices:
         while self._asking:
             await asyncio.wait(self._asking)
 
-    async def _code(self, provider: Provider, client: Client, scopes: tuple[str, ...]) -> DeviceAuthorization:
-        try:
+    async def _code(
+        self, provider: Provider, registration: Registration, scopes: tuple[str, ...]
+    ) -> DeviceAuthorization:
+        async def ask(client: Client | None) -> DeviceAuthorization:
+            assert client is not None
             request = provider.device_request(client, scopes)
             if request is None:
                 raise Conflict("This provider has no consent at another device.", code="device_not_supported")
             return provider.read_device(await self._means.outbound.send(request, deadline=self._means.deadline()))
+
+        try:
+            done = await as_client(self._means, registration, ask)
+        except ClientRejected as error:
+            detail = "The provider refuses the client registration."
+            raise Conflict(detail, code="client_misconfigured", reason=error.code) from None
         except ProviderError as error:
             detail = "The provider gives no code for a device now."
             raise Unavailable(detail, code="provider_unavailable", retry_after=5, reason=error.code) from None
+        await note(self._means, done.other)
+        return done.value
 
     async def _keep(
         self,
@@ -159,32 +175,42 @@ class Devices:
         """Return what came of a question: "connected", "authorization_pending", or why it is over."""
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(connection.provider, tx)
-            registration = await clients.get(tx, row.client)
-            if registration is None:
+            known = await clients.get(tx, row.client)
+            if known is None:
                 return "no_client"
-            client = await opened(tx, self._means.keyring, registration)
+            client = registration(self._means.keyring, known, await sealed.load(tx, "client", known.id))
             values = await sealed.load(tx, store.OWNER, row.id)
-        device_code = _code_of(self._means, connection, row.id, values)
-        started = uptime()
-        request = provider.device_token_request(client, device_code)
-        answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
-        found = provider.read_device_tokens(answer)
-        if found == "slow_down":
+        device_code, started = _code_of(self._means, connection, row.id, values), uptime()
+        done = await self._polled(provider, client, device_code, started)
+        if done.value == "slow_down":
             await self._means.writer.submit(lambda tx: store.slow_down(tx.connection, row.id))
             return "authorization_pending"
-        if isinstance(found, str):
-            return found
+        if isinstance(done.value, str):
+            return done.value
         consent = Consent(
             connection=connection,
             provider=provider,
-            client=client,
-            client_row=row.client,
+            registration=client,
+            client=used(client, done.other),
             scopes=tuple(json.loads(row.scopes)),
             nonce=None,
             started=started,
             replace_account=row.replace_account,
         )
-        return await accept(self._means, consent, found, lambda tx: store.end(tx.connection, row.id))
+        outcome = await accept(self._means, consent, done.value, lambda tx: store.end(tx.connection, row.id))
+        await note(self._means, done.other)
+        return outcome
+
+    async def _polled(
+        self, provider: Provider, registration: Registration, device_code: Secret, started: float
+    ) -> Done[TokenSet | DeviceWaiting]:
+        async def poll(client: Client | None) -> TokenSet | DeviceWaiting:
+            assert client is not None
+            request = provider.device_token_request(client, device_code)
+            answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
+            return provider.read_device_tokens(answer)
+
+        return await as_client(self._means, registration, poll)
 
 
 def _place(connection: Connection, identity: str) -> Place:

@@ -7,13 +7,13 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.contract import Client, Provider, Secret
+from integrations.contract import Provider, Secret
 from vault.audit import Event
-from vault.clients import opened
 from vault.connection import Connection
 from vault.errors import CannotOpen, StorageUnavailable
 from vault.keyring import Sealed
 from vault.means import Means
+from vault.registration import Registration, registration
 from vault.revoke import Revoked, revoke
 from vault.sealing import Place, open_one
 from vault.store import clients, connections, sealed, settle
@@ -31,7 +31,7 @@ class Last:
 
     connection: Connection
     held: bool
-    grant: tuple[Provider, Client | None, Secret] | None
+    grant: tuple[Provider, Registration | None, Secret] | None
 
 
 async def bury(tx: Transaction, means: Means, actor: str, connection: Connection) -> Last:
@@ -70,7 +70,7 @@ def path(connection: Connection) -> tuple[str, str, str]:
 
 async def _grant(
     tx: AsyncConnection, means: Means, connection: Connection, values: Mapping[str, tuple[Sealed, int]]
-) -> tuple[Provider, Client | None, Secret] | None:
+) -> tuple[Provider, Registration | None, Secret] | None:
     row = None if connection.client is None else await clients.get(tx, connection.client)
     field = "refresh_token" if "refresh_token" in values else "access_token"
     if field not in values:
@@ -79,6 +79,8 @@ async def _grant(
     try:
         token = open_one(means.keyring, place, field, values[field])
         provider = await means.providers.get(connection.provider, tx)
-        return provider, None if row is None else await opened(tx, means.keyring, row), token
+        if row is None:
+            return provider, None, token
+        return provider, registration(means.keyring, row, await sealed.load(tx, "client", row.id)), token
     except CannotOpen:
         return None

@@ -7,7 +7,7 @@ the sweep finds out.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,12 +27,13 @@ from integrations.contract import (
     Verdict,
     fits_a_header,
 )
-from vault.clients import usable
+from vault.as_client import as_client, note
 from vault.clock import storable
 from vault.errors import Conflict, Invalid
 from vault.means import Means
+from vault.registration import Registration, registration
 from vault.renew import renewed
-from vault.store import clients
+from vault.store import clients, sealed
 from vault.store.schema import AnyRow
 
 _OF_TOKENS = ("access_token", "refresh_token", "expires_at")
@@ -98,15 +99,16 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
     """
     async with means.database.read() as tx:
         client = await _client_for(tx, entered, above, provider.id)
-        registration = None if client is None else await usable(tx, means.keyring, client)
+        values = {} if client is None else await sealed.load(tx, "client", client.id)
+    user = None if client is None else registration(means.keyring, client, values)
     if entered.tokens is not None:
-        verdict = await _probed(means, provider, entered.tokens, registration) if verify else "unknown"
+        verdict = await _probed(means, provider, entered.tokens, user) if verify else "unknown"
         if verdict == "invalid":
             raise Invalid("The provider refuses this access token.", code="credentials_rejected")
         return Tried(verdict=verdict, tokens=entered.tokens, client=client)
     account = _account(provider, entered)
-    root = Root(kind=entered.kind.id, client=registration, credentials=entered.fields)
-    tokens = await _renewed(means, provider, root) if verify else None
+    root = Root(kind=entered.kind.id, credentials=entered.fields)
+    tokens = await _renewed(means, provider, root, user) if verify else None
     verdict = "unknown" if tokens is None else "valid"
     return Tried(verdict=verdict, tokens=tokens or _NOTHING, account=account, client=client)
 
@@ -143,7 +145,7 @@ def _account(provider: Provider, entered: Entered) -> Account | None:
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
 
 
-async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Client | None) -> Verdict:
+async def _probed(means: Means, provider: Provider, tokens: TokenSet, user: Registration | None) -> Verdict:
     """Ask the provider about an access token, in a way that spends nothing."""
     request = provider.probe_request(tokens.access_token) if tokens.access_token else None
     if request is None:
@@ -152,16 +154,23 @@ async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Cl
         answer = await means.outbound.send(request, deadline=means.deadline())
     except ProviderError:
         return "unknown"
-    return provider.read_probe(answer, client, ())
+    return provider.read_probe(answer, None if user is None else Client(user.client_id), ())
 
 
-async def _renewed(means: Means, provider: Provider, root: Root) -> TokenSet | None:
-    """Return new tokens got with *root*, None where nobody can tell now whether it is any good."""
+async def _renewed(means: Means, provider: Provider, root: Root, user: Registration | None) -> TokenSet | None:
+    """Return new tokens got with *root* as the client *user*, None where nobody can tell now if it is any good."""
+
+    async def renew(client: Client | None) -> TokenSet:
+        return await renewed(means.outbound, provider, replace(root, client=client), deadline=deadline)
+
+    deadline = means.deadline()
     try:
-        return await renewed(means.outbound, provider, root, deadline=means.deadline())
+        done = await as_client(means, user, renew)
     except ProviderError as error:
         _refuse(error)
         return None
+    await note(means, done.other)
+    return done.value
 
 
 def _refuse(error: ProviderError) -> None:

@@ -7,8 +7,10 @@ connection lives on what would end, unless somebody has asked for just that.
 
 from typing import Literal
 
-from integrations.contract import Client, Provider, ProviderError, Secret
+from integrations.contract import Answer, Client, ClientRejected, Provider, ProviderError, Secret
+from vault.as_client import as_client, note
 from vault.means import Means
+from vault.registration import Registration
 from vault.store import connections
 
 Revoked = Literal["revoked", "not_supported", "failed", "withheld"]
@@ -17,58 +19,71 @@ Revoked = Literal["revoked", "not_supported", "failed", "withheld"]
 async def revoke(
     means: Means,
     provider: Provider,
-    client: Client | None,
+    registration: Registration | None,
     token: Secret,
     account: str | None,
     *,
     doomed: str | None = None,
     regardless: bool = False,
 ) -> Revoked:
-    """Ask *provider* to end the grant of *token*, once, which is *account*'s where that is known.
+    """Ask *provider* to end the grant of *token*, *account*'s where that is known, as the client that got it.
 
     Withheld where that would take another connection with it: one of an account that is unknown as well may
     be of the same. Those of the tenant *doomed* and below do not count, nor, *regardless*, do any.
     """
-    try:
-        request = provider.revoke_request(client, token)
-    except ProviderError:
-        return "failed"
-    if request is None:
-        return "not_supported"
-    if not regardless and await _takes_another(means, provider, client, account, doomed):
-        return "withheld"
-    try:
+
+    async def ask(client: Client | None) -> Revoked:
         request = provider.revoke_request(client, token)
         if request is None:
             return "not_supported"
+        if not regardless and await _takes_another(means, provider, registration, account, doomed):
+            return "withheld"
         answer = await means.outbound.send(request, deadline=means.deadline())
+        if provider.revoked(answer):
+            return "revoked"
+        _check_client(provider, answer)
+        return "failed"
+
+    try:
+        done = await as_client(means, registration, ask)
     except ProviderError:
         return "failed"
-    return "revoked" if provider.revoked(answer) else "failed"
+    await note(means, done.other if done.value == "revoked" else None)
+    return done.value
+
+
+def _check_client(provider: Provider, answer: Answer) -> None:
+    """Raise ClientRejected where *answer* is that. A refusal means the same here as of tokens (RFC 7009 2.2.1)."""
+    try:
+        provider.read_tokens(answer)
+    except ClientRejected:
+        raise
+    except ProviderError:
+        return
 
 
 async def give_back(
-    means: Means, provider: Provider, client: Client | None, token: Secret, account: str | None
+    means: Means, provider: Provider, registration: Registration | None, token: Secret, account: str | None
 ) -> None:
     """End a grant that is of no use to us; but not where that may end more than we know."""
     if provider.revocation_scope != "project":
-        await revoke(means, provider, client, token, account)
+        await revoke(means, provider, registration, token, account)
 
 
 async def give_back_successor(
-    means: Means, provider: Provider, client: Client | None, token: Secret, connection: str
+    means: Means, provider: Provider, registration: Registration | None, token: Secret, connection: str
 ) -> None:
     """Give back what came for *connection* after it was deleted or connected anew."""
     async with means.database.read() as tx:
         account = await connections.account(tx, connection)
-    await give_back(means, provider, client, token, account)
+    await give_back(means, provider, registration, token, account)
 
 
 async def _takes_another(
-    means: Means, provider: Provider, client: Client | None, account: str | None, doomed: str | None
+    means: Means, provider: Provider, registration: Registration | None, account: str | None, doomed: str | None
 ) -> bool:
     if provider.revocation_scope == "token":
         return False
-    of_client = client.client_id if client and provider.revocation_scope == "grant" else None
+    of_client = registration.client_id if registration and provider.revocation_scope == "grant" else None
     async with means.database.read() as tx:
         return await connections.another_lives(tx, provider.id, account, client_id=of_client, doomed=doomed)

@@ -3,7 +3,7 @@
 Up: adds columns and two tables, and allows every renewal that the design knows. For that SQLite copies
 `token_states`; PostgreSQL looks through it once, during which it takes no writes to it: seconds a million rows.
 Down: drops them again. Lost are the figures of usage, which connections are shared or prefer what they
-inherit, and how clients authenticate. It refuses while a connection is renewed in a way that the former version does not know.
+inherit, and how clients authenticate, with their private keys and former secrets. It refuses while a connection is renewed in a way that the former version does not know.
 
 A migration must not break the version that runs while it is applied: add first, remove a release later.
 """
@@ -18,6 +18,13 @@ depends_on = None
 
 _RENEWALS = "'refresh_token', 'client_credentials', 'jwt_bearer', 'self_exchange', 'login_refresh', 'none'"
 
+_OF_CLIENTS = {
+    "secret_since": sa.BigInteger(),
+    "previous_settings": sa.Text(),
+    "previous_since": sa.BigInteger(),
+    "paused_by": sa.String(),
+}
+
 
 def upgrade() -> None:
     op.add_column("tenants", sa.Column("inherit", sa.Boolean(), server_default=sa.text("true"), nullable=False))
@@ -30,6 +37,11 @@ def upgrade() -> None:
     op.execute(
         "ALTER TABLE connections ADD COLUMN prefer VARCHAR DEFAULT 'own' NOT NULL"
         " CONSTRAINT ck_connections_prefer CHECK (prefer IN ('own', 'inherited'))"
+    )
+    for column, kind in _OF_CLIENTS.items():
+        op.add_column("clients", sa.Column(column, kind, nullable=True))
+    op.add_column(
+        "clients", sa.Column("previous_first", sa.Boolean(), server_default=sa.text("false"), nullable=False)
     )
     living = sa.text("deleted_at IS NULL")
     op.create_index(
@@ -77,7 +89,10 @@ def downgrade() -> None:
     op.drop_index("ix_connections_account", "connections")
     for column in ("prefer", "shared", "settings"):
         op.drop_column("connections", column)
-    op.drop_column("clients", "settings")
+    # Their values are sealed with names that the former version does not know.
+    op.execute("DELETE FROM sealed_values WHERE owner_kind = 'client' AND field <> 'client_secret'")
+    for column in ("previous_first", *_OF_CLIENTS, "settings"):
+        op.drop_column("clients", column)
     op.drop_column("tenants", "inherit")
 
 

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import LIVING, Connection, TokenState
 from vault.store import devices, labels, parking, sealed, tenants, tickets
+from vault.store.clients import SECRETS, field_of, of_likeliest
 from vault.store.parking import Scope
 from vault.store.schema import (
     AnyRow,
@@ -80,6 +81,9 @@ _grant = (
         (clients.c.state == "rejected").label("client_rejected"),
         clients.c.tenant_id.label("client_tenant"),
         clients.c.client_id,
+        clients.c.generation.label("client_generation"),
+        clients.c.previous_first.label("client_previous_first"),
+        of_likeliest(clients.c.settings, clients.c.previous_settings).label("client_settings"),
         providers.c.definition,
     )
     .outerjoin_from(connections, clients, clients.c.id == connections.c.client)
@@ -88,7 +92,11 @@ _grant = (
 )
 _GRANTS, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
 _GRANTS, _ = sealed.beside(_GRANTS, _c.id, "connection", "credentials")
-_GRANTS, _ = sealed.beside(_GRANTS, clients.c.id, "client", "client_secret")
+# Of its live secrets the one that is tried first; the other one is looked for where that is refused.
+for _name in SECRETS:
+    _GRANTS, _ = sealed.beside(
+        _GRANTS, clients.c.id, "client", _name, of_likeliest(_name, field_of(_name, "previous"))
+    )
 
 # As TokenState.judged says it: what nothing can renew fails when its token ends.
 JUDGED_STATUS = case(

@@ -192,6 +192,15 @@ clients = Table(
     Column("paused_at", Moment),
     # How it authenticates, where that is not as the provider's definition says.
     Column("settings", Text, nullable=False, server_default="{}"),
+    # When its secret was entered.
+    Column("secret_since", Moment),
+    # The same of the former secret while that is live too; both are null where none is.
+    Column("previous_settings", Text),
+    Column("previous_since", Moment),
+    # Whether of the two the former one is tried first: it worked where the other was refused.
+    Column("previous_first", Boolean, nullable=False, server_default=text("false")),
+    # The tenant whose key has paused it: whoever is not there, or above, does not resume it.
+    Column("paused_by", String),
     CheckConstraint("state IN ('active', 'rejected')", name="state"),
     UniqueConstraint("tenant_id", "provider", "client_id"),
     Index(
