@@ -73,8 +73,8 @@ async def furnish(rig: Rig, tenant: str) -> str:
     """Make everything there is to reach under *tenant*, where it is not there; return a caller's id."""
     parent = "acme" if tenant.startswith("acme-") else "platform"
     await rig.vault.tenants.put(OPERATOR, tenant, parent=parent, name=tenant, return_urls=[])
-    client = Client(rig.provider.client_id, Secret(rig.provider.client_secret))
-    await rig.vault.clients.put(tenant, PROVIDER, client, "operator")
+    for secret in ("canary-former", rig.provider.client_secret):
+        await rig.vault.clients.put(tenant, PROVIDER, Client(rig.provider.client_id, Secret(secret)), "operator")
     change = Change(credentials=await tokens(rig), verify=False)
     await rig.vault.connections.put("operator", (tenant, PROVIDER, "c"), [tenant, parent], change)
     wanted = {"name": "x", "scopes": ["tokens:read"], "tenant": tenant}

@@ -19,7 +19,7 @@ _HANDING_OUT: dict[int, Said] = {
     503: ("refresh_in_progress", "provider_unavailable", "client_misconfigured", "overloaded"),
 }
 _ENTERING: dict[int, Said] = {
-    409: ("no_client", "client_misconfigured", "operator_required"),
+    409: ("no_client", "client_misconfigured"),
     422: (
         "unknown_kind",
         "unknown_field",
@@ -35,7 +35,7 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     "connections.reject": {**_HANDING_OUT, 422: ("wrong_source", "unknown_generation")},
     "connections.authorize": {409: ("no_client",), 422: ("unknown_kind", "invalid_return_url")},
     "connections.device": {
-        409: ("no_client", "device_not_supported", "operator_required"),
+        409: ("no_client", "device_not_supported", "client_misconfigured"),
         422: ("unknown_kind",),
         503: ("provider_unavailable",),
     },
@@ -50,6 +50,9 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     "tenants.remove": {204: "bare", 409: ("tenant_is_root", "tenant_not_empty", "client_in_use")},
     "audit.page": {404: ("not_found",), 422: ("invalid_moment",)},
     "usage.page": {404: ("not_found",), 422: ("invalid_moment", "invalid_span")},
+    "clients.resume": {409: ("paused_above",)},
+    "clients.remove": {409: ("paused_above",)},
+    "clients.put": {409: ("paused_above",), 422: ("credentials_missing", "invalid_private_key")},
     "providers.put": {
         201: "same",
         409: ("provider_built_in", "provider_in_use"),
