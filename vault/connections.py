@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.contract import Client, Provider, ProviderError, Secret, TokenSet
@@ -138,11 +137,7 @@ class Connections:
             assert changed is not None
             return changed, new
 
-        try:
-            stored = await self._means.writer.submit(unit, alone=True)
-        except IntegrityError:
-            # Somebody else made it at the same moment: then it is there, and this is a change.
-            stored = await self._means.writer.submit(unit, alone=True)
+        stored = await self._means.writer.submit(unit, alone=True)
         if change.takes_away:
             await self._means.memory.elsewhere()
         return stored
