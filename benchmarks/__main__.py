@@ -7,7 +7,7 @@ from types import FrameType
 
 import click
 
-from benchmarks import claims, fetch, start, sweep, transports
+from benchmarks import claims, fetch, keys, start, sweep, transports
 from benchmarks.figures import Section, goals_table
 from benchmarks.load import found_wrk
 from benchmarks.machine import Unsuitable
@@ -18,6 +18,7 @@ ALL = {
     "sweep": sweep.run,
     "claims": claims.run,
     "start": start.run,
+    "keys": keys.run,
     "transports": transports.run,
 }
 LONGEST = 15 * 60  # seconds for all of it

@@ -11,6 +11,7 @@ import uvicorn
 
 from jobs.metronome import Metronome
 from vault.app import serving
+from vault.commands import CannotListen
 from vault.http.server import application
 from vault.services import Vault
 from vault.settings import Settings
@@ -24,10 +25,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class CannotListen(Exception):
-    """The address is in use, or not this machine's."""
 
 
 class _Stop:

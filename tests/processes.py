@@ -91,7 +91,7 @@ async def started(
             command,
             *arguments,
             cwd=ROOT,
-            env=_environment(database_url, port, settings),
+            env=environment(database_url, port, settings),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -111,7 +111,8 @@ def token_path(name: str) -> str:
     return f"/v1/connections/{TENANT}/{PROVIDER}/{name}/token"
 
 
-def _environment(database_url: str, port: int, settings: dict[str, object]) -> dict[str, str]:
+def environment(database_url: str, port: int, settings: dict[str, object]) -> dict[str, str]:
+    """Return what a process of the vault is started with."""
     chosen: dict[str, object] = {
         "allow_local_providers": "true",
         "provider_timeout_seconds": 5,

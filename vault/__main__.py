@@ -1,26 +1,28 @@
 """`tokenvault`: the commands. Each imports what it needs when it runs, so that the small ones start fast."""
 
-import contextlib
 import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import click
 
-from vault.settings import BadSettings, Settings
-
-T = TypeVar("T")
-EX_CONFIG = 78  # sysexits.h: started with a configuration that cannot work
+from vault.commands import progress
+from vault.commands import run as _run
+from vault.commands import stop as _stop
+from vault.key_commands import keys
+from vault.settings import Settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Keeps other systems' credentials alive."""
+
+
+main.add_command(keys)
 
 
 @main.command()
@@ -221,60 +223,12 @@ def verify_audit(as_json: bool) -> None:
 
     async def run(settings: Settings) -> Report:
         async with beside(settings) as vault:
-            with contextlib.ExitStack() as stack:
-
-                def begin(expected: int) -> Callable[[int], None]:
-                    hidden = as_json or not sys.stderr.isatty()
-                    bar = click.progressbar(length=expected, label="Records", file=sys.stderr, hidden=hidden)
-                    return stack.enter_context(bar).update
-
+            with progress("Records", hidden=as_json) as begin:
                 return await verify(vault.database, vault.chain, begin)
 
     report = _run(run)
     click.echo(json.dumps(report.facts()) if as_json else str(report))
     sys.exit(0 if report.whole else 1)
-
-
-def _run(work: Callable[[Settings], Coroutine[Any, Any, T]], *, stays: bool = False) -> T:
-    """Run a command's *work* and return its result; say in one line what kept it from being done, and end.
-
-    Of a command that is not there to stay, only what is wrong is logged.
-    """
-    import uvloop
-
-    from jobs.process import CannotListen
-    from vault.errors import StorageUnavailable, VaultError
-    from vault.logs import configure
-    from vault.store.database import InUse
-    from vault.unlock import CannotStart
-
-    try:
-        settings = Settings.from_env()
-        configure(settings.log_level if stays else "WARNING")
-        return uvloop.run(work(settings))
-    except BadSettings as error:
-        _stop(EX_CONFIG, *error.problems)
-    except CannotStart as error:
-        _stop(EX_CONFIG, str(error))
-    except CannotListen:
-        _stop(1, "The address is in use, or not one of this machine's.")
-    except OSError as error:
-        _stop(1, f"The database's folder cannot be used ({error.strerror}).")
-    except InUse:
-        _stop(1, "Another `tokenvault serve` or `worker` runs on this SQLite file.")
-    except StorageUnavailable as error:
-        cause = type(error.__cause__).__name__ if error.__cause__ else "unknown"
-        _stop(1, f"The database cannot be used now ({cause}). Is DATABASE_URL right?")
-    except VaultError as error:
-        _stop(1, error.detail)
-    except KeyboardInterrupt:
-        _stop(130, "Interrupted.")
-
-
-def _stop(code: int, *sentences: str) -> NoReturn:
-    for sentence in sentences:
-        click.echo(f"tokenvault: {sentence}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

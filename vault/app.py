@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from integrations import sandbox
+from integrations import builtin, sandbox
 from integrations.contract import Client, Provider
 from vault.access import Access
 from vault.authorize import Authorize
@@ -15,24 +15,29 @@ from vault.callers import Callers
 from vault.chain import Chain
 from vault.clients import Clients
 from vault.connections import Connections
+from vault.devices import Devices
 from vault.exchange import Exchange
 from vault.gates import Gates
 from vault.keyring import Keyring
 from vault.limits import CallerLimits, WaitingRoom
+from vault.live_keyring import LiveKeyring
 from vault.means import Means
 from vault.memory import Memory
 from vault.metrics import Metrics
+from vault.offboarding import Offboarding
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
+from vault.records import Records
 from vault.refresh import Refresher
 from vault.request_log import RequestLog
 from vault.scrape import Scrape
 from vault.services import Vault
 from vault.settings import Settings
 from vault.signing_in import SigningIn
+from vault.signing_keys import SigningKeys
 from vault.sources import Sources
-from vault.store import leases
+from vault.store import keys, leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.trail import Trail
 from vault.store.writer import Transaction, Writer
@@ -41,6 +46,8 @@ from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
 from vault.unlock import CannotStart, open_keyring, open_vault
+from vault.usage import Usage
+from vault.verify import Verify
 from vault.watch import Watch
 
 
@@ -99,6 +106,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
     *alone* says that no other process serves from this database.
     """
     metrics = Metrics()
+    keyring = LiveKeyring(keyring, lambda: database.at_once(keys.wrapped))
     memory = Memory(settings.cache_entries, alone=alone)
     chain = Chain(keyring.mac_key("audit"))
     trail = Trail(chain)
@@ -120,6 +128,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         metrics=metrics,
         outbound=outbound,
         providers=providers,
+        signing_keys=SigningKeys(outbound),
         timeout=settings.provider_timeout,
         jitter=secrets.SystemRandom().uniform,
     )
@@ -145,7 +154,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         metrics=metrics,
         requests=RequestLog(metrics),
         scrape=Scrape(database, metrics, writer, memory),
-        watch=Watch(writer, memory),
+        watch=Watch(writer, memory, keyring),
         outbound=outbound,
         access=access,
         limits=limits,
@@ -160,9 +169,13 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             writer=writer, keyring=keyring, providers=providers, tickets=tickets, public_url=settings.public_url
         ),
         callback=Callback(means),
+        devices=Devices(means),
         connections=Connections(means),
+        offboarding=Offboarding(means, gates),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),
+        records=Records(database, access),
+        usage=Usage(database, access),
         tokens=Tokens(
             writer=writer,
             access=access,
@@ -173,12 +186,14 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             waiting=WaitingRoom(settings.waiting_readers),
             metrics=metrics,
         ),
+        verify=Verify(means, refresher),
         sandbox=application,
     )
 
 
 def _built_in(settings: Settings) -> dict[str, Provider]:
-    return {"sandbox": sandbox.provider(settings.public_url)} if settings.sandbox else {}
+    made_up = {"sandbox": sandbox.provider(settings.public_url)} if settings.sandbox else {}
+    return {**builtin.providers(settings.endpoints), **made_up}
 
 
 async def _void_leases(tx: Transaction) -> None:

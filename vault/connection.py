@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from integrations.contract import TokenSet
+from integrations.contract import Renewal, TokenSet
 
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
 Reason = Literal[
@@ -16,9 +16,10 @@ Reason = Literal[
     "unverified", "probe_unknown",                                          # configured
     "transient", "rate_limited", "outcome_unknown", "client_rejected",      # degraded
     "grant_rejected", "lost_rotation", "expired", "undecryptable",          # failed
+    "credentials_rejected",
 ]  # fmt: skip
 Prefer = Literal["own", "inherited"]
-NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "operator"]
+NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "fix_credentials", "operator"]
 
 ACTIONS: Mapping[str, NextAction] = {
     "awaiting_consent": "connect",
@@ -32,6 +33,7 @@ ACTIONS: Mapping[str, NextAction] = {
     "grant_rejected": "reconnect",
     "lost_rotation": "reconnect",
     "expired": "reconnect",
+    "credentials_rejected": "fix_credentials",
     "undecryptable": "operator",
 }
 
@@ -56,7 +58,7 @@ class TokenState:
     reason: Reason | None
     generation: int
     granted_generation: int
-    renewal: Literal["refresh_token", "none"]
+    renewal: Renewal
     access_expires_at: datetime | None
     issued_lifetime: int | None  # seconds
     refresh_expires_at: datetime | None
@@ -75,6 +77,7 @@ class TokenState:
     rejected_generation: int | None
     rejected_age: int | None  # seconds
     learned_lifetime: int | None  # seconds
+    granted_at: datetime | None = None  # when a person consented; None where nobody knows
 
     @property
     def next_action(self) -> NextAction:
@@ -139,6 +142,11 @@ class Connection:
     provider_held_until: datetime | None
     provider_paused: bool
     read_at: datetime
+
+    @property
+    def missing_scopes(self) -> tuple[str, ...]:
+        """Return what was asked for and not granted."""
+        return tuple(scope for scope in self.asked_scopes if scope not in self.scopes)
 
     @property
     def path(self) -> str:

@@ -1,34 +1,29 @@
-"""Looking at connections, changing what people may change, importing tokens, and disconnecting."""
+"""Looking at connections, changing what people may change, entering credentials, and disconnecting."""
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from integrations.contract import Client, Provider, ProviderError, Secret, TokenSet
+from integrations.contract import Provider, TokenSet
 from vault.access import Caller, subtree
 from vault.audit import Event
-from vault.authorize import KIND
-from vault.clients import opened
 from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Connection
+from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.editing import Edit, columns, version
-from vault.errors import CannotOpen, Conflict, Invalid, NotFound
-from vault.grants import Received, store_grant
+from vault.entering import Entered, Tried, checked, imported, tried
+from vault.errors import Invalid, NotFound
+from vault.grants import Received, begun, store_grant
 from vault.inheritance import served_by
 from vault.means import Means
-from vault.revoke import Revoked, revoke
-from vault.sealing import Place, open_one
-from vault.store import clients, parking, sealed, settle, tenants, ways
+from vault.providers import kind_of
 from vault.store import connections as store
-from vault.store.changes import Stale, vacancy
+from vault.store import parking, tenants, ways
+from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
-Verdict = Literal["valid", "invalid", "unknown"]
 Path = tuple[str, str, str]
 NOTHING: Mapping[str, str] = {}
 
@@ -37,8 +32,8 @@ NOTHING: Mapping[str, str] = {}
 class Change(Edit):
     """What a person wants of a connection; what is not given stays as it is."""
 
-    tokens: TokenSet | None = None
-    expires_at: datetime | None = None
+    kind: str | None = None
+    credentials: dict[str, str] | None = None  # the fields of the kind, or tokens from elsewhere
     verify: bool = True
 
 
@@ -109,17 +104,18 @@ class Connections:
     ) -> tuple[Connection, bool]:
         """Store *change*, the connection too where it is new; return it and whether it is.
 
-        Imported tokens are verified first: an access token that the provider refuses is not stored.
+        Credentials are tried first: what the provider refuses is not stored.
         Raises PreconditionFailed where *condition* is not met, NotFound for a new one unless *new_too*.
         """
-        verdict: Verdict = "unknown"
-        if change.tokens is not None and change.verify:
-            verdict = await self._probed(path[1], change.tokens)
-            if verdict == "invalid":
-                raise Invalid("The provider refuses this access token.", code="credentials_rejected")
+        async with self._means.database.read() as tx:
+            provider = await self._means.providers.get(path[1], tx)
+            known = await store.find(tx, *path)
+        entered = _entered(provider, known, change)
+        found = None
+        if entered is not None:
+            found = await tried(self._means, provider, entered, above, verify=change.verify)
 
         async def unit(tx: Transaction) -> tuple[Connection, bool]:
-            provider = await self._means.providers.get(path[1], tx.connection)
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
             connection = await _held(tx, path)
@@ -128,10 +124,13 @@ class Connections:
                 raise NotFound
             condition.check(None if connection is None else version(connection))
             if connection is None:
-                if change.tokens is None:
+                if entered is None:
                     raise Invalid("A new connection needs credentials.", code="credentials_missing")
-                connection = await self._added(tx, path)
-            await self._apply(tx, connection, provider, above, change, verdict)
+                connection = await begun(tx, path, entered.kind.id)
+            await _edit(tx, connection, change)
+            if entered is not None and found is not None:
+                received = _received(entered, found, connection.read_at, verified=change.verify)
+                await store_grant(tx, self._means, connection, provider, received)
             tx.record(Event(actor, "connection.changed", "created" if new else "ok", *path))
             changed = await store.get(tx.connection, connection.id)
             assert changed is not None
@@ -143,114 +142,21 @@ class Connections:
         return stored
 
     async def delete(
-        self, actor: str, path: Path, condition: Condition = UNCONDITIONAL, *, revoking: bool
-    ) -> Revoked | Literal["not_asked"]:
+        self, actor: str, path: Path, condition: Condition = UNCONDITIONAL, *, revoking: Revoking
+    ) -> Outcome:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
 
-        async def unit(tx: Transaction) -> tuple[Provider, Client, Secret] | None:
+        async def unit(tx: Transaction) -> Last:
             connection = await _held(tx, path)
             if connection is None:
                 raise NotFound
             condition.check(version(connection))
-            # First, so that no other replica can settle a successor behind our back.
-            await settle.supersede(tx.connection, connection.id)
-            last = await self._last_token(tx.connection, connection) if revoking else None
-            await store.bury(tx.connection, connection.id)
-            tx.outdate(Stale("connection", connection.id))
-            tx.record(Event(actor, "connection.deleted", "ok", *path))
-            return last
+            return await bury(tx, self._means, actor, connection)
 
         last = await self._means.writer.submit(unit, alone=True)
-        revoked = await self._revoked(last) if revoking else "not_asked"
+        outcome = await end(self._means, actor, last, revoking)
         await self._means.memory.elsewhere()
-        return revoked
-
-    async def _probed(self, provider_id: str, tokens: TokenSet) -> Verdict:
-        """Ask the provider about an access token, in a way that spends nothing."""
-        async with self._means.database.read() as tx:
-            provider = await self._means.providers.get(provider_id, tx)
-        request = provider.probe_request(tokens.access_token) if tokens.access_token else None
-        if request is None:
-            return "unknown"
-        try:
-            answer = await self._means.outbound.send(request, deadline=self._means.deadline())
-        except ProviderError:
-            return "unknown"
-        if 200 <= answer.status < 300:
-            return "valid"
-        return "invalid" if answer.status in {401, 403} else "unknown"
-
-    async def _added(self, tx: Transaction, path: Path) -> Connection:
-        identity = secrets.token_hex(16)
-        row = {
-            "id": identity,
-            "tenant_id": path[0],
-            "provider": path[1],
-            "name": path[2],
-            "kind": KIND,
-            "client": None,
-            "created_at": await store.database_time(tx.connection),
-        }
-        await store.add(tx.connection, row)
-        tx.outdate(vacancy(*path))
-        made = await store.get(tx.connection, identity)
-        assert made is not None
-        return made
-
-    async def _apply(
-        self,
-        tx: Transaction,
-        connection: Connection,
-        provider: Provider,
-        above: list[str],
-        change: Change,
-        verdict: Verdict,
-    ) -> None:
-        values = columns(change, connection)
-        if values:
-            await store.edit(tx.connection, connection.id, values)
-            await parking.park(tx.connection, Scope("connection", connection.id))
-            tx.outdate(Stale("connection", connection.id))
-        if change.tokens is not None:
-            client = await clients.nearest(tx.connection, above, connection.provider)
-            if client is None and change.tokens.refresh_token is not None:
-                raise Conflict("No client is registered that could use this refresh token.", code="no_client")
-            received = Received(
-                _dated(change, connection.read_at),
-                None,
-                None if client is None else client.id,
-                (),
-                0.0,
-                False,
-                "verified" if verdict == "valid" else "configured",
-                None if verdict == "valid" else "probe_unknown" if change.verify else "unverified",
-            )
-            await store_grant(tx, self._means, connection, provider, received)
-
-    async def _last_token(
-        self, tx: AsyncConnection, connection: Connection
-    ) -> tuple[Provider, Client, Secret] | None:
-        """Return what a revocation needs, None where there is nothing to revoke or it does not open."""
-        values = await sealed.load(tx, "connection", connection.id)
-        row = None if connection.client is None else await clients.get(tx, connection.client)
-        field = "refresh_token" if "refresh_token" in values else "access_token"
-        if row is None or field not in values:
-            return None
-        place = Place(connection.tenant, connection.provider, "connection", connection.id)
-        try:
-            token = open_one(self._means.keyring, place, field, values[field])
-            return (
-                await self._means.providers.get(connection.provider, tx),
-                await opened(tx, self._means.keyring, row),
-                token,
-            )
-        except CannotOpen:
-            return None
-
-    async def _revoked(self, last: tuple[Provider, Client, Secret] | None) -> Revoked:
-        if last is None:
-            return "failed"
-        return await revoke(self._means, *last)
+        return outcome
 
 
 async def _held(tx: Transaction, path: Path) -> Connection | None:
@@ -263,13 +169,48 @@ async def _held(tx: Transaction, path: Path) -> Connection | None:
     return None if found is None else await store.hold(tx.connection, found.id)
 
 
-def _dated(change: Change, now: datetime) -> TokenSet:
-    """Return the imported tokens with the rest of their life in seconds, where it is known."""
-    assert change.tokens is not None
-    tokens = change.tokens
+async def _edit(tx: Transaction, connection: Connection, change: Change) -> None:
+    values = columns(change, connection)
+    if values:
+        await store.edit(tx.connection, connection.id, values)
+        await parking.park(tx.connection, Scope("connection", connection.id))
+        tx.outdate(Stale("connection", connection.id))
+
+
+def _entered(provider: Provider, known: Connection | None, change: Change) -> Entered | None:
+    """Return what *change* brings for a connection, None where that is no credentials. Raises Invalid."""
+    kind = kind_of(provider, change.kind or (known.kind if known else None))
+    given = change.credentials
+    if kind.how == "consent":
+        return None if given is None else imported(kind, given)
+    if given is None and change.kind is not None and not any(field.required for field in kind.fields):
+        given = {}  # it takes nothing but to be wanted
+    return None if given is None else Entered(kind=kind, fields=checked(kind, given))
+
+
+def _received(entered: Entered, found: Tried, now: datetime, *, verified: bool) -> Received:
+    """Return what is to be stored of credentials after the try, *verified* if that was wanted."""
+    valid = found.verdict in {"valid", "limited"}
+    return Received(
+        tokens=_dated(entered, found.tokens, now),
+        account=found.account,
+        client=None if found.client is None else found.client.id,
+        scopes=(),
+        age=0.0,
+        consented=False,
+        kind=entered.kind.id,
+        renewal=entered.kind.renewal,
+        credentials=entered.fields,
+        status="verified" if valid else "configured",
+        reason=None if valid else "probe_unknown" if verified else "unverified",
+    )
+
+
+def _dated(entered: Entered, tokens: TokenSet, now: datetime) -> TokenSet:
+    """Return tokens from elsewhere with the rest of their life in seconds, where it is known."""
     if not tokens.access_token:
         return TokenSet(tokens.access_token, tokens.refresh_token, expires_in=0)
-    if change.expires_at is None:
+    if entered.expires_at is None:
         return tokens
-    rest = max(int((change.expires_at - now).total_seconds()), 0)
+    rest = max(int((entered.expires_at - now).total_seconds()), 0)
     return TokenSet(tokens.access_token, tokens.refresh_token, expires_in=rest)

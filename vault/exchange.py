@@ -1,4 +1,4 @@
-"""One exchange: the refresh token of a claimed turn is sent, and whatever comes of it is settled.
+"""One exchange: new tokens are asked for with the root of a claimed turn, and whatever comes of it is settled.
 
     send      once, before a deadline counted from before the claim; the lease is checked at the socket
     settle    one statement: the outcome, and the lease given back
@@ -8,28 +8,28 @@ No database transaction is open while the provider is called.
 
 import json
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from msgspec import structs
 
 from integrations.contract import (
     Client,
-    ClientRejected,
     GrantRejected,
     Misused,
     Provider,
     ProviderError,
     RateLimited,
-    Secret,
+    Root,
     TokenSet,
 )
+from vault.as_client import Done, Refused, as_client, note
 from vault.audit import Action, Event
 from vault.breaker import Breaker, works
 from vault.clock import uptime
-from vault.connection import SOONEST, Connection, new_tokens, still_learned
+from vault.connection import SOONEST, Connection, TokenState, new_tokens, still_learned
 from vault.errors import CannotOpen
 from vault.failure import aftermath, outcome_of, pause_of_provider
 from vault.gates import Gates
@@ -37,10 +37,13 @@ from vault.keyring import Sealed
 from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
-from vault.revoke import revoke
-from vault.sealing import Place, open_one, seal_all
+from vault.registration import Registration, client_with
+from vault.renew import renewed
+from vault.revoke import give_back_successor
+from vault.sealing import Place, open_one, opened_fields, seal_all, sealed_anew
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
+from vault.store.clients import SECRETS, Slot, field_of
 from vault.store.leases import Turn
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
@@ -56,16 +59,17 @@ _OUTCOMES: dict[settle.Stored, Outcome] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What is sent: the refresh token of one generation, and the client that it belongs to."""
+    """What is sent: the root of one generation's tokens, and whose it is.
+
+    The client of the root is that of the *registration*; None where none takes part.
+    """
 
     tenant: str
     provider: Provider
     name: str
-    client: Client
-    client_row: str
-    scopes: tuple[str, ...]
+    root: Root
+    registration: Registration | None
     client_rejected: bool
-    refresh_token: Secret
 
     def place(self, owner_kind: str, owner_id: str) -> Place:
         return Place(self.tenant, self.provider.id, owner_kind, owner_id)
@@ -103,7 +107,7 @@ class Exchange:
         self._breaker = Breaker()
 
     async def spend(self, claimed: Claimed, started: float, actor: str, place: ExitStack) -> bool:
-        """Spend a turn: send the refresh token of its generation, and settle whatever comes of it.
+        """Spend a turn: send the root of its generation, and settle whatever comes of it.
 
         The *place* at the provider is free again once it has answered well. After a failure it is kept
         until that is written, so that no more calls fail alike meanwhile than there are places.
@@ -117,7 +121,7 @@ class Exchange:
         turn = claimed.turn
         try:
             grant = self._granted(claimed)
-            tokens = await self._send(grant, started)
+            sent = await self._send(grant, started)
         except Superseded:
             await self._means.writer.insist(lambda tx: settle.release(tx.connection, turn), vital=False)
             return "superseded"
@@ -125,71 +129,85 @@ class Exchange:
             await self._settle_failure(turn, started, error, actor)
             return outcome_of(error)
         place.close()
-        return _OUTCOMES[await self._settle_success(turn, grant, tokens, actor)]
+        stored = await self._settle_success(turn, grant, sent.value, actor)
+        await note(self._means, sent.other)
+        return _OUTCOMES[stored]
 
     def _granted(self, claimed: Claimed) -> Grant:
         turn, row = claimed.turn, claimed.row
         if row is None:
             raise Superseded
-        token, secret = (
-            sealed.read(row, "connection", "refresh_token"),
-            sealed.read(row, "client", "client_secret"),
-        )
-        if token is None or token[1] != turn.generation:
-            raise CannotOpen
-        place = Place(row.tenant, row.provider, "connection", turn.connection)
         return Grant(
             tenant=row.tenant,
             provider=self._means.providers.speaking(row.provider, row.definition),
             name=row.name,
-            scopes=tuple(json.loads(row.scopes)),
-            client=Client(row.client_id, self._client_secret(row, secret)),
-            client_row=row.client,
-            client_rejected=row.client_rejected,
-            refresh_token=open_one(self._means.keyring, place, "refresh_token", token),
+            root=self._root(turn, row),
+            registration=self._registration(row),
+            client_rejected=bool(row.client_rejected),
         )
 
-    def _client_secret(self, row: Any, stored: tuple[Sealed, int] | None) -> Secret | None:
-        place = Place(row.client_tenant, row.provider, "client", row.client)
-        try:
-            return None if stored is None else open_one(self._means.keyring, place, "client_secret", stored)
-        except CannotOpen:
-            # The client's matter, and mended by entering it anew: no connection is to blame.
-            raise ClientRejected("undecryptable") from None
+    def _root(self, turn: Turn, row: AnyRow) -> Root:
+        """Return what is to be sent. Raises CannotOpen where it is not there, or is of other tokens."""
+        place = Place(row.tenant, row.provider, "connection", turn.connection)
+        token, entered = (sealed.read(row, "connection", name) for name in ("refresh_token", "credentials"))
+        if turn.renewal == "refresh_token" and (token is None or token[1] != turn.generation):
+            raise CannotOpen
+        return Root(
+            kind=row.kind,
+            refresh_token=token and open_one(self._means.keyring, place, "refresh_token", token),
+            credentials=opened_fields(self._means.keyring, place, entered) if entered else {},
+            scopes=tuple(json.loads(row.scopes)),
+        )
 
-    async def _send(self, grant: Grant, started: float) -> TokenSet:
-        request = grant.provider.refresh_request(grant.client, grant.refresh_token)
-        answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
-        return grant.provider.read_tokens(answer)
+    def _registration(self, row: AnyRow) -> Registration | None:
+        if row.client is None:
+            return None
+        slot: Slot = "previous" if row.client_previous_first else "current"
+        place = Place(row.client_tenant, row.provider, "client", row.client)
+        read = {field_of(name, slot): sealed.read(row, "client", name) for name in SECRETS}
+        values = {field: value for field, value in read.items() if value is not None}
+        return Registration(
+            id=row.client,
+            tenant=row.client_tenant,
+            provider=row.provider,
+            client_id=row.client_id,
+            generation=row.client_generation,
+            likeliest=client_with(self._means.keyring, place, row.client_id, row.client_settings, values, slot),
+        )
+
+    async def _send(self, grant: Grant, started: float) -> Done[TokenSet]:
+        async def renew(client: Client | None) -> TokenSet:
+            root, deadline = replace(grant.root, client=client), self._means.deadline(started)
+            return await renewed(self._means.outbound, grant.provider, root, deadline=deadline)
+
+        return await as_client(self._means, grant.registration, renew)
 
     async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> settle.Stored:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
         news = self._news(turn, grant, tokens, actor)
         self._breaker.note(turn.provider, turn.connection, True, uptime())
         stored = await self._means.writer.insist_to(self._store, news)
-        if grant.client_rejected:
+        if grant.client_rejected and grant.registration is not None:
             recovered = structs.replace(news.event, action="client.recovered", outcome="ok")
-            await self._gates.accept_client(grant.client_row, recovered)
+            await self._gates.accept_client(grant.registration.id, recovered)
         if stored == "orphaned":
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
-            await revoke(self._means, grant.provider, grant.client, token)
+            await give_back_successor(self._means, grant.provider, grant.registration, token, turn.connection)
         return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
         learned, lifetime = still_learned(turn.learned_lifetime, turn.quiet), grant.provider.default_lifetime
         times = new_tokens(tokens, lifetime, turn.claimed_at, self._means.jitter, learned)
         times = replace(times, next_refresh_at=max(times.next_refresh_at, turn.claimed_at + SOONEST))
-        kept = {
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token or grant.refresh_token,
-        }
+        before = grant.root.refresh_token
+        kept = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token or before}
 
         def sealed_for(kind: str, owner: str) -> dict[str, Sealed]:
             return seal_all(self._means.keyring, grant.place(kind, owner), turn.generation + 1, kept)
 
-        rotated = tokens.refresh_token is not None and tokens.refresh_token != grant.refresh_token
+        rotated = tokens.refresh_token is not None and tokens.refresh_token != before
         return _News(
             success=settle.Success(
                 turn=turn,
@@ -212,16 +230,29 @@ class Exchange:
 
     async def _store(self, tx: Transaction, news: list[_News]) -> list[settle.Stored]:
         """Store what came of many exchanges in one transaction."""
-        outcomes = await settle.successes(tx.connection, [one.success for one in news])
+        outcomes = await settle.successes(tx.connection, [self._under_this_key(one) for one in news])
         for one, outcome in zip(news, outcomes, strict=True):
             turn = one.success.turn
-            if outcome == "stored" and one.scopes is not None and one.scopes != one.grant.scopes:
+            if outcome == "stored" and one.scopes is not None and one.scopes != one.grant.root.scopes:
                 await connections.edit_scopes(tx.connection, turn.connection, one.scopes)
             await self._gates.judge(tx, turn, True, trips=False)
             action: Action = "token.orphaned" if outcome == "orphaned" else "token.refreshed"
             tx.record(structs.replace(one.event, action=action, outcome=outcome))
             tx.outdate(Stale("connection", turn.connection))
         return outcomes
+
+    def _under_this_key(self, news: _News) -> settle.Success:
+        """Return what is to be stored: while it waited for the database, another key may have become primary."""
+        success, grant, turn = news.success, news.grant, news.success.turn
+
+        def anew(kind: str, owner: str, values: Mapping[str, Sealed]) -> Mapping[str, Sealed]:
+            return sealed_anew(self._means.keyring, grant.place(kind, owner), turn.generation + 1, values)
+
+        return replace(
+            success,
+            values=anew("connection", turn.connection, success.values),
+            orphan=success.orphan and anew("orphan", turn.attempt, success.orphan),
+        )
 
     async def _settle_failure(
         self, turn: Turn, started: float, error: ProviderError | CannotOpen, actor: str
@@ -236,7 +267,8 @@ class Exchange:
             if about is None:
                 return None
             provider = await self._means.providers.get(about.provider, tx.connection)
-            failed = self._failed(error, turn, provider, now, asked=actor != "scheduler")
+            told = _explained(error, provider, about.state, now)
+            failed = self._failed(told, turn, provider, now, asked=actor != "scheduler")
             if not await settle.failure(tx.connection, turn, failed):
                 return None
             tx.outdate(Stale("connection", turn.connection))
@@ -276,17 +308,28 @@ class Exchange:
                 "the provider calls our request wrong",
                 extra={"connection": turn.connection, "code": error.code},
             )
-        in_grace = self._patience.of(provider) == timedelta(0)
+        in_grace = turn.renewal != "refresh_token" or self._patience.of(provider) == timedelta(0)
         return aftermath(error, turn, now=now, asked=asked, in_grace=in_grace, jitter=self._means.jitter)
 
     async def _tell_client(self, error: ProviderError | CannotOpen, about: Connection) -> None:
         """Take from one failure what concerns all grants of its client."""
         if about.client is None:
             return
-        if isinstance(error, ClientRejected):
+        if isinstance(error, Refused):
             event = Event("scheduler", "client.rejected", error.code, about.tenant, about.provider)
-            await self._gates.reject_client(about.client, event)
+            await self._gates.reject_client(about.client, error.generation, event)
         elif isinstance(error, GrantRejected) and about.client_rejected:
             # The provider looked at the grant, so it knew the client.
             event = Event("scheduler", "client.recovered", error.code, about.tenant, about.provider)
             await self._gates.accept_client(about.client, event)
+
+
+def _explained(
+    error: ProviderError | CannotOpen, provider: Provider, state: TokenState, now: datetime
+) -> ProviderError | CannotOpen:
+    """Return *error*, with a better word for why a grant is over where its age gives one."""
+    begun, ends = state.granted_at, state.refresh_expires_at
+    if not isinstance(error, GrantRejected) or begun is None:
+        return error
+    promised = None if ends is None else int((ends - begun).total_seconds())
+    return GrantRejected(provider.why_over(error.code, int((now - begun).total_seconds()), promised))

@@ -42,8 +42,7 @@ def aftermath(
     refresh token for a while, so that the only mistake is to wait too long.
     """
     if isinstance(error, GrantRejected):
-        # An earlier attempt on these tokens ended unknown: then it was we who lost the successor.
-        reason = "lost_rotation" if turn.uncertain else "grant_rejected"
+        reason = _why_rejected(turn)
         return Failed(status="failed", reason=reason, failures=turn.failures + 1, error_code=error.code)
     if isinstance(error, ClientRejected):
         # Due at once: it is the client that waits, and whoever mends it mends all its connections.
@@ -55,6 +54,13 @@ def aftermath(
             next_refresh_at=now,
         )
     return _passing(error, turn, now, asked, in_grace, jitter)
+
+
+def _why_rejected(turn: Turn) -> str:
+    """Return whose loss a rejection is: an earlier attempt on these tokens may have lost us the successor."""
+    if turn.renewal != "refresh_token":
+        return "credentials_rejected"
+    return "lost_rotation" if turn.uncertain else "grant_rejected"
 
 
 def pause_of_provider(error: RateLimited, now: datetime) -> datetime:

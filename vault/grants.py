@@ -1,23 +1,24 @@
-"""Storing a grant that a person just gave, in place of whatever the connection held before."""
+"""Storing what a person just gave, by consent or by hand, in place of whatever the connection held before."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from integrations.contract import Account, Provider, Secret, TokenSet
+from integrations.contract import Account, Provider, Renewal, Secret, TokenSet
 from vault.connection import Connection, NewTokens, Reason, Status, new_tokens
 from vault.errors import CannotOpen
 from vault.keyring import Keyring
 from vault.means import Means
-from vault.sealing import Place, open_one, seal_all
+from vault.sealing import Place, fields_together, open_one, seal_all
 from vault.store import connections, parking, sealed, settle
-from vault.store.changes import Stale
+from vault.store.changes import Stale, vacancy
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Received:
     """A grant as it arrived: whose it is, which client got it, and how many seconds ago it was asked for."""
 
@@ -27,33 +28,48 @@ class Received:
     scopes: tuple[str, ...]
     age: float
     consented: bool  # by a person just now, and not imported
+    kind: str
+    renewal: Renewal = "refresh_token"  # where it holds one
+    credentials: Mapping[str, Secret] = field(default_factory=dict)  # what was entered, by field
     status: Status = "verified"
     reason: Reason | None = None
 
 
+async def begun(tx: Transaction, path: tuple[str, str, str], kind: str, client: str | None = None) -> Connection:
+    """Return a new connection at *path* that holds nothing yet. A taken path violates a constraint."""
+    tx.outdate(vacancy(*path))  # who inherited there has one of their own from now on
+    return await connections.begin(tx.connection, path, kind, client)
+
+
 async def store_grant(
     tx: Transaction, means: Means, connection: Connection, provider: Provider, received: Received
-) -> int:
+) -> int | None:
     """Make *received* the grant of *connection*; return its generation.
 
-    Whoever is out refreshing the former grant settles nothing over it.
+    Whoever is out refreshing the former grant settles nothing over it. None, and nothing is stored, where
+    the provider gave no refresh token and that is no good.
     """
     await parking.stand_still(tx.connection)
     # Held first: what another replica claims or settles meanwhile decides what of it may be kept.
     connection = await connections.hold(tx.connection, connection.id) or connection
+    place = Place(connection.tenant, connection.provider, "connection", connection.id)
+    renewing = received.tokens.refresh_token or await _still_good(
+        tx, means.keyring, place, connection, received, provider
+    )
+    if renewing is None and received.consented and provider.needs_refresh_token:
+        return None
     generation, now = await settle.supersede(tx.connection, connection.id)
     tx.outdate(Stale("connection", connection.id))
     asked_at = now - timedelta(seconds=received.age)
     times = new_tokens(received.tokens, provider.default_lifetime, asked_at, means.jitter)
-    place = Place(connection.tenant, connection.provider, "connection", connection.id)
-    renewing = received.tokens.refresh_token or await _still_good(tx, means.keyring, place, connection, received)
-    kept = {"access_token": received.tokens.access_token, "refresh_token": renewing}
+    entered = fields_together(received.credentials) if received.credentials else None
+    kept = {"access_token": received.tokens.access_token, "refresh_token": renewing, "credentials": entered}
     values = seal_all(means.keyring, place, generation, kept)
     await sealed.forget(tx.connection, "connection", connection.id)
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
     await connections.edit(tx.connection, connection.id, _whose(connection, received))
     await connections.edit_state(
-        tx.connection, connection.id, _begun(received, times, now, renewable=renewing is not None)
+        tx.connection, connection.id, _begun(received, times, now, _renewal(received, renewing))
     )
     await parking.park(tx.connection, Scope("connection", connection.id))
     return generation
@@ -63,6 +79,7 @@ def _whose(connection: Connection, received: Received) -> dict[str, Any]:
     """Return the columns of a connection that a new grant decides."""
     account = received.account or _as_before(connection, received)
     return {
+        "kind": received.kind,
         "client": received.client,
         "account": account.subject if account else None,
         "account_label": account.label if account else None,
@@ -71,15 +88,19 @@ def _whose(connection: Connection, received: Received) -> dict[str, Any]:
     }
 
 
-def _begun(received: Received, times: NewTokens, now: datetime, *, renewable: bool) -> dict[str, Any]:
+def _renewal(received: Received, refresh_token: Secret | None) -> Renewal:
+    return "none" if received.renewal == "refresh_token" and refresh_token is None else received.renewal
+
+
+def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal) -> dict[str, Any]:
     """Return the columns of a token state with which a new grant begins: nothing has failed yet."""
     return {
         **vars(times),
         "client": received.client,
         "status": received.status,
         "reason": received.reason,
-        "renewal": "refresh_token" if renewable else "none",
-        "next_refresh_at": times.next_refresh_at if renewable else None,
+        "renewal": renewal,
+        "next_refresh_at": None if renewal == "none" else times.next_refresh_at,
         "refreshed_at": now,
         "verified_at": now if received.status == "verified" else None,
         "failures": 0,
@@ -87,7 +108,23 @@ def _begun(received: Received, times: NewTokens, now: datetime, *, renewable: bo
         "last_error_code": None,
         "retry_not_before": None,
         "retry_dictated": False,
+        "granted_at": now if received.consented else None,
     }
+
+
+def keeps_refresh_token(connection: Connection, client: str | None, provider: Provider) -> bool:
+    """Say whether the refresh token of *connection* would stay in force if *client* got a grant without one.
+
+    Not one that somebody has sent, or may have, where it is good for one time only.
+    """
+    state = connection.state
+    sent = state.inflight_generation == state.generation or state.uncertain
+    return (
+        connection.client == client
+        and state.renewal == "refresh_token"
+        and state.status not in {"unconfigured", "failed"}
+        and (provider.rotation == "never" or not sent)
+    )
 
 
 def _as_before(connection: Connection, received: Received) -> Account | None:
@@ -99,23 +136,12 @@ def _as_before(connection: Connection, received: Received) -> Account | None:
 
 
 async def _still_good(
-    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received
+    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received, provider: Provider
 ) -> Secret | None:
-    """Return the refresh token that a second consent leaves in force: many providers give only one.
-
-    Not one that somebody has sent, or may have: nobody sends it a second time.
-    """
-    state = connection.state
+    """Return the refresh token that a second consent leaves in force: many providers give only one."""
     whose = received.account or _as_before(connection, received)
     mine = (whose.subject if whose else None) == connection.account
-    if (
-        not received.consented
-        or not mine
-        or connection.client != received.client
-        or state.status in {"unconfigured", "failed"}
-        or state.inflight_generation == state.generation
-        or state.uncertain
-    ):
+    if not received.consented or not mine or not keeps_refresh_token(connection, received.client, provider):
         return None
     stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")
     try:

@@ -141,16 +141,30 @@ class Keyring:
     """The unwrapped root keys of one installation, in memory only.
 
     *roots* are the `values` keys by id, *primary* the one that seals, *mac_root* the `mac` key.
+    *wrapping* are the keys that unwrapped them, by the salt each was derived with.
     """
 
-    def __init__(self, instance: str, roots: Mapping[int, bytes], primary: int, mac_root: bytes) -> None:
+    def __init__(
+        self,
+        instance: str,
+        roots: Mapping[int, bytes],
+        primary: int,
+        mac_root: bytes,
+        wrapping: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         if primary not in roots or any(len(root) != KEY_BYTES for root in (*roots.values(), mac_root)):
             raise CannotOpen
         self.instance = instance
         self._roots = dict(roots)
         self._primary = primary
         self._mac_root = mac_root
+        self.wrapping = dict(wrapping or {})
         self._macs: dict[str, HMAC] = {}  # begun, and copied for each: a third of beginning anew
+
+    @property
+    def primary(self) -> int:
+        """Return the id of the key that seals."""
+        return self._primary
 
     def seal(self, value: Secret, context: Context) -> Sealed:
         """Return *value* sealed under the primary key, to be opened only in *context*."""
@@ -170,7 +184,7 @@ class Keyring:
         Deriving a key costs ten times what opening does. Who keeps the lock keeps the key of this one
         value, in the same memory as the root key that it comes from.
         """
-        root = self._roots.get(sealed.key_id)
+        root = self._root_of(sealed.key_id)
         if root is None or not _well_formed(sealed):
             raise CannotOpen
         bound = context.encode(sealed.format, sealed.key_id, self.instance)
@@ -178,6 +192,9 @@ class Keyring:
         if not hmac.compare_digest(commitment, sealed.commitment):
             raise CannotOpen
         return Lock(AESGCM(key), sealed, bound)
+
+    def _root_of(self, key_id: int) -> bytes | None:
+        return self._roots.get(key_id)
 
     def mac(self, purpose: str, *parts: str) -> bytes:
         """Return the 32-byte keyed hash of *parts* under the sub-key of *purpose*."""

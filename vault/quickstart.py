@@ -58,4 +58,6 @@ async def _connect(vault: Vault) -> None:
     """Give the tenant `demo` a sandbox account, as an import of tokens that were got elsewhere."""
     await vault.tenants.put(OPERATOR, TENANT, parent="platform", name="Demo", return_urls=[])
     tokens = sandbox.tokens(vault.settings.public_url, vault.keyring.mac("sandbox"))
-    await vault.connections.put(OPERATOR.actor, PATH, [TENANT, "platform"], Change(tokens=tokens))
+    assert tokens.refresh_token is not None
+    brought = {"access_token": tokens.access_token.reveal(), "refresh_token": tokens.refresh_token.reveal()}
+    await vault.connections.put(OPERATOR.actor, PATH, [TENANT, "platform"], Change(credentials=brought))

@@ -1,5 +1,6 @@
 """Sealing the fields of one owner together, and opening one of them again, or again and again."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,9 +32,31 @@ def seal_all(
     }
 
 
+def sealed_anew(
+    keyring: Keyring, place: Place, generation: int, values: Mapping[str, Sealed]
+) -> Mapping[str, Sealed]:
+    """Return *values* of *place* under the key that seals now. Raises CannotOpen."""
+    others = {field: value for field, value in values.items() if value.key_id != keyring.primary}
+    if not others:
+        return values
+    opened = {field: open_one(keyring, place, field, (value, generation)) for field, value in others.items()}
+    return {**values, **seal_all(keyring, place, generation, opened)}
+
+
 def open_one(keyring: Keyring, place: Place, field: str, stored: tuple[Sealed, int]) -> Secret:
     """Return the value of one stored field of *place*. Raises CannotOpen."""
     return Kept(keyring, place, field, stored).open()
+
+
+def fields_together(fields: Mapping[str, Secret]) -> Secret:
+    """Return all that a person entered as one value, so that it is sealed and replaced as one."""
+    return Secret(json.dumps({name: value.reveal() for name, value in fields.items()}))
+
+
+def opened_fields(keyring: Keyring, place: Place, stored: tuple[Sealed, int]) -> dict[str, Secret]:
+    """Return the fields in the stored `credentials` of *place*. Raises CannotOpen."""
+    together = open_one(keyring, place, "credentials", stored)
+    return {name: Secret(value) for name, value in json.loads(together.reveal()).items()}
 
 
 class Kept:

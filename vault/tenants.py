@@ -101,6 +101,13 @@ class Tenants:
             raise NotFound
         return found
 
+    async def page(
+        self, caller: Caller, parent: str | None, after: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return up to *limit* tenants that *caller* reaches, of *parent*'s own children if given."""
+        async with self._database.read() as tx:
+            return await store.page(tx, caller.tenant, parent, after, limit)
+
     async def delete(self, caller: Caller, tenant: str, condition: Condition = UNCONDITIONAL) -> None:
         """Delete a tenant on which nothing hangs. Raises Conflict."""
         if tenant == store.ROOT:

@@ -213,6 +213,12 @@ class Tokens:
         connection, state = found.connection, found.connection.state
         if state.reason == "undecryptable":
             return Conflict("A stored value does not open.", code="operator_required")
+        if state.next_action == "fix_credentials":
+            return Conflict(
+                "The provider refuses what was entered: it has to be corrected.",
+                code="credentials_rejected",
+                reason=state.last_error_code or state.reason,
+            )
         if state.status == "failed":
             # Not the link to another tenant's connection: whoever has that can put their own account there.
             connect_url = None if found.inherited else await self._tickets.reconnect_url(connection)

@@ -1,4 +1,4 @@
-"""From ENCRYPTION_SECRET to a keyring, once at start: the only time the secret and scrypt are used."""
+"""From ENCRYPTION_SECRET to a keyring, once at start: the only time that a server uses the secret and scrypt."""
 
 import asyncio
 import secrets
@@ -52,22 +52,26 @@ async def _existing(tx: AsyncConnection, secret: Secret) -> Keyring | None:
     if instance is None or not wrapped:
         return None
     roots, primary, mac_root = {}, 0, b""
-    for key_id, (key, root) in (await _unwrapped(instance, wrapped, secret)).items():
+    found, wrapping = await _unwrapped(instance, wrapped, secret)
+    for key_id, (key, root) in found.items():
         if key.purpose == "mac":
             mac_root = root
         else:
             roots[key_id] = root
             primary = key_id if key.state == "primary" else primary
     try:
-        return Keyring(instance, roots, primary, mac_root)
+        return Keyring(instance, roots, primary, mac_root, wrapping)
     except CannotOpen:
         raise CannotStart("The keyring is incomplete: restore it from a backup.") from None
 
 
 async def _unwrapped(
     instance: str, wrapped: list[WrappedKey], secret: Secret
-) -> dict[int, tuple[WrappedKey, bytes]]:
-    """Return every root key, each through the first slot that the secret opens."""
+) -> tuple[dict[int, tuple[WrappedKey, bytes]], dict[bytes, bytes]]:
+    """Return every root key, each through the first slot that the secret opens; and what opened them, by salt.
+
+    While a changed secret is rolled out there are two slots, and either secret opens one of them.
+    """
     derived: dict[bytes, bytes] = {}
     found: dict[int, tuple[WrappedKey, bytes]] = {}
     try:
@@ -83,7 +87,8 @@ async def _unwrapped(
     missing = sorted({key.key_id for key in wrapped} - set(found))
     if missing:
         raise CannotStart(f"ENCRYPTION_SECRET is not the one that key {missing[0]:08x} was wrapped with.")
-    return found
+    opened_by = {key.salt for key, _ in found.values()}
+    return found, {salt: wrapping for salt, wrapping in derived.items() if salt in opened_by}
 
 
 def _root(key: WrappedKey, wrapping: bytes, instance: str) -> bytes:
@@ -100,4 +105,4 @@ async def _new(tx: AsyncConnection, secret: Secret) -> Keyring:
         box = wrap(wrapping, roots[key_id], instance=instance, key_id=key_id, purpose=purpose)
         made.append(WrappedKey(key_id, purpose, "primary", 1, SCRYPT, salt, box))
     await keys.create(tx, instance, made, datetime.now(UTC))
-    return Keyring(instance, {values_id: roots[values_id]}, values_id, roots[mac_id])
+    return Keyring(instance, {values_id: roots[values_id]}, values_id, roots[mac_id], {salt: wrapping})

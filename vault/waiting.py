@@ -113,7 +113,7 @@ def _renewable(connection: Connection) -> bool:
     state, now = connection.state, connection.read_at
     backing_off = state.retry_not_before is not None and state.retry_not_before > now
     return (
-        state.renewal == "refresh_token"
+        state.renewal != "none"
         and state.status not in {"unconfigured", "failed"}
         and connection.held_back_until() is None
         and not (backing_off and state.living(now))

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from vault.clock import uptime
 from vault.errors import StorageUnavailable
+from vault.live_keyring import LiveKeyring
 from vault.memory import Memory
 from vault.store import changes, connections
 from vault.store.changes import Stale
@@ -22,11 +23,12 @@ KEPT = timedelta(minutes=5)  # that changes stay in the table
 
 
 class Watch:
-    """Listens to `changes`. A task of its own, from the start to `close`."""
+    """Listens to `changes`, and looks at the keys. A task of its own, from the start to `close`."""
 
-    def __init__(self, writer: Writer, memory: Memory) -> None:
+    def __init__(self, writer: Writer, memory: Memory, keyring: LiveKeyring) -> None:
         self._writer = writer
         self._memory = memory
+        self._keyring = keyring
         self._after: int | None = None
         self._gaps: dict[int, float] = {}  # numbers not seen yet, and when they were first missed
         self._last_good = uptime()
@@ -42,6 +44,7 @@ class Watch:
 
         async def unit(tx: Transaction) -> tuple[datetime, list[tuple[int, Stale]]]:
             moment = await connections.database_time(tx.connection)
+            await self._keyring.look(tx.connection)
             return moment, await changes.since(tx.connection, self._after, self._gaps)
 
         # Not on a connection of its own: SQLite would have it wait for a gap between the writer's commits.

@@ -86,8 +86,11 @@ async def _replicas(store: Store, provider: FakeProvider) -> AsyncIterator[Repli
     async with AsyncExitStack() as stack:
         together = list[Rig]()
 
-        async def start(definition: dict[str, Any] | None = None, **changed: Any) -> Rig:
-            rig = await stack.enter_async_context(replica(store.url, store.keyring, provider, **changed))
+        async def start(
+            definition: dict[str, Any] | None = None, keyring: Keyring | None = None, **changed: Any
+        ) -> Rig:
+            started = replica(store.url, keyring or store.keyring, provider, **changed)
+            rig = await stack.enter_async_context(started)
             together.append(rig)
             for each in together:
                 each.vault.memory._alone = len(together) == 1 or store.on_sqlite

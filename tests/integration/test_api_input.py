@@ -274,6 +274,9 @@ async def test_a_field_that_is_wrong_is_named_and_not_repeated(
 ) -> None:
     """Wrong types, control characters, unknown fields, empty and endless values, one at a time."""
     for body in spoilt(BODIES[route]):
+        entered = (body.get("credentials") if isinstance(body.get("credentials"), dict) else None) or {}
+        if any(value == "" or len(str(value)) > 20_000 for value in entered.values()):
+            continue  # what is empty there is not given, and key files are long
         wronged(await send(rig, route, json.dumps(body).encode()), leaks)
 
     good = await send(rig, route, json.dumps(BODIES[route]).encode())
@@ -312,6 +315,17 @@ async def test_a_moment_has_a_zone_and_a_place_in_the_calendar(rig: Rig, store: 
 
     assert (await rig.api.get("/v1/connections")).json()["items"] == []
     assert len((await rig.api.get("/v1/callers")).json()["items"]) == 1
+
+
+@on_sqlite
+async def test_a_token_that_fits_into_no_header_is_refused(rig: Rig, store: Store, leaks: Leaks) -> None:
+    """Tokens are printable ASCII (RFC 6749 appendix A): another one could be neither tried nor used."""
+    for token in ("canary-…", "canary-\nX-Injected: y", "canary-\x7f", "canary-\u00e9"):
+        for name in ("access_token", "refresh_token"):
+            body = json.dumps({"credentials": {"access_token": "canary-at", name: token}})
+            answer = await send(rig, ("PUT", CONNECTION), body.encode())
+            wronged(answer, leaks)
+            assert refused(answer, 422, "invalid_field")["field"] == name
 
 
 @on_sqlite
@@ -381,8 +395,8 @@ QUERIES = [
         (f"{CONNECTION}/token", "wait", ["26", "-1", "canary-", "", "inf"]),
         ("/v1/connections", "limit", ["0", "201", "-1", "canary-", "", "1.5", "9" * 5000]),
         ("/v1/callers", "limit", ["0", "201", "canary-"]),
-        ("/v1/connections", "status", ["canary-", "", "VERIFIED", "verified "]),
-        ("/v1/connections", "expiring_within", ["-1", "canary-", "9" * 40]),
+        ("/v1/connections", "status", ["canary-", "", "null", "NULL", "VERIFIED", "verified "]),
+        ("/v1/connections", "expiring_within", ["null", "-1", "canary-", "9" * 40]),
         (
             "/v1/connections",
             "tenant",
@@ -494,7 +508,7 @@ async def test_a_name_that_could_not_be_one_is_refused_in_any_part_of_a_path(
             wronged(answer, leaks)
         wronged(await bare.ask(f"/v1/connections/{TENANT}/{PROVIDER}/{name}", method="DELETE"), leaks)
         wronged(await bare.ask(f"/v1/tenants/{name}", method="DELETE"), leaks)
-    assert [one["id"] for one in (await rig.api.get("/v1/providers")).json()["items"]] == [PROVIDER]
+    assert [one["id"] for one in (await rig.api.get("/v1/providers")).json()["items"]] == [PROVIDER, "google"]
 
 
 @on_sqlite

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import claims, fetch, filling, servers, start, sweep, transports
+from benchmarks import claims, fetch, filling, keys, servers, start, sweep, transports
 from benchmarks.claims import CLAIMED, Case
 from benchmarks.load import BadLoad, knock
 from benchmarks.provider import listening
@@ -60,3 +60,8 @@ async def test_transports_are_measured() -> None:
         seen = await transports.in_turns(address, seconds=0.1, rounds=1)
 
     assert all(rate > 0 for ((rate, _),) in seen.values())
+
+
+async def test_rotating_keys_is_measured(database_url: str) -> None:
+    """All values are sealed anew, and the former key is retired."""
+    assert all(seconds > 0 for seconds in await keys.rotated(database_url, 100))

@@ -180,6 +180,7 @@ class Bench:
         """Return what the attempt remembers of its claim."""
         own_row = case.row.lease_fence == case.fence  # then nobody has touched the row since
         return Turn(
+            renewal="refresh_token",
             connection=str(number),
             provider="p",
             generation=case.generation,

@@ -15,6 +15,7 @@ from tests import rig as rigs
 from tests.conftest import Leaks
 from tests.integration.conftest import Store
 from tests.integration.judge import age, now_of
+from tests.integration.turning import promoted, resealed, retired
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.doctor import examine, line
 from vault.errors import StorageUnavailable
@@ -83,6 +84,22 @@ async def test_a_healthy_vault_is_called_healthy(rig: Rig, store: Store, leaks: 
     assert any(re.search(r"A value that key \w+ sealed opens", finding.says) for finding in found)
     leaks.check("\n".join(line(finding, as_json=as_json) for finding in found for as_json in (True, False)))
     assert content(store) == before
+
+
+async def test_a_retired_key_is_no_finding(rig: Rig, store: Store) -> None:
+    """After a rotation only the key that is left is looked at: nothing it sealed is missing."""
+    private(store)
+    await rig.a_connection("c")
+    key = await promoted(rig)
+    await resealed(rig)
+    await retired(rig)
+
+    found = await examine(rigs.settings(store.url))
+
+    assert worse_than_ok(found) == {"local providers": "warning"}
+    assert [one.says for one in found if one.check == "sealed values"] == [
+        f"A value that key {key:08x} sealed opens."
+    ]
 
 
 async def test_what_needs_somebody_is_found(rig: Rig, store: Store) -> None:

@@ -7,9 +7,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from vault import names
+from vault.clock import storable
 from vault.http.auth import Call
 from vault.http.views.callers import CallerList, CallerView, CreateCaller, CreatedCaller
-from vault.http.views.common import decode_cursor, encode_cursor, storable
+from vault.http.views.common import decode_cursor, encode_cursor
 from vault.services import Vault
 
 

@@ -8,22 +8,23 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET
 
-from integrations.contract import Secret, TokenSet
 from vault import names
 from vault.connection import Connection
 from vault.connections import Change
+from vault.disconnect import Revoking
 from vault.editing import version
 from vault.errors import Invalid
 from vault.http.auth import Call
 from vault.http.conditional import IfMatch, IfNoneMatch, condition, tagged
-from vault.http.views.common import decode_cursor, encode_cursor, storable, storable_text
+from vault.http.views.common import decode_cursor, encode_cursor, storable_text
 from vault.http.views.connections import (
     AuthorizeBody,
     ConnectionList,
     ConnectionView,
     ConnectLink,
-    Credentials,
     Deleted,
+    DeviceBody,
+    DeviceCode,
     PatchConnection,
     PutConnection,
 )
@@ -62,6 +63,27 @@ class ConnectionsController(Controller):
             replace_account=data.replace_account,
         )
         return ConnectLink(connect_url=url, expires_at=expires_at.replace(microsecond=0))
+
+    @post(PATH + "/device", opt={"scope": "connections:write"}, summary="A code for a person at another device")
+    async def device(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[DeviceBody],
+    ) -> DeviceCode:
+        """Return a code that a person types on any device with a browser (RFC 8628).
+
+        The vault asks the provider until they have decided, and connects. A later code takes its place.
+        """
+        path = path_of(tenant, provider, name)
+        above = await vault.access.require_reach(request.auth, *path)
+        asked = await vault.devices.begin(
+            request.auth.actor, path, above, scopes=data.scopes, replace_account=data.replace_account
+        )
+        return DeviceCode.of(asked)
 
     @get("/", opt={"scope": "connections:read"}, summary="Connections and their health")
     async def page(
@@ -170,6 +192,41 @@ class ConnectionsController(Controller):
         )
         return await _shown(vault, connection)
 
+    @post(PATH + "/refresh", status_code=200, opt={"scope": "connections:write"}, summary="Renew its tokens now")
+    async def refresh(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+    ) -> ConnectionView:
+        """Renew the tokens once, however fresh they are, and return the connection as it is then.
+
+        What a refresh has to wait for (a backoff, somebody else's turn, an open breaker) it waits for here too.
+        """
+        path = path_of(tenant, provider, name)
+        await vault.access.require_reach(request.auth, *path)
+        return ConnectionView.of(await vault.verify.refresh(request.auth.actor, path))
+
+    @post(PATH + "/verify", status_code=200, opt={"scope": "connections:write"}, summary="Does it work now?")
+    async def verify(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+    ) -> ConnectionView:
+        """Ask the provider about the token, renewed first if it has to be, and say what it answered.
+
+        `verdict` is `valid`, `limited` (good, but not for all that it should do), `invalid`, or `unknown` where
+        the provider cannot tell now.
+        """
+        path = path_of(tenant, provider, name)
+        await vault.access.require_reach(request.auth, *path)
+        return ConnectionView.of(*await vault.verify.verify(request.auth.actor, path))
+
     @delete(PATH, status_code=200, opt={"scope": "connections:write"}, summary="Disconnect")
     async def remove(
         self,
@@ -178,10 +235,13 @@ class ConnectionsController(Controller):
         tenant: FromPath[str],
         provider: FromPath[str],
         name: FromPath[str],
-        revoke: FromQuery[bool] = False,
+        revoke: FromQuery[Revoking] = "false",
         if_match: IfMatch = None,
     ) -> Deleted:
-        """Disconnect at once; with `revoke=true` end the grant at the provider too, and say what came of it."""
+        """Disconnect at once; with `revoke=true` end the grant at the provider too, and say what came of it.
+
+        Where that would end what another connection lives on, it is withheld; `revoke=all` does it even so.
+        """
         path = path_of(tenant, provider, name)
         await vault.access.require_reach(request.auth, *path)
         revoked = await vault.connections.delete(request.auth.actor, path, condition(if_match), revoking=revoke)
@@ -195,7 +255,7 @@ def path_of(tenant: str, provider: str, name: str) -> tuple[str, str, str]:
 
 async def _shown(vault: Vault, connection: Connection, status: int = 200) -> Response[ConnectionView]:
     source = await vault.connections.source((connection.tenant, connection.provider, connection.name))
-    return tagged(ConnectionView.of(connection, source), version(connection), status)
+    return tagged(ConnectionView.of(connection, source=source), version(connection), status)
 
 
 def _asked_metadata(request: Call) -> dict[str, str]:
@@ -214,13 +274,10 @@ def _asked_metadata(request: Call) -> dict[str, str]:
 
 
 def _change(data: PutConnection | PatchConnection) -> Change:
-    if data.kind not in (None, UNSET, "oauth2"):
-        raise Invalid("This provider has no such kind.", code="unknown_kind")
-    given = data.credentials or None
     replacing = isinstance(data, PutConnection)
     return Change(
-        tokens=None if given is None else _tokens(given),
-        expires_at=None if given is None else storable(given.expires_at, "expires_at"),
+        kind=data.kind or None,
+        credentials=None if data.credentials is UNSET else data.credentials,
         metadata=UNSET if replacing and data.metadata is None else data.metadata,
         settings=UNSET if replacing and data.settings is None else data.settings,
         merging=not replacing,
@@ -229,10 +286,3 @@ def _change(data: PutConnection | PatchConnection) -> Change:
         shared=None if data.shared is UNSET else data.shared,
         verify=data.verify,
     )
-
-
-def _tokens(given: Credentials) -> TokenSet:
-    if given.access_token is None and given.refresh_token is None:
-        raise Invalid("Credentials need an access_token or a refresh_token.", code="credentials_missing")
-    refresh = None if given.refresh_token is None else Secret(given.refresh_token)
-    return TokenSet(Secret(given.access_token or ""), refresh)

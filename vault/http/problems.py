@@ -36,17 +36,6 @@ _FRAMEWORK = {
 }
 
 
-class Problem(msgspec.Struct, omit_defaults=True):
-    """RFC 9457 problem details. `code` is stable; `detail` is for people."""
-
-    code: str
-    title: str
-    status: int
-    type: str = "about:blank"
-    detail: str | None = None
-    instance: str | None = None
-
-
 def render(_request: Request[Any, Any, Any], error: errors.VaultError) -> Response[bytes]:
     """Answer an error of a use case."""
     status = next(STATUS[known] for known in type(error).__mro__ if known in STATUS)
@@ -78,14 +67,14 @@ def problem(
     status: int, code: str, detail: str, members: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response[bytes]:
     """Return a problem; *members* extend it."""
-    known = Problem(
-        code=code,
-        title=code.replace("_", " ").capitalize(),
-        status=status,
-        detail=detail,
-        instance=f"urn:request:{request_id.get()}",
-    )
-    body = msgspec.to_builtins(known) | {"type": "about:blank"}
+    body = {
+        "type": "about:blank",
+        "code": code,
+        "title": titled(code),
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:request:{request_id.get()}",
+    }
     present = {name: value for name, value in members.items() if value is not None}
     return Response(
         msgspec.json.encode(body | present),
@@ -93,6 +82,11 @@ def problem(
         media_type=PROBLEM_JSON,
         headers=headers or {},
     )
+
+
+def titled(code: str) -> str:
+    """Return *code* in words."""
+    return code.replace("_", " ").capitalize()
 
 
 def _errors(error: ValidationException) -> list[dict[str, str]]:

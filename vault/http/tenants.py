@@ -2,13 +2,16 @@
 
 from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from vault import names
+from vault.disconnect import Revoking
 from vault.errors import NotFound
 from vault.http.auth import Call
 from vault.http.conditional import IfMatch, IfNoneMatch, condition, tagged
-from vault.http.views.tenants import PatchTenant, PutTenant, TenantView
+from vault.http.views.common import Limit, decode_cursor, encode_cursor
+from vault.http.views.tenants import OffboardingReport, PatchTenant, PutTenant, TenantList, TenantView
 from vault.services import Vault
 from vault.tenants import ROOT, version
 
@@ -16,6 +19,24 @@ from vault.tenants import ROOT, version
 class TenantsController(Controller):
     path = "/v1/tenants"
     tags = ("tenants",)
+
+    @get("/", opt={"scope": "tenants:write"}, summary="Tenants")
+    async def page(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        parent: FromQuery[str | None] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: Limit = 50,
+    ) -> TenantList:
+        """Return the tenants that the key reaches, by their ids; those right under `parent` if given."""
+        names.check(tenant=parent)
+        if parent is not None:
+            await vault.access.require_reach(request.auth, parent)
+        after = decode_cursor(cursor, 1)
+        found = await vault.tenants.page(request.auth, parent, after[0] if after else None, limit)
+        following = encode_cursor([found[-1]["id"]]) if len(found) == limit else None
+        return TenantList(items=[TenantView.of(row) for row in found], next=following)
 
     @get("/{tenant:str}", opt={"scope": "tenants:write"}, summary="One tenant")
     async def show(
@@ -75,14 +96,38 @@ class TenantsController(Controller):
             raise
         return await _shown(vault, tenant)
 
-    @delete("/{tenant:str}", opt={"scope": "tenants:write"}, summary="Delete an empty tenant")
+    @delete(
+        "/{tenant:str}",
+        status_code=200,
+        opt={"scope": "tenants:write"},
+        summary="Delete a tenant",
+        responses={204: ResponseSpec(None, description="Deleted; nothing was on it")},
+    )
     async def remove(
-        self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str], if_match: IfMatch = None
-    ) -> None:
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        cascade: FromQuery[bool] = False,
+        revoke: FromQuery[Revoking] = "true",
+        if_match: IfMatch = None,
+    ) -> Response[OffboardingReport | None]:
+        """Delete a tenant: an empty one, or with `cascade=true` all that is on it and below it, too.
+
+        With cascade, nothing below is served any more from the beginning on. Grants end at their
+        providers, unless `revoke=false`; what would take a connection from elsewhere with it is withheld,
+        unless `revoke=all`. Says what came of all that. A call that takes too long ends with `complete`
+        false, and the next one goes on; the tenant stays paused meanwhile.
+        """
         names.check(tenant=tenant)
         await vault.access.require_reach(request.auth, tenant)
         await _refuse_own(request, vault, tenant)  # a key does not saw off the branch it sits on
-        await vault.tenants.delete(request.auth, tenant, condition(if_match))
+        if not cascade:
+            await vault.tenants.delete(request.auth, tenant, condition(if_match))
+            return Response(None, status_code=204)
+        await vault.access.require_switch(request.auth, tenant)  # all of it goes, whatever its provider
+        report = await vault.offboarding.offboard(request.auth.actor, tenant, revoking=revoke)
+        return Response(OffboardingReport.of(report))
 
     @post(
         "/{tenant:str}/pause",

@@ -22,6 +22,7 @@ _HELP: dict[NextAction, str] = {
     "wait": "Wait: it is tried again",
     "fix_client": "Register the client's right secret",
     "reconnect": "Somebody has to connect it again",
+    "fix_credentials": "Enter credentials that its provider takes",
     "operator": "A stored value does not open: look after the keys",
 }
 _PAGE = (

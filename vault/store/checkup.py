@@ -43,7 +43,11 @@ _LAPSED = select(func.count()).where(_s.lease_expires_at <= clock(), _s.inflight
 _ORPHANS = select(func.count()).select_from(orphaned_tokens)
 _STREAMS = select(func.count().label("streams"), func.max(audit_streams.c.head_at).label("newest"))
 
-_KEYS = select(keyring.c.key_id).where(keyring.c.purpose == "values").order_by(keyring.c.key_id)
+_KEYS = (
+    select(keyring.c.key_id)
+    .where(keyring.c.purpose == "values", keyring.c.state != "disabled")
+    .order_by(keyring.c.key_id)
+)
 _OF_KEY = sealed_values.c.key_id == bindparam("key")
 _OF_A_CONNECTION = (
     select(sealed_values, connections.c.tenant_id, connections.c.provider)

@@ -1,6 +1,7 @@
 """Reading and writing connections: what people edit, with the state beside it that the machine writes."""
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
     insert,
     literal,
     select,
@@ -23,7 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import LIVING, Connection, TokenState
-from vault.store import labels, parking, sealed, tickets
+from vault.store import devices, labels, parking, sealed, tenants, tickets
+from vault.store.clients import SECRETS, field_of, of_likeliest
 from vault.store.parking import Scope
 from vault.store.schema import (
     AnyRow,
@@ -31,6 +34,7 @@ from vault.store.schema import (
     clients,
     clock,
     connections,
+    orphaned_tokens,
     provider_states,
     providers,
     token_states,
@@ -64,26 +68,35 @@ _BY_ID = READ.where(_c.id == bindparam("connection"))
 
 _HOLD = select(_s.connection_id).where(_s.connection_id == bindparam("connection")).with_for_update()
 
-# What a refresh needs beside its turn: the tokens of just that generation, the client, the provider.
+# What a refresh needs beside its turn: what it renews with, the client if it has one, the provider.
 _grant = (
     select(
         connections.c.id.label("connection"),
         connections.c.tenant_id.label("tenant"),
         connections.c.provider,
         connections.c.name,
+        connections.c.kind,
         connections.c.scopes,
         clients.c.id.label("client"),
         (clients.c.state == "rejected").label("client_rejected"),
         clients.c.tenant_id.label("client_tenant"),
         clients.c.client_id,
+        clients.c.generation.label("client_generation"),
+        clients.c.previous_first.label("client_previous_first"),
+        of_likeliest(clients.c.settings, clients.c.previous_settings).label("client_settings"),
         providers.c.definition,
     )
-    .join_from(connections, clients, clients.c.id == connections.c.client)
+    .outerjoin_from(connections, clients, clients.c.id == connections.c.client)
     .outerjoin(providers, providers.c.id == connections.c.provider)
     .where(connections.c.id.in_(bindparam("wanted", expanding=True)), connections.c.deleted_at.is_(None))
 )
 _GRANTS, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
-_GRANTS, _ = sealed.beside(_GRANTS, clients.c.id, "client", "client_secret")
+_GRANTS, _ = sealed.beside(_GRANTS, _c.id, "connection", "credentials")
+# Of its live secrets the one that is tried first; the other one is looked for where that is refused.
+for _name in SECRETS:
+    _GRANTS, _ = sealed.beside(
+        _GRANTS, clients.c.id, "client", _name, of_likeliest(_name, field_of(_name, "previous"))
+    )
 
 # As TokenState.judged says it: what nothing can renew fails when its token ends.
 JUDGED_STATUS = case(
@@ -99,8 +112,9 @@ JUDGED_STATUS = case(
 )
 _INSERT = insert(connections)
 _INSERT_STATE = insert(token_states)
-_TOMBSTONE = (
-    update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
+TOMBSTONE = update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
+_ORPHANS_OF_NOBODY = select(orphaned_tokens.c.attempt_id).where(
+    ~exists().where(connections.c.id == orphaned_tokens.c.connection_id)
 )
 _PURGE = delete(connections).where(_c.deleted_at < clock() - bindparam("lease_ms", type_=BigInteger()))
 
@@ -139,6 +153,27 @@ async def page(
     for condition in _conditions(tx, filters):
         statement = statement.where(condition)
     return [connection_of(row) for row in await tx.execute(statement)]
+
+
+async def begin(
+    tx: AsyncConnection, path: tuple[str, str, str], kind: str, client: str | None = None
+) -> Connection:
+    """Store a connection at *path* that holds nothing yet, and return it. A taken path violates a constraint."""
+    tenant, provider, name = path
+    identity = secrets.token_hex(16)
+    row = {
+        "id": identity,
+        "tenant_id": tenant,
+        "provider": provider,
+        "name": name,
+        "kind": kind,
+        "client": client,
+        "created_at": await database_time(tx),
+    }
+    await add(tx, row)
+    made = await get(tx, identity)
+    assert made is not None
+    return made
 
 
 async def add(tx: AsyncConnection, row: dict[str, Any], *, renewal: str = "none") -> None:
@@ -181,16 +216,30 @@ async def mark_undecryptable(tx: AsyncConnection, connection: str, generation: i
     await tx.execute(update(token_states).where(*about).values(lost))
 
 
+async def note_probe(tx: AsyncConnection, connection: str, generation: int, values: dict[str, Any]) -> None:
+    """Write down what a probe said of the tokens of *generation*; nothing where they moved on."""
+    about = (_s.connection_id == connection, _s.generation == generation)
+    await tx.execute(update(token_states).where(*about).values(values))
+
+
 async def bury(tx: AsyncConnection, connection: str) -> None:
     """Leave a tombstone: the name is free, the secrets are gone, and a late holder finds out."""
-    await tx.execute(_TOMBSTONE, {"connection": connection})
+    await tx.execute(TOMBSTONE, {"connection": connection})
     await sealed.forget(tx, "connection", connection)
     await tickets.forget(tx, connection)
+    await devices.forget(tx, connection)
 
 
 async def purge(tx: AsyncConnection, lease: timedelta) -> int:
-    """Drop the tombstones that no lease can point to any more."""
-    return int((await tx.execute(_PURGE, {"lease_ms": lease // timedelta(milliseconds=1)})).rowcount)
+    """Drop the tombstones that no lease can point to any more, and what was set aside of their tokens.
+
+    Those would never open again: what they are sealed to went with the connection.
+    """
+    purged = int((await tx.execute(_PURGE, {"lease_ms": lease // timedelta(milliseconds=1)})).rowcount)
+    for orphan in (await tx.execute(_ORPHANS_OF_NOBODY)).scalars().all():
+        await sealed.forget(tx, "orphan", orphan)
+        await tx.execute(delete(orphaned_tokens).where(orphaned_tokens.c.attempt_id == orphan))
+    return purged
 
 
 async def database_time(tx: AsyncConnection) -> datetime:
@@ -203,6 +252,36 @@ async def uses_provider(tx: AsyncConnection, provider: str) -> bool:
     return (
         await tx.scalar(select(_c.id).where(_c.provider == provider, _c.deleted_at.is_(None)).limit(1)) is not None
     )
+
+
+async def account(tx: AsyncConnection, connection: str) -> str | None:
+    """Return whose account stands behind *connection*, which may be deleted; None where that is unknown."""
+    found: str | None = await tx.scalar(select(_c.account).where(_c.id == connection))
+    return found
+
+
+async def another_lives(
+    tx: AsyncConnection, provider: str, account: str | None, *, client_id: str | None, doomed: str | None
+) -> bool:
+    """Say whether any connection lives on what *account* has granted at *provider*, or to *client_id* there.
+
+    Where the account is None, one that is unknown as well may be the same. Those of the tenant *doomed*
+    and below are left out, as are those whose grant is over.
+    """
+    living = (
+        select(_c.id)
+        .join(token_states, _s.connection_id == _c.id)
+        .outerjoin(clients, clients.c.id == _c.client)
+        .where(_c.provider == provider, _c.deleted_at.is_(None))
+        .where(_c.account.is_(None) if account is None else _c.account == account)
+        .where(_s.status != "unconfigured", _s.reason.is_distinct_from("grant_rejected"))
+        .limit(1)
+    )
+    if client_id is not None:
+        living = living.where(clients.c.client_id == client_id)
+    if doomed is not None:
+        living = living.where(_c.tenant_id.not_in(tenants.below(doomed)))
+    return await tx.scalar(living) is not None
 
 
 def connection_of(row: AnyRow) -> Connection:

@@ -2,23 +2,24 @@
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from sqlite3 import SQLITE_ERROR
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from sqlalchemy import event, make_url, text
-from sqlalchemy.engine import URL
+from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from vault.errors import StorageUnavailable
 from vault.store.express import Express, PostgresExpress, SqliteExpress
 
+T = TypeVar("T")
 # Rollback journal, not WAL: versions of SQLite before 3.51.3 can lose commits with WAL. EXTRA also
 # syncs the directory, so that a commit survives a power cut. secure_delete overwrites what is freed.
 _SQLITE_PRAGMAS = (
@@ -86,6 +87,17 @@ class Database:
         with storage_errors(), _marked():
             async with self._writing.begin() as connection:
                 yield connection
+
+    def at_once(self, look: Callable[[Connection], T]) -> T:
+        """Return what *look* reads on a connection of its own, while this whole process waits for it.
+
+        For what is asked hardly ever, where nothing can be awaited. Raises StorageUnavailable.
+        """
+        url = self.url.set(drivername="sqlite") if self.on_sqlite else self.url
+        options = {} if self.on_sqlite else _POSTGRES_CONNECTION
+        engine = create_engine(url, hide_parameters=True, poolclass=NullPool, connect_args=options)
+        with storage_errors(), engine.connect() as connection:
+            return look(connection)
 
     def express(self, table: str, columns: Sequence[str]) -> Express:
         """Return a way of its own into *table*, opened when it is first taken."""

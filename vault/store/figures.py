@@ -19,7 +19,7 @@ DUE = and_(
     _c.enabled,
     _s.next_refresh_at <= clock(),
     _s.parked.is_(None),
-    _s.renewal == "refresh_token",
+    _s.renewal != "none",
     _s.status.not_in(("unconfigured", "failed")),
 )
 

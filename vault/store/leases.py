@@ -50,7 +50,7 @@ def claimable(attempt: Any) -> Any:
         itself,
     )
     return and_(
-        _state.renewal == "refresh_token",
+        _state.renewal != "none",
         _state.status.not_in(("unconfigured", "failed")),
         nobody_has_it,
         intent_may_be_retaken,
@@ -58,6 +58,9 @@ def claimable(attempt: Any) -> Any:
         _is_enabled,
     )
 
+
+# Only a refresh token can be spent: any other root may be used again as soon as the lease has lapsed.
+_patience = case((_state.renewal == "refresh_token", bindparam("patience_ms")), else_=0)
 
 UNPARKED = _state.parked.is_(None)
 # Spelled out and not a parameter: only so do both databases see that a partial index has it.
@@ -78,7 +81,7 @@ def taken(attempt: Any) -> dict[str, Any]:
         "attempt_id": attempt,
         "uncertain": or_(_state.uncertain, retaken),
         "inflight_generation": _state.generation,
-        "retake_after": _now + bindparam("lease_ms") + bindparam("patience_ms"),
+        "retake_after": _now + bindparam("lease_ms") + _patience,
     }
 
 
@@ -97,6 +100,7 @@ RETURNED = (
     _state.connection_id,
     _state.provider,
     _state.generation,
+    _state.renewal,
     _state.lease_fence,
     _state.attempt_id,
     _state.uncertain,
@@ -176,6 +180,7 @@ class Turn:
     connection: str
     provider: str
     generation: int
+    renewal: str
     fence: int
     attempt: str
     uncertain: bool
@@ -252,6 +257,7 @@ def turn_of(row: AnyRow) -> Turn:
         connection=row.connection_id,
         provider=row.provider,
         generation=row.generation,
+        renewal=row.renewal,
         fence=row.lease_fence,
         attempt=row.attempt_id,
         uncertain=row.uncertain,

@@ -25,7 +25,7 @@ REJECT = (
         learned_lifetime=bindparam("new_learned_lifetime"),
         next_refresh_at=case(
             (
-                and_(_state.renewal == "refresh_token", _state.status.not_in(("unconfigured", "failed"))),
+                and_(_state.renewal != "none", _state.status.not_in(("unconfigured", "failed"))),
                 bindparam("new_next_refresh_at", type_=Moment),
             ),
             else_=_state.next_refresh_at,

@@ -1,14 +1,16 @@
 """Every secret at rest is a row of one table, so that one loop can seal them all anew."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.errors import StorageUnavailable
 from vault.keyring import Sealed
-from vault.store.schema import AnyRow, sealed_values
+from vault.store import owners
+from vault.store.schema import AnyRow, keyring, sealed_values
 
 _COLUMNS = ("generation", "format", "key_id", "salt", "iv", "commitment", "ciphertext")
 _KEY = ("owner_kind", "owner_id", "field")
@@ -26,7 +28,13 @@ _PUT = {
 _FORGET = delete(sealed_values).where(
     sealed_values.c.owner_kind == bindparam("kind"), sealed_values.c.owner_id == bindparam("id")
 )
+_DROP = _FORGET.where(sealed_values.c.field.in_(bindparam("fields", expanding=True)))
 
+_DISABLED = (
+    select(keyring.c.key_id)
+    .where(keyring.c.key_id.in_(bindparam("keys", expanding=True)), keyring.c.state == "disabled")
+    .limit(1)
+)
 
 Owned = tuple[str, str, int, Mapping[str, Sealed]]  # owner kind, owner id, generation, values by field
 
@@ -39,7 +47,12 @@ async def put(
 
 
 async def put_all(tx: AsyncConnection, owned: Sequence[Owned]) -> None:
-    """Store the values of any number of owners, each in the place of its former self."""
+    """Store the values of any number of owners, each in the place of its former self.
+
+    Raises StorageUnavailable where one was sealed under a key that is disabled by now: it would never
+    open again. Sealed anew it can be stored as soon as this process knows which key to use.
+    """
+    assert all(kind in owners.KINDS for kind, *_ in owned), "whose values could not be sealed anew"
     rows = [
         {"owner_kind": kind, "owner_id": owner, "field": field, "generation": generation, **vars(value)}
         for kind, owner, generation, values in owned
@@ -47,6 +60,16 @@ async def put_all(tx: AsyncConnection, owned: Sequence[Owned]) -> None:
     ]
     if rows:
         await tx.execute(_PUT[tx.dialect.name], rows)
+        await require_living(tx, {row["key_id"] for row in rows})
+
+
+async def require_living(tx: AsyncConnection, keys: set[int]) -> None:
+    """Raise StorageUnavailable where one of the *keys* of values just stored is disabled.
+
+    Asked afterwards: once something is stored, nobody disables a key before we are done (`keys.disable`).
+    """
+    if await tx.scalar(_DISABLED, {"keys": list(keys)}) is not None:
+        raise StorageUnavailable(contended=True)
 
 
 async def forget(tx: AsyncConnection, owner_kind: str, owner_id: str) -> None:
@@ -54,17 +77,34 @@ async def forget(tx: AsyncConnection, owner_kind: str, owner_id: str) -> None:
     await tx.execute(_FORGET, {"kind": owner_kind, "id": owner_id})
 
 
+async def drop(tx: AsyncConnection, owner_kind: str, owner_id: str, fields: Collection[str]) -> None:
+    """Delete the values of some *fields* of one owner."""
+    await tx.execute(_DROP, {"kind": owner_kind, "id": owner_id, "fields": list(fields)})
+
+
+async def fields(tx: AsyncConnection, owner_kind: str, owner_id: str) -> frozenset[str]:
+    """Return what fields of one owner have a value."""
+    about = (sealed_values.c.owner_kind == owner_kind, sealed_values.c.owner_id == owner_id)
+    return frozenset((await tx.execute(select(sealed_values.c.field).where(*about))).scalars())
+
+
 def columns_of(alias: Any) -> list[Any]:
     """Return the columns of *alias* that `read` wants, to be added to a select."""
     return [alias.c[name].label(f"{alias.name}_{name}") for name in _COLUMNS]
 
 
-def beside(statement: Select[Any], owner_id: Any, owner_kind: str, field: str) -> tuple[Select[Any], Any]:
-    """Return *statement* with one sealed field of the owner joined on, and the alias it goes by."""
+def beside(
+    statement: Select[Any], owner_id: Any, owner_kind: str, field: str, stored_as: Any = None
+) -> tuple[Select[Any], Any]:
+    """Return *statement* with one sealed field of the owner joined on, and the alias it goes by.
+
+    *stored_as* is an expression for the field to take, where each row decides.
+    """
     alias = sealed_values.alias(f"{owner_kind}_{field}")
+    wanted = field if stored_as is None else stored_as
     joined = statement.outerjoin(
         alias,
-        and_(alias.c.owner_id == owner_id, alias.c.owner_kind == owner_kind, alias.c.field == field),
+        and_(alias.c.owner_id == owner_id, alias.c.owner_kind == owner_kind, alias.c.field == wanted),
     )
     return joined.add_columns(*columns_of(alias)), alias
 

@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from vault.disconnect import Outcome
 from vault.http.views.common import Body, Line, Url, View, whole
+from vault.offboarding import Report
 
 ReturnUrls = Annotated[list[Url], Meta(max_length=20)]
 
@@ -56,4 +58,49 @@ class TenantView(View):
             inherit=row["inherit"],
             return_urls=row["return_urls"],
             paused_at=None if paused_at is None else whole(paused_at),
+        )
+
+
+class TenantList(View):
+    items: list[TenantView]
+    next: str | None = None
+
+
+class Unrevoked(View):
+    """A connection whose grant may live on at its provider, and why."""
+
+    tenant: str
+    provider: str
+    name: str
+    revoked: Outcome
+
+
+class OffboardingReport(View):
+    """How much one call has deleted. `revocations` counts what came of the grants, by outcome.
+
+    `unrevoked` names up to 1,000 connections whose grants may live on; the audit has all of them.
+    Where it is not `complete`, calling again goes on with what is left.
+    """
+
+    complete: bool
+    tenants: int
+    connections: int
+    clients: int
+    callers: int
+    revocations: dict[Outcome, int]
+    unrevoked: list[Unrevoked]
+
+    @classmethod
+    def of(cls, report: Report) -> "OffboardingReport":
+        return cls(
+            complete=report.complete,
+            tenants=report.tenants,
+            connections=report.connections,
+            clients=report.clients,
+            callers=report.callers,
+            revocations=dict(report.revocations),
+            unrevoked=[
+                Unrevoked(tenant=tenant, provider=provider, name=name, revoked=outcome)
+                for (tenant, provider, name), outcome in report.unrevoked
+            ],
         )

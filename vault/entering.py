@@ -1,0 +1,183 @@
+"""Credentials that a person enters, or brings from elsewhere: read as their kind wants them, and tried first.
+
+Three answers are possible. What the provider refuses is not stored. What it takes is stored as
+verified, with the tokens that came of the try. Where nobody can tell now, it is stored as it is, and
+the sweep finds out.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from integrations.contract import (
+    Account,
+    Client,
+    ClientRejected,
+    GrantRejected,
+    Kind,
+    Provider,
+    ProviderError,
+    Root,
+    Secret,
+    TokenSet,
+    Unreadable,
+    Verdict,
+    fits_a_header,
+)
+from vault.as_client import as_client, note
+from vault.clock import storable
+from vault.errors import Conflict, Invalid
+from vault.means import Means
+from vault.registration import Registration, registration
+from vault.renew import renewed
+from vault.store import clients, sealed
+from vault.store.schema import AnyRow
+
+_OF_TOKENS = ("access_token", "refresh_token", "expires_at")
+_NOTHING = TokenSet(Secret(""), expires_in=0)  # none yet: due at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entered:
+    """What was given for a connection: tokens from elsewhere, with when they end; or the fields of its *kind*."""
+
+    kind: Kind
+    tokens: TokenSet | None = None
+    expires_at: datetime | None = None
+    fields: Mapping[str, Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What became of a try: the tokens to store, whose they are, the client that they belong to."""
+
+    verdict: Verdict
+    tokens: TokenSet
+    account: Account | None = None
+    client: AnyRow | None = None
+
+
+def checked(kind: Kind, fields: Mapping[str, str]) -> dict[str, Secret]:
+    """Return *fields* as the form of *kind* wants them. Raises Invalid, naming the field, or all there are.
+
+    What is sent as the name of a field is not repeated: it may be a secret in the wrong place.
+    """
+    known = {one.name: one for one in kind.fields}
+    for name in fields:
+        if name not in known:
+            raise Invalid("This kind has no such field.", code="unknown_field", fields=sorted(known))
+    for name, one in known.items():
+        if one.required and not fields.get(name):
+            raise Invalid("A field is missing.", code="credentials_missing", field=name)
+        if name in fields and one.pattern and not re.fullmatch(one.pattern, fields[name]):
+            raise Invalid("This does not look like what the field asks for.", code="invalid_field", field=name)
+    return {name: Secret(value) for name, value in fields.items() if value}
+
+
+def imported(kind: Kind, fields: Mapping[str, str]) -> Entered:
+    """Return the token set in *fields*: `access_token`, `refresh_token`, `expires_at`. Raises Invalid."""
+    for name in fields:
+        if name not in _OF_TOKENS:
+            raise Invalid("Tokens have no such field.", code="unknown_field", fields=list(_OF_TOKENS))
+    access, refresh = fields.get("access_token", ""), fields.get("refresh_token", "")
+    if not access and not refresh:
+        raise Invalid("Credentials need an access_token or a refresh_token.", code="credentials_missing")
+    for name, token in (("access_token", access), ("refresh_token", refresh)):
+        if not fits_a_header(token):
+            raise Invalid("A token is of printable ASCII characters.", code="invalid_field", field=name)
+    tokens = TokenSet(Secret(access), Secret(refresh) if refresh else None)
+    return Entered(kind=kind, tokens=tokens, expires_at=_moment(fields.get("expires_at")))
+
+
+async def tried(means: Means, provider: Provider, entered: Entered, above: list[str], *, verify: bool) -> Tried:
+    """Try what was *entered*, if that is wanted and possible.
+
+    Raises Invalid where the provider refuses it, Conflict where the client it needs is missing or refused.
+    """
+    async with means.database.read() as tx:
+        client = await _client_for(tx, entered, above, provider.id)
+        values = {} if client is None else await sealed.load(tx, "client", client.id)
+    user = None if client is None else registration(means.keyring, client, values)
+    if entered.tokens is not None:
+        verdict = await _probed(means, provider, entered.tokens, user) if verify else "unknown"
+        if verdict == "invalid":
+            raise Invalid("The provider refuses this access token.", code="credentials_rejected")
+        return Tried(verdict=verdict, tokens=entered.tokens, client=client)
+    account = _account(provider, entered)
+    root = Root(kind=entered.kind.id, credentials=entered.fields)
+    tokens = await _renewed(means, provider, root, user) if verify else None
+    verdict = "unknown" if tokens is None else "valid"
+    return Tried(verdict=verdict, tokens=tokens or _NOTHING, account=account, client=client)
+
+
+async def _client_for(tx: AsyncConnection, entered: Entered, above: list[str], provider: str) -> AnyRow | None:
+    """Return the registration that *entered* is renewed with. Raises Conflict where there has to be one."""
+    if not entered.kind.uses_client:
+        return None
+    client = await clients.nearest(tx, above, provider)
+    brought = entered.tokens
+    if client is None and (brought is None or brought.refresh_token is not None):
+        raise Conflict("No client is registered that could use these credentials.", code="no_client")
+    return client
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        detail = "A moment is RFC 3339: 2026-11-25T09:00:00Z."
+        raise Invalid(detail, code="invalid_moment", field="expires_at")
+    return storable(moment, "expires_at")
+
+
+def _account(provider: Provider, entered: Entered) -> Account | None:
+    try:
+        return provider.entered(entered.kind.id, entered.fields)
+    except Unreadable as error:
+        detail = "These credentials cannot be any of this kind."
+        raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
+
+
+async def _probed(means: Means, provider: Provider, tokens: TokenSet, user: Registration | None) -> Verdict:
+    """Ask the provider about an access token, in a way that spends nothing."""
+    request = provider.probe_request(tokens.access_token) if tokens.access_token else None
+    if request is None:
+        return "unknown"
+    try:
+        answer = await means.outbound.send(request, deadline=means.deadline())
+    except ProviderError:
+        return "unknown"
+    return provider.read_probe(answer, None if user is None else Client(user.client_id), ())
+
+
+async def _renewed(means: Means, provider: Provider, root: Root, user: Registration | None) -> TokenSet | None:
+    """Return new tokens got with *root* as the client *user*, None where nobody can tell now if it is any good."""
+
+    async def renew(client: Client | None) -> TokenSet:
+        return await renewed(means.outbound, provider, replace(root, client=client), deadline=deadline)
+
+    deadline = means.deadline()
+    try:
+        done = await as_client(means, user, renew)
+    except ProviderError as error:
+        _refuse(error)
+        return None
+    await note(means, done.other)
+    return done.value
+
+
+def _refuse(error: ProviderError) -> None:
+    """Raise Invalid or Conflict where *error* says whose fault it is."""
+    if isinstance(error, GrantRejected):
+        detail = "The provider refuses these credentials."
+        raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
+    if isinstance(error, ClientRejected):
+        detail = "The provider refuses the client registration that they are used with."
+        raise Conflict(detail, code="client_misconfigured", reason=error.code) from None

@@ -1,0 +1,155 @@
+"""`tokenvault keys`: rotating root keys, and changing the secret that they are wrapped with."""
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from integrations.contract import Secret
+from vault.commands import progress, run, stop
+from vault.settings import SHORTEST_SECRET, Settings
+
+if TYPE_CHECKING:
+    from vault.services import Vault
+
+T = TypeVar("T")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.group()
+def keys() -> None:
+    """Root keys. To rotate them: add, promote, reseal, retire. For another ENCRYPTION_SECRET: rewrap."""
+
+
+@keys.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def status(as_json: bool) -> None:
+    """List the keys with state, age and number of values. Two slots: another secret is being rolled out."""
+    from vault.keys import Keys
+
+    for key in _beside(lambda vault: Keys(vault.database, vault.writer, vault.keyring).status()):
+        if as_json:
+            created_at = f"{key.created_at:%Y-%m-%dT%H:%M:%SZ}"
+            click.echo(json.dumps({**vars(key), "created_at": created_at}))
+        else:
+            of = f"{key.key}  {key.purpose:6}  {key.state:12}  {key.slots} slot(s)"
+            click.echo(f"{of}  {key.values} values  {timedelta(seconds=key.age)} old")
+
+
+@keys.command()
+@_JSON
+def add(as_json: bool) -> None:
+    """Make a key. Running processes learn it by themselves; it seals nothing before it is promoted."""
+    from vault.keys import Keys, shown
+    from vault.live_keyring import LEARNED_WITHIN
+
+    key = shown(_beside(lambda vault: Keys(vault.database, vault.writer, vault.keyring).add()))
+    _say(f"Key {key} is pending. Promote it, in {LEARNED_WITHIN:.0f} s at the earliest.", as_json, key=key)
+
+
+@keys.command()
+@_JSON
+def promote(as_json: bool) -> None:
+    """Have the pending key seal from now on. Refuses while a running process may not know it yet."""
+    from vault.keys import Keys, shown
+
+    key = shown(_beside(lambda vault: Keys(vault.database, vault.writer, vault.keyring).promote()))
+    _say(f"Key {key} is primary. Now reseal what is left under the former one.", as_json, key=key)
+
+
+@keys.command()
+@_JSON
+def reseal(as_json: bool) -> None:
+    """Seal under the primary key all that is left under others. Can be killed, and run again, at any time.
+
+    Exit 1 where something does not open: it is named, and left as it is.
+    """
+    from vault.reseal import reseal as resealed
+
+    with progress("Values", hidden=as_json) as begin:
+        report = _beside(lambda vault: resealed(vault.database, vault.writer, vault.keyring, begin))
+    click.echo(json.dumps(report.facts()) if as_json else str(report))
+    sys.exit(1 if report.unopened else 0)
+
+
+@keys.command()
+@click.option("--lose", default=0, help="How many values do not open, and may be lost for good.")
+@_JSON
+def retire(lose: int, as_json: bool) -> None:
+    """Open every value once more; then forget all keys that nothing needs any more.
+
+    Exit 1, and nothing is forgotten, where a value is left under such a key, or one does not open.
+    """
+    from vault.retire import retire as retired
+
+    with progress("Values", hidden=as_json) as begin:
+        report = _beside(lambda vault: retired(vault.database, vault.writer, vault.keyring, begin, lose=lose))
+    click.echo(json.dumps(report.facts()) if as_json else str(report))
+    sys.exit(1 if report.refusal else 0)
+
+
+@keys.command()
+@click.option(
+    "--secret-file", type=click.File(encoding="utf-8"), help="Holds the new secret; - is standard input."
+)
+@click.option("--finish", is_flag=True, help="Run with the new secret: the old one opens nothing any more.")
+@click.option("--abandon", is_flag=True, help="Run with the old secret: the new one opens nothing any more.")
+@_JSON
+def rewrap(secret_file: IO[str] | None, finish: bool, abandon: bool, as_json: bool) -> None:
+    """Change ENCRYPTION_SECRET without a pause.
+
+    First --secret-file: from then on the new secret starts a process as well. Restart all of them with
+    it, one by one. Then --finish.
+    """
+    from vault.rewrap import Rewrapping
+
+    if [secret_file is not None, finish, abandon].count(True) != 1:
+        raise click.UsageError("One of --secret-file, --finish and --abandon is needed.")
+    secret = None if secret_file is None else _secret(secret_file)
+
+    async def act(vault: "Vault") -> str:
+        rewrapping = Rewrapping(vault.database, vault.writer, vault.keyring)
+        if secret is not None:
+            return "added" if await rewrapping.add(secret) else "there already"
+        await (rewrapping.finish() if finish else rewrapping.abandon())
+        return "finished" if finish else "abandoned"
+
+    outcome = _beside(act)
+    _say(_SENTENCES[outcome], as_json, outcome=outcome)
+
+
+_SENTENCES = {
+    "added": "Both secrets start a process now. Restart all with the new one, then run this with --finish.",
+    "there already": "This secret was added before. Restart all processes with it, then run this with --finish.",
+    "finished": "Only this ENCRYPTION_SECRET is left. Backups from before still open with the former one.",
+    "abandoned": "Only this ENCRYPTION_SECRET is left, as before.",
+}
+
+
+def _beside(act: Callable[["Vault"], Awaitable[T]]) -> T:
+    """Return what *act* does beside a running server."""
+    from vault.app import beside
+
+    async def work(settings: Settings) -> T:
+        async with beside(settings) as vault:
+            return await act(vault)
+
+    return run(work)
+
+
+def _say(sentence: str, as_json: bool, **facts: Any) -> None:
+    click.echo(json.dumps(facts) if as_json else sentence)
+
+
+def _secret(file: IO[str]) -> Secret:
+    """Return the secret in *file*, judged like ENCRYPTION_SECRET itself."""
+    try:
+        text = file.read().removesuffix("\n")
+    except UnicodeDecodeError:
+        stop(1, "The new secret has to be text in UTF-8.")
+    if len(text) < SHORTEST_SECRET:
+        stop(1, f"The new secret must have at least {SHORTEST_SECRET} characters.")
+    return Secret(text)

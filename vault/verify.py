@@ -1,0 +1,115 @@
+"""Finding out now how a connection is: renewing its tokens, and asking the provider about them."""
+
+from typing import Any
+
+from integrations.contract import Client, ProviderError, Secret, Verdict
+from vault.audit import Event
+from vault.connection import Connection
+from vault.errors import CannotOpen, Conflict, NotFound
+from vault.means import Means
+from vault.refresh import Refresher
+from vault.sealing import Place, open_one
+from vault.store import clients, sealed
+from vault.store import connections as store
+from vault.store.changes import Stale
+from vault.store.writer import Transaction
+
+Path = tuple[str, str, str]
+
+
+class Verify:
+    """What a person asks for who does not want to wait for the sweep."""
+
+    def __init__(self, means: Means, refresher: Refresher) -> None:
+        self._means = means
+        self._refresher = refresher
+
+    async def refresh(self, actor: str, path: Path) -> Connection:
+        """Renew the tokens at *path* once, however fresh they are; return the connection as it is then.
+
+        A backoff, a lease of somebody else and a closed gate are respected: then nothing is tried.
+        Raises NotFound, Conflict where nothing can renew it.
+        """
+        connection = await self._found(path)
+        if connection.state.renewal == "none":
+            raise Conflict("Nothing renews these credentials.", code="not_renewable")
+        if connection.state.status == "failed":
+            action = connection.state.next_action
+            raise Conflict("A person has to act first.", code="not_renewable", next_action=action)
+        await self._refresher.refresh(connection, actor)
+        return await self._found(path)
+
+    async def verify(self, actor: str, path: Path) -> tuple[Connection, Verdict]:
+        """Ask the provider whether what is stored at *path* works; return the connection and the answer.
+
+        A token that is old, or that the provider refuses, is renewed first: a probe spends no refresh token.
+        """
+        connection = await self._found(path)
+        renewable = connection.state.renewal != "none" and connection.state.status != "failed"
+        if renewable and not connection.state.living(connection.read_at):
+            await self._refresher.refresh(connection, actor)
+            connection, renewable = await self._found(path), False
+        verdict = await self._probed(connection)
+        if verdict == "invalid" and renewable:
+            await self._refresher.refresh(connection, actor)
+            connection = await self._found(path)
+            verdict = await self._probed(connection)
+        await self._note(actor, connection, verdict)
+        return await self._found(path), verdict
+
+    async def _found(self, path: Path) -> Connection:
+        async with self._means.database.read() as tx:
+            connection = await store.find(tx, *path)
+        if connection is None:
+            raise NotFound
+        return connection
+
+    async def _probed(self, connection: Connection) -> Verdict:
+        if not connection.state.living(connection.read_at):
+            return "invalid" if connection.state.status == "failed" else "unknown"
+        async with self._means.database.read() as tx:
+            provider = await self._means.providers.get(connection.provider, tx)
+            values = await sealed.load(tx, "connection", connection.id)
+            row = None if connection.client is None else await clients.get(tx, connection.client)
+        request = provider.probe_request(self._token(connection, values))
+        if request is None:
+            return "unknown"
+        try:
+            answer = await self._means.outbound.send(request, deadline=self._means.deadline())
+        except ProviderError:
+            return "unknown"
+        client = None if row is None else Client(row.client_id)
+        return provider.read_probe(answer, client, connection.asked_scopes)
+
+    def _token(self, connection: Connection, values: Any) -> Secret:
+        place = Place(connection.tenant, connection.provider, "connection", connection.id)
+        try:
+            return open_one(self._means.keyring, place, "access_token", values["access_token"])
+        except CannotOpen:
+            raise Conflict("A stored value does not open.", code="operator_required") from None
+
+    async def _note(self, actor: str, connection: Connection, verdict: Verdict) -> None:
+        """Write down what the provider said of these very tokens, and of no later ones."""
+        changed = _learned(connection, verdict)
+
+        async def unit(tx: Transaction) -> None:
+            if changed:
+                await store.note_probe(tx.connection, connection.id, connection.state.generation, changed)
+                tx.outdate(Stale("connection", connection.id))
+            about = (connection.tenant, connection.provider, connection.name, connection.state.generation)
+            tx.record(Event(actor, "connection.verified", verdict, *about))
+
+        await self._means.writer.submit(unit)
+
+
+def _learned(connection: Connection, verdict: Verdict) -> dict[str, Any]:
+    """Return what a probe changes of a state. What a refresh found out is for the next one to correct."""
+    state = connection.state
+    unproven = state.status == "configured" or state.reason == "probe_unknown"
+    if verdict in {"valid", "limited"}:
+        proven = {"status": "verified", "reason": None} if unproven else {}
+        return {"verified_at": connection.read_at, **proven}
+    if verdict == "invalid" and state.renewal == "none" and state.status != "failed":
+        # It is over, whatever was said of its life: what does not work is not served.
+        return {"status": "failed", "reason": "grant_rejected", "access_expires_at": connection.read_at}
+    return {"reason": "probe_unknown"} if state.status == "configured" else {}
