@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
-
 from integrations.contract import Provider, TokenSet
 from vault.access import Caller, subtree
 from vault.audit import Event
@@ -138,11 +136,7 @@ class Connections:
             assert changed is not None
             return changed, new
 
-        try:
-            stored = await self._means.writer.submit(unit, alone=True)
-        except IntegrityError:
-            # Somebody else made it at the same moment: then it is there, and this is a change.
-            stored = await self._means.writer.submit(unit, alone=True)
+        stored = await self._means.writer.submit(unit, alone=True)
         if change.takes_away:
             await self._means.memory.elsewhere()
         return stored

@@ -62,7 +62,7 @@ async def patched(rig: Rig, address: str, **body: Any) -> httpx.Response:
 
 # --- every combination ------------------------------------------------------------------------------------
 
-OWN = ("none", "disabled", "empty", "living", "failed", "put aside")
+OWN = ("none", "disabled", "empty", "living", "failed", "put aside", "disabled, empty", "disabled, put aside")
 ABOVE = ("none", "unshared", "disabled", "failed", "living")  # shared, unless it says not
 PARENT = (*ABOVE, "empty", "put aside")
 
@@ -86,7 +86,7 @@ class Expected(NamedTuple):
 
 def expected(family: Family) -> Expected:
     """Say what the design says, in the plainest words there are."""
-    if family.own == "disabled":
+    if family.own.startswith("disabled"):
         return Expected("disabled", "child")
     if family.own == "living":
         return Expected("token", "child")
@@ -132,11 +132,11 @@ class Builder:
         if what == "none":
             return
         made = secrets.token_hex(16)
-        edited = {"enabled": what != "disabled", "shared": shared and what != "unshared"}
-        prefer = "inherited" if what == "put aside" else "own"
+        edited = {"enabled": not what.startswith("disabled"), "shared": shared and what != "unshared"}
+        prefer = "inherited" if what.endswith("put aside") else "own"
         self.rows.connections.append({**self._connection, "id": made, "tenant_id": at, "prefer": prefer, **edited})
         self.rows.states.append({**self._state, "connection_id": made, **self._health(what)})
-        if what != "empty":
+        if not what.endswith("empty"):
             place = Place(at, PROVIDER, "connection", made)
             token = {"access_token": Secret(f"canary-{at}")}
             sealed = seal_all(self._rig.vault.keyring, place, self._state["generation"], token)["access_token"]
@@ -144,7 +144,7 @@ class Builder:
             self.rows.values.append({**owner, "generation": self._state["generation"], **vars(sealed)})
 
     def _health(self, what: str) -> dict[str, Any]:
-        if what == "empty":
+        if what.endswith("empty"):
             return {"status": "unconfigured", "reason": "awaiting_consent", "access_expires_at": None}
         if what == "failed":
             ended = self._state["refreshed_at"] - timedelta(hours=1)
@@ -413,6 +413,24 @@ async def test_who_waits_for_a_source_gets_what_serves_it_then(tree: Rig, how: s
 
     assert (answer.json()["access_token"], answer.json()["source"]["tenant"]) == (mine.access_token, "acme-eu")
     assert (await tree.provider.ledger()).exchanges(mine.family) == []
+
+
+async def test_who_waits_for_a_source_has_its_own_refreshed_then(tree: Rig) -> None:
+    """Taken back from being put aside meanwhile, its own old token is renewed, whatever generation each is of."""
+    await connected(tree, TENANT, shared=True, expires_in=0)
+    for _ in range(2):
+        await connected(tree, "acme-eu")
+    mine = await connected(tree, "acme-eu", expires_in=0, prefer="inherited")
+    await tree.provider.hold()
+    waiting = asyncio.create_task(token(tree, "acme-eu", wait=20))
+    await tree.provider.wait_for_held()
+    await patched(tree, path("acme-eu"), prefer="own")
+    await tree.provider.release()
+
+    answer = await waiting
+
+    assert (answer.json()["source"]["tenant"], answer.json()["generation"]) == ("acme-eu", 4)
+    assert len((await tree.provider.ledger()).exchanges(mine.family)) == 1
 
 
 # --- kill switches on the way -----------------------------------------------------------------------------
