@@ -157,7 +157,7 @@ async def put_rejected(kind: str, vault: Vault, count: int, reject: Reject) -> b
     await vault.clients.put(
         "platform", filling.PROVIDER, Client(filling.REFUSED, Secret(filling.REFUSED)), "operator"
     )
-    client = (await vault.clients.get("platform", filling.PROVIDER)).id
+    client = (await vault.clients.get("platform", filling.PROVIDER)).row.id
     fill(kind, vault, client, "r", count, one_in=count + 1)
     await reject(vault, client)
     await filling.make_due(vault, client)
