@@ -288,6 +288,25 @@ async def test_what_changed_since_it_was_read_is_not_overwritten(rig: Rig) -> No
     assert (await stored(rig))[1] == []
 
 
+async def test_what_a_laggard_wrote_since_it_was_read_is_not_overwritten(rig: Rig, store: Store) -> None:
+    """The same where the new tokens are sealed under the former key: another value, under the same key."""
+    connection, _ = await rig.a_connection("c")
+    await promoted(rig)
+    async with rig.vault.database.read() as tx:
+        page = await store_reseal.page(tx, None, 100, but=rig.vault.keyring.primary)
+    anew = [(row, sealed_under(rig.vault.keyring, row, place)) for row, place in page.values]
+    place = Place(TENANT, PROVIDER, "connection", connection.id)
+    newer = seal_all(store.keyring, place, 1, {"refresh_token": Secret("canary-newer")})
+    await rig.vault.writer.submit(lambda tx: sealed.put(tx.connection, "connection", connection.id, 1, newer))
+
+    moved = await rig.vault.writer.submit(lambda tx: store_reseal.replace(tx.connection, anew))
+
+    assert moved == len(anew) - 1
+    assert (await stored_pair(rig, "c")).refresh_token == "canary-newer"
+    assert (await resealed(rig)).resealed == 1
+    assert (await stored_pair(rig, "c")).refresh_token == "canary-newer"
+
+
 async def test_what_was_deleted_since_it_was_read_does_not_come_back(rig: Rig) -> None:
     """A value whose connection is deleted between reading and writing stays gone."""
     await rig.a_connection("c")
