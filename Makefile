@@ -34,6 +34,12 @@ check: .venv/.dev  ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+schema: .venv/.dev  ## write openapi.json anew, after a change of the API
+	$(BIN)/python -m tests.unit.test_openapi
+
+fuzz: .venv/.dev  ## a long run of schemathesis over the whole API; SECONDS=600
+	SCHEMATHESIS_SECONDS=$(or $(SECONDS),300) $(BIN)/python -m pytest -s tests/integration/test_schemathesis.py
+
 bench: .venv/.dev  ## what it costs, beside its limits; ARGS=fetch for one of them (needs wrk, two cores, Linux)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -43,4 +49,4 @@ lock:  ## renew the lock files (needs uv)
 
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: help setup run test check bench lock
+.PHONY: help setup run test check schema fuzz bench lock

@@ -7,7 +7,7 @@ and somebody else carries them.
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import httpx
 
@@ -51,6 +51,11 @@ class Secret:
 def encodable(value: str) -> bool:
     """Say whether *value* is free of lone surrogates, which JSON can smuggle in and no encoding takes."""
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def fits_a_header(token: str) -> bool:
+    """Say whether *token* is of the characters that tokens are made of (RFC 6749 appendix A), printable ASCII."""
+    return token.isascii() and token.isprintable()
 
 
 @dataclass(frozen=True)
@@ -99,15 +104,28 @@ class Kind:
     uses_client: bool = True
 
 
-ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
+Jwks = Sequence[Mapping[str, Any]]  # the keys of a JWK Set (RFC 7517)
+# What ends when one token is revoked: it, its whole grant, or all that the account granted to the project.
+RevocationScope = Literal["token", "grant", "project"]
+
+ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none", "private_key_jwt"]
 
 
 @dataclass(frozen=True)
 class Client:
-    """A registration at a provider: ours, or a tenant's own (RFC 7591 names)."""
+    """A registration at a provider: ours, or a tenant's own (RFC 7591 names).
+
+    *token_endpoint_auth_method* counts more than the provider's; None leaves it to the provider.
+    *private_key* (PEM or JWK) signs the client's assertions (RFC 7523), as *key_id* and with
+    *algorithm* (RFC 7518) where they are given.
+    """
 
     client_id: str
     client_secret: Secret | None = None
+    token_endpoint_auth_method: ClientAuthMethod | None = None
+    private_key: Secret | None = None
+    key_id: str | None = None
+    algorithm: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +144,10 @@ class Root:
 
 @dataclass(frozen=True)
 class AuthorizationRequest:
-    """What one visit to the authorization endpoint asks for, and what its answer is held against."""
+    """What one visit to the authorization endpoint asks for, and what its answer is held against.
+
+    *holds_refresh_token* says that one is stored already which is good for all of it.
+    """
 
     client: Client
     redirect_uri: str
@@ -134,7 +155,27 @@ class AuthorizationRequest:
     nonce: str
     code_verifier: Secret
     scopes: Sequence[str]
+    holds_refresh_token: bool = False
 
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceAuthorization:
+    """A person is to type *user_code* at *verification_uri*, while we poll with *device_code* (RFC 8628 3.2).
+
+    *expires_in* and *interval* are in seconds: how long the codes are good, and the least time between two polls.
+    """
+
+    device_code: Secret
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None = None  # with the code in it: nothing is left to type
+    expires_in: int
+    interval: int = 5
+
+
+# What a poll is told while the person has not decided: ask again after the interval, or after 5 s more than
+# that from now on (RFC 8628 section 3.5).
+DeviceWaiting = Literal["authorization_pending", "slow_down"]
 
 Rotation = Literal["never", "grace", "strict", "unknown"]
 
@@ -220,10 +261,32 @@ class Provider(Protocol):
         """The ways of having credentials here, the usual one first."""
         ...
 
+    @property
+    def jwks_uri(self) -> str | None:
+        """Where the keys are that ID tokens are signed with; None where nobody said."""
+        ...
+
+    @property
+    def needs_refresh_token(self) -> bool:
+        """Whether a consent that brings no refresh token, and leaves none in force, is no good."""
+        ...
+
+    @property
+    def revocation_scope(self) -> RevocationScope:
+        """What ends with a token that is revoked."""
+        ...
+
+    def asking(self, scopes: Sequence[str]) -> Sequence[str]:
+        """Return what a consent asks for where *scopes* are wanted, spelled as the answer will spell it."""
+        ...
+
     def authorization_url(self, asked: AuthorizationRequest) -> str: ...
 
     def check_authorization_answer(self, parameters: Mapping[str, str]) -> None:
-        """Raise Unreadable where the answer does not come from this provider (RFC 9207)."""
+        """Raise Unreadable where the answer does not come from this provider (RFC 9207).
+
+        May raise what an error means that it has a word of its own for.
+        """
         ...
 
     def code_request(self, asked: AuthorizationRequest, code: Secret) -> httpx.Request: ...
@@ -236,21 +299,57 @@ class Provider(Protocol):
         """Return the token set, or raise the ProviderError that the answer amounts to."""
         ...
 
-    def account(self, tokens: TokenSet, *, client: Client, nonce: str | None) -> "Account | None":
-        """Whose grant it is, as far as the answer itself says. Raises Unreadable where it lies."""
+    def account(
+        self, tokens: TokenSet, *, client: Client, nonce: str | None, keys: Jwks | None
+    ) -> "Account | None":
+        """Whose grant it is, as far as the answer itself says. Raises Unreadable where it lies.
+
+        *keys* are those of `jwks_uri`; None where they could not be had.
+        """
         ...
 
     def entered(self, kind: str, credentials: Mapping[str, Secret]) -> "Account | None":
         """Whose *credentials* of a *kind* these are. Raises Unreadable where they cannot be any."""
         ...
 
+    def why_over(self, code: str, lived: int, promised: int | None) -> str:
+        """Return the code that tells why a grant is over that was rejected with *code*.
+
+        It *lived* so many seconds, of which the provider had *promised* so many, if it ever said.
+        """
+        ...
+
     def probe_request(self, access_token: Secret) -> httpx.Request | None: ...
 
-    def read_probe(self, answer: "Answer", client: Client | None) -> Verdict:
-        """Return what the answer to a probe says of the access token that went with it."""
+    def read_probe(self, answer: "Answer", client: Client | None, scopes: Sequence[str]) -> Verdict:
+        """Return what the answer to a probe says of the access token, which is to be good for *scopes*."""
         ...
 
     def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None: ...
+
+    def revoked(self, answer: "Answer") -> bool:
+        """Say whether the answer to a revocation means that the token is dead."""
+        ...
+
+    def device_request(self, client: Client, scopes: Sequence[str]) -> httpx.Request | None:
+        """Return what begins a consent on another device; None where the provider has no such thing."""
+        ...
+
+    def read_device(self, answer: "Answer") -> DeviceAuthorization:
+        """Return what the person is to do. Raises Unreadable, or the ProviderError that the answer amounts to."""
+        ...
+
+    def device_token_request(self, client: Client, device_code: Secret) -> httpx.Request:
+        """Return one poll for what the person has decided."""
+        ...
+
+    def read_device_tokens(self, answer: "Answer") -> TokenSet | DeviceWaiting:
+        """Return the token set, or how to go on waiting.
+
+        Raises the ProviderError of an answer that is neither: Transient, RateLimited and OutcomeUnknown are of
+        this poll alone; any other ends it, as GrantRejected `access_denied` and `expired_token` do.
+        """
+        ...
 
 
 @dataclass(frozen=True)

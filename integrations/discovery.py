@@ -7,8 +7,20 @@ from integrations.answers import json_object, text
 from integrations.contract import Answer, ClientAuthMethod, Unreadable
 
 # What of the metadata becomes a part of the definition; everything else is ignored.
-_TAKEN = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "userinfo_endpoint")
-_PREFERRED: tuple[ClientAuthMethod, ...] = ("client_secret_basic", "client_secret_post", "none")
+_TAKEN = (
+    "authorization_endpoint",
+    "token_endpoint",
+    "device_authorization_endpoint",
+    "revocation_endpoint",
+    "userinfo_endpoint",
+    "jwks_uri",
+)
+_PREFERRED: tuple[ClientAuthMethod, ...] = (
+    "client_secret_basic",
+    "client_secret_post",
+    "none",
+    "private_key_jwt",  # only where there is no other, for it takes more than a secret
+)
 
 
 def metadata_urls(issuer: str) -> tuple[str, str]:
@@ -26,7 +38,7 @@ def read_metadata(issuer: str, answer: Answer) -> dict[str, Any]:
     """Return the fields of a Definition that *answer* gives.
 
     Raises Unreadable where it is no metadata, speaks for another issuer (RFC 8414 section 3.3), or
-    rules out PKCE with S256, which is never done without.
+    rules out PKCE with S256: to do without it takes endpoints that somebody has entered.
     """
     found = json_object(answer.body)
     if answer.status != 200 or not found:
@@ -41,7 +53,7 @@ def read_metadata(issuer: str, answer: Answer) -> dict[str, Any]:
 
 def _fields(issuer: str, found: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: text(found.get(name)) for name in _TAKEN}
-    if not fields["authorization_endpoint"] or not fields["token_endpoint"]:
+    if not fields["token_endpoint"]:  # a definition says itself whether it needs the other one
         raise Unreadable("endpoints_missing")
     fields["issuer"] = issuer
     fields["token_endpoint_auth_method"] = _auth_method(found)

@@ -5,25 +5,31 @@ import binascii
 import math
 import re
 import time
+from collections.abc import Collection
 from typing import Any
 
+from integrations import jwks
 from integrations.answers import json_object, text
-from integrations.contract import Account, Secret, Unreadable
+from integrations.contract import Account, Client, Jwks, Secret, Unreadable
 
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, halves of characters
 CLOCK_SKEW = 300  # seconds that the provider's clock may be ahead or behind
 
 
-def account_of(id_token: Secret, *, issuer: str | None, client_id: str, nonce: str | None) -> Account:
-    """Return the subject of *id_token*. Raises Unreadable where its claims are not for us.
+def account_of(
+    id_token: Secret, *, issuers: Collection[str], client: Client, nonce: str | None, keys: Jwks | None
+) -> Account:
+    """Return the subject of *id_token*. Raises Unreadable where it is not signed, or its claims not for us.
 
-    The token came straight from the token endpoint over TLS, which 3.1.3.7 item 6 accepts in place
-    of its signature. It is never taken from anywhere else.
+    No *issuers* are any; no *nonce* is none that was asked for. No *keys* are none that could be had:
+    the token came straight from the token endpoint over TLS, which 3.1.3.7 item 6 accepts in place of
+    its signature. It is never taken from anywhere else.
     """
-    claims = _claims(id_token)
-    if issuer is not None and claims.get("iss") != issuer:
+    signed = keys is not None
+    claims = jwks.signed_claims(id_token, keys or (), client.client_secret) if signed else _claims(id_token)
+    if issuers and claims.get("iss") not in list(issuers):
         raise Unreadable("id_token_issuer")
-    if client_id not in _audiences(claims):
+    if client.client_id not in _audiences(claims):
         raise Unreadable("id_token_audience")
     if nonce is not None and claims.get("nonce") != nonce:
         raise Unreadable("id_token_nonce")

@@ -1,42 +1,36 @@
-"""The dialect of a provider that follows the standards: RFC 6749, 7636 (PKCE), 7009, 9207."""
+"""The dialect of a provider that follows the standards, or departs from them as its Definition says.
+
+RFC 6749, 7009, 7523 (assertions), 7636 (PKCE), 8628 (devices), 9207.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import quote_plus
 
 import httpx
-from authlib.oauth2.auth import ClientAuth
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
-from authlib.oauth2.rfc7009 import prepare_revoke_token_request
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from integrations import answers, identity
+from integrations import answers, device, identity, requests
+from integrations.assertions import JWT_BEARER, Signer, signer
 from integrations.contract import (
     Account,
     Answer,
     AuthorizationRequest,
     Client,
-    Field,
+    DeviceAuthorization,
+    DeviceWaiting,
+    Jwks,
     Kind,
+    RevocationScope,
     Root,
     Rotation,
     Secret,
     TokenSet,
     Unreadable,
     Verdict,
+    fits_a_header,
 )
 from integrations.definition import Definition
-
-CONSENT = Kind(id="oauth2", label="Connect an account", how="consent", renewal="refresh_token")
-CLIENT_CREDENTIALS = Kind(
-    id="client_credentials",
-    label="The client's own access",
-    how="enter",
-    renewal="client_credentials",
-    fields=(Field(name="scope", label="Scopes, separated by spaces", secret=False, required=False),),
-)
-_KINDS = {"authorization_code": CONSENT, "client_credentials": CLIENT_CREDENTIALS}
-_FORM = "application/x-www-form-urlencoded;charset=UTF-8"
+from integrations.kinds import CLIENT_CREDENTIALS, JWT, kinds_of
 
 
 class OAuthProvider:
@@ -45,6 +39,8 @@ class OAuthProvider:
     def __init__(self, provider_id: str, definition: Definition) -> None:
         self.id = provider_id
         self.definition = definition
+        self._kinds = kinds_of(definition)
+        self._verdicts = definition.errors.verdicts()
 
     @property
     def name(self) -> str:
@@ -63,6 +59,10 @@ class OAuthProvider:
         return self.definition.rotation_grace_seconds
 
     @property
+    def revocation_scope(self) -> RevocationScope:
+        return self.definition.revocation_scope
+
+    @property
     def default_lifetime(self) -> int:
         return self.definition.default_lifetime
 
@@ -74,23 +74,36 @@ class OAuthProvider:
     def endpoints(self) -> Mapping[str, str]:
         return self.definition.endpoints()
 
+    @property
+    def jwks_uri(self) -> str | None:
+        return self.definition.jwks_uri
+
+    @property
+    def needs_refresh_token(self) -> bool:
+        return False
+
+    def asking(self, scopes: Sequence[str]) -> Sequence[str]:
+        return scopes
+
     def authorization_url(self, asked: AuthorizationRequest) -> str:
+        if self.definition.authorization_endpoint is None:
+            raise Unreadable("no_authorization_endpoint")
         parameters: dict[str, str] = dict(self.definition.authorization_parameters)
         if "offline_access" in asked.scopes:
             # OpenID Connect Core 11: offline access is only granted where consent is prompted for.
             parameters.setdefault("prompt", "consent")
         if "openid" in asked.scopes:
             parameters["nonce"] = asked.nonce
+        if self.definition.code_challenge_methods_supported:
+            challenge = create_s256_code_challenge(asked.code_verifier.reveal())
+            parameters |= {"code_challenge": challenge, "code_challenge_method": "S256"}
         uri: str = prepare_grant_uri(
             self.definition.authorization_endpoint,
             asked.client.client_id,
             "code",
             redirect_uri=asked.redirect_uri,
-            scope=" ".join(asked.scopes),
             state=asked.state,
-            code_challenge=create_s256_code_challenge(asked.code_verifier.reveal()),
-            code_challenge_method="S256",
-            **parameters,
+            **{**parameters, **self._scope(asked.scopes)},
         )
         return uri
 
@@ -102,72 +115,120 @@ class OAuthProvider:
             raise Unreadable("iss_mismatch")
 
     def code_request(self, asked: AuthorizationRequest, code: Secret) -> httpx.Request:
-        body = prepare_token_request(
-            "authorization_code",
-            redirect_uri=asked.redirect_uri,
-            code=code.reveal(),
-            code_verifier=asked.code_verifier.reveal(),
-        )
-        return self._authenticated(asked.client, self.definition.token_endpoint, body)
+        parameters = {"grant_type": "authorization_code", "code": code.reveal()}
+        if self.definition.redirect_uri_on_exchange:
+            parameters["redirect_uri"] = asked.redirect_uri
+        if self.definition.code_challenge_methods_supported:
+            parameters["code_verifier"] = asked.code_verifier.reveal()
+        return requests.token_request(self.definition, asked.client, parameters)
 
     @property
     def kinds(self) -> Sequence[Kind]:
-        return [_KINDS[grant_type] for grant_type in self.definition.grant_types if grant_type in _KINDS]
+        return self._kinds
 
     def renew_request(self, root: Root) -> httpx.Request:
+        if root.kind == JWT.id:
+            return requests.token_request(self.definition, root.client, self._by_assertion(root))
         if root.client is None:
             raise Unreadable("no_client")
-        return self._authenticated(root.client, self.definition.token_endpoint, self._renewal(root))
-
-    def _renewal(self, root: Root) -> str:
         if root.kind == CLIENT_CREDENTIALS.id:
-            entered = root.credentials.get("scope")
-            scope = entered.reveal() if entered else " ".join(self.definition.scopes)
-            return str(prepare_token_request("client_credentials", scope=scope))
+            wanted = {"grant_type": "client_credentials", **self._scope(self._wanted(root))}
+            return requests.token_request(self.definition, root.client, wanted)
         if root.refresh_token is None:
             raise Unreadable("no_refresh_token")
         # RFC 6749 section 6: no scope asks for what was granted, whatever that is by now.
-        return str(prepare_token_request("refresh_token", refresh_token=root.refresh_token.reveal()))
+        sent = {"grant_type": "refresh_token", "refresh_token": root.refresh_token.reveal()}
+        return requests.token_request(self.definition, root.client, {**self.definition.refresh_parameters, **sent})
+
+    def _by_assertion(self, root: Root) -> dict[str, str]:
+        """Return what RFC 7523 section 2.1 asks for. Raises Unreadable where the key cannot be used."""
+        scope = self._scope(self._wanted(root))
+        in_claim = self.definition.assertion_scope_claim
+        assertion = _signer(root.credentials).assertion(
+            issuer=_entered(root.credentials, "issuer"),
+            subject=_entered(root.credentials, "subject") or _entered(root.credentials, "issuer"),
+            audience=_entered(root.credentials, "audience") or self.definition.audience,
+            lifetime=self.definition.assertion_lifetime,
+            more=scope if in_claim else None,
+        )
+        sent = {"grant_type": JWT_BEARER, "assertion": assertion.reveal()}
+        return sent if in_claim else {**sent, **scope}
+
+    def _wanted(self, root: Root) -> Sequence[str]:
+        """Return the scopes that were entered, by default the provider's."""
+        return _entered(root.credentials, "scope").split() or self.definition.scopes
+
+    def _scope(self, scopes: Sequence[str]) -> dict[str, str]:
+        return {self.definition.scope_parameter: self.definition.scope_separator.join(scopes)} if scopes else {}
 
     def read_tokens(self, answer: Answer) -> TokenSet:
-        return answers.read_tokens(answer)
-
-    def account(self, tokens: TokenSet, *, client: Client, nonce: str | None) -> Account | None:
-        if tokens.id_token is None:
-            return None
-        return identity.account_of(
-            tokens.id_token, issuer=self.definition.issuer, client_id=client.client_id, nonce=nonce
+        return answers.read_tokens(
+            answer,
+            self._verdicts,
+            fields=self.definition.token_response,
+            errors=self.definition.errors,
+            scope_separator=self.definition.scope_separator,
         )
 
+    def account(self, tokens: TokenSet, *, client: Client, nonce: str | None, keys: Jwks | None) -> Account | None:
+        if tokens.id_token is None:
+            return None
+        issuers = [self.definition.issuer] if self.definition.issuer else []
+        return identity.account_of(tokens.id_token, issuers=issuers, client=client, nonce=nonce, keys=keys)
+
     def entered(self, kind: str, credentials: Mapping[str, Secret]) -> Account | None:
-        return None
+        if kind != JWT.id:
+            return None
+        _signer(credentials)
+        issuer, subject = _entered(credentials, "issuer"), _entered(credentials, "subject")
+        return Account(subject or issuer, issuer)
 
     def probe_request(self, access_token: Secret) -> httpx.Request | None:
-        if self.definition.userinfo_endpoint is None:
+        endpoint = self.definition.probe_endpoint or self.definition.userinfo_endpoint
+        if endpoint is None or not fits_a_header(access_token.reveal()):
             return None
-        headers = {"Authorization": f"Bearer {access_token.reveal()}", "Accept": "application/json"}
-        return httpx.Request("GET", self.definition.userinfo_endpoint, headers=headers)
+        return requests.probe_request(self.definition, endpoint, access_token)
 
-    def read_probe(self, answer: Answer, client: Client | None) -> Verdict:
-        if 200 <= answer.status < 300:
-            return "valid"
-        return "invalid" if answer.status in {401, 403} else "unknown"
+    def why_over(self, code: str, lived: int, promised: int | None) -> str:
+        return code
+
+    def read_probe(self, answer: Answer, client: Client | None, scopes: Sequence[str]) -> Verdict:
+        return answers.read_probe(answer, self.definition.probe)
 
     def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None:
-        if self.definition.revocation_endpoint is None or client is None:
+        endpoint = self.definition.revocation_endpoint
+        return None if endpoint is None else requests.revocation_request(self.definition, endpoint, client, token)
+
+    def revoked(self, answer: Answer) -> bool:
+        # RFC 7009 2.2: 200 also where the token was already dead.
+        return answer.status in self.definition.revocation.success
+
+    def device_request(self, client: Client, scopes: Sequence[str]) -> httpx.Request | None:
+        endpoint = self.definition.device_authorization_endpoint
+        if endpoint is None:
             return None
-        body, _headers = prepare_revoke_token_request(token.reveal(), "refresh_token", "", {})
-        return self._authenticated(client, self.definition.revocation_endpoint, body)
+        return requests.device_request(self.definition, endpoint, client, self._scope(scopes))
 
-    def _authenticated(self, client: Client, uri: str, body: str) -> httpx.Request:
-        headers: dict[str, Any] = {"Accept": "application/json", "Content-Type": _FORM}
-        uri, headers, body = self._client_auth(client).prepare("POST", uri, headers, body)
-        return httpx.Request("POST", uri, headers=headers, content=body)
+    def read_device(self, answer: Answer) -> DeviceAuthorization:
+        return device.read_device(answer, self._verdicts, self.definition.errors)
 
-    def _client_auth(self, client: Client) -> ClientAuth:
-        method = self.definition.token_endpoint_auth_method
-        client_id, secret = client.client_id, client.client_secret.reveal() if client.client_secret else ""
-        if method == "client_secret_basic":
-            # RFC 6749 2.3.1: each part is form-encoded before it is joined and put in base64.
-            client_id, secret = quote_plus(client_id), quote_plus(secret)
-        return ClientAuth(client_id, secret, method)
+    def device_token_request(self, client: Client, device_code: Secret) -> httpx.Request:
+        parameters = {"grant_type": device.DEVICE_CODE, "device_code": device_code.reveal()}
+        return requests.token_request(self.definition, client, parameters)
+
+    def read_device_tokens(self, answer: Answer) -> TokenSet | DeviceWaiting:
+        return device.waiting(answer, self._verdicts, self.definition.errors) or self.read_tokens(answer)
+
+
+def _entered(credentials: Mapping[str, Secret], name: str) -> str:
+    found = credentials.get(name)
+    return found.reveal().strip() if found else ""
+
+
+def _signer(credentials: Mapping[str, Secret]) -> Signer:
+    """Return what signs with the key that was entered. Raises Unreadable."""
+    return signer(
+        credentials.get("private_key", Secret("")),
+        key_id=_entered(credentials, "key_id") or None,
+        algorithm=_entered(credentials, "algorithm") or None,
+    )

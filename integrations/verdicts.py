@@ -43,6 +43,15 @@ OAUTH_ERRORS: Verdicts = {
     "rate_limit_exceeded": RateLimited,
 }
 
+# What a definition may say that a code of its provider means.
+CLASSES: Verdicts = {
+    "grant_rejected": GrantRejected,
+    "client_rejected": ClientRejected,
+    "rate_limited": RateLimited,
+    "transient": Transient,
+    "bug": Misused,
+}
+
 # A gateway that gave up on the real server: the request may have been carried out behind it.
 _GATEWAY_LOST_IT = frozenset({502, 504})
 

@@ -27,7 +27,7 @@ from vault.app import build
 from vault.http.server import application
 from vault.keyring import Keyring
 from vault.services import Vault
-from vault.store import due, leases, settle
+from vault.store import connections, due, leases, settle, usage
 from vault.store.database import Database
 
 Step = Literal[
@@ -39,12 +39,18 @@ Step = Literal[
     "settle.commit",  # settled, and not committed
     "settle.committed",
     "answer",  # about to answer whoever asked
+    "bury.commit",  # a connection is deleted, and that is not committed
+    "bury.committed",
+    "count.commit",  # hand-outs are counted, and that is not committed
+    "count.committed",
     "never",
 ]
 STATEMENTS = {
     id(leases.CLAIM): "claim",
     id(due.CLAIM_DUE): "claim",
     id(settle.SETTLE_SUCCESS): "settle",
+    id(connections.TOMBSTONE): "bury",
+    id(usage.MOVE_MARK): "count",
 }
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([__name__])  # so that a child costs no imports
@@ -52,14 +58,16 @@ _forks.set_forkserver_preload([__name__])  # so that a child costs no imports
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What the process does: refresh on behalf of one reader, or sweep; and where it gets *signal*."""
+    """What the process does: carry out one request, sweep, or roll up usage; and where it gets *signal*."""
 
     url: str
     keyring: Keyring
     key: str
     path: str
     step: Step
+    method: str = "GET"
     sweep: bool = False
+    roll_up: bool = False
     signal: Signals = SIGKILL
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -197,6 +205,8 @@ async def _refresh(order: Order, answers: Pipe) -> None:
     try:
         if order.sweep:
             await vault.sweeper.once()
+        elif order.roll_up:
+            await vault.roll_up()
         else:
             answers.send(await _asked(vault, order))
     finally:
@@ -207,5 +217,6 @@ async def _asked(vault: Vault, order: Order) -> tuple[int, str | None]:
     transport = httpx.ASGITransport(_Answering(application(vault)))
     headers = {"Authorization": f"Bearer {order.key}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://vault", headers=headers) as api:
-        answer = await api.get(order.path, params={"wait": 20})
+        query = {"wait": 20} if order.method == "GET" else None
+        answer = await api.request(order.method, order.path, params=query)
     return answer.status_code, answer.json().get("access_token")

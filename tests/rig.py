@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from integrations.contract import Client, Secret
+from tests.declared import Declared
 from tests.provider.client import FakeProvider, Grant
 from vault.app import build
 from vault.callers import OPERATOR
@@ -59,6 +60,7 @@ class Rig:
             "userinfo_endpoint": self.provider.userinfo_endpoint,
             "issuer": self.provider.issuer,
             "rotation": "strict",
+            "revocation_scope": "token",
             "scopes": ["openid", "offline_access"],
             **definition,
         }
@@ -115,7 +117,7 @@ async def replica(
     chosen = settings(database_url, **changed)
     # Until another one is started, nobody else serves here: nothing has to be waited for.
     vault = build(chosen, Database(database_url), keyring, alone=True)
-    transport = httpx.ASGITransport(application(vault))
+    transport = httpx.ASGITransport(Declared(application(vault)))
     async with httpx.AsyncClient(transport=transport, base_url=chosen.public_url) as api:
         rig = Rig(vault, provider, api)
         api.headers["Authorization"] = f"Bearer {await rig.key()}"

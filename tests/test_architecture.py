@@ -19,12 +19,15 @@ ENTRY_POINTS = {"vault/__main__.py"}
 LAYERS = (
     {
         "errors",
+        "conditions",
         "clock",
         "names",
         "addresses",
         "settings",
         "audit",
         "connection",
+        "inheritance",
+        "editing",
         "patience",
         "logs",
         "metrics",
@@ -45,17 +48,33 @@ LAYERS = (
         "housekeeping",
         "retention",
         "verify_audit",
+        "registration",
         "clients",
+        "sources",
         "access",
         "tickets",
         "signing_in",
+        "signing_keys",
     },
     {"keys", "rewrap"},
     {"reseal"},
     {"retire"},
     {"means"},
-    {"revoke", "grants", "entering"},
-    {"exchange", "refresh", "tenants", "callers", "authorize", "callback", "connections", "verify", "sweep"},
+    {"as_client", "revoke", "grants", "entering", "renew", "disconnect", "sight"},
+    {"consent"},
+    {
+        "exchange",
+        "refresh",
+        "tenants",
+        "callers",
+        "authorize",
+        "callback",
+        "devices",
+        "connections",
+        "verify",
+        "sweep",
+    },
+    {"offboarding", "records", "usage"},
     {"waiting", "tokens"},
     {"services"},
     {"http", "pages", "listing", "quickstart", "fetching", "doctor"},
@@ -66,7 +85,7 @@ LAYERS = (
 )
 PURE = (
     *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience"),
-    *("chain", "findings", "breaker", "limits"),
+    *("chain", "findings", "breaker", "limits", "conditions", "inheritance", "editing"),
 )
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 
@@ -160,8 +179,14 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
 
     assert revealing == {
+        "integrations/assertions.py",  # a key, to sign with it
+        "integrations/clientauth.py",  # a client's secret
+        "integrations/google.py",  # into requests
         "integrations/identity.py",  # an ID token's claims
+        "integrations/jwks.py",  # an ID token's signature
         "integrations/oauth.py",  # into requests
+        "integrations/requests.py",  # an access token, to be probed or revoked
+        "integrations/service_account.py",  # a key, into what it signs
         "integrations/sandbox.py",  # the sandbox is a provider
         "vault/access.py",  # an API key's hash
         "vault/http/callers.py",  # a new key, shown once

@@ -38,6 +38,11 @@ def check_url(url: str, *, allow_local: bool, field: str) -> None:
         raise Invalid(f"{field} {problem}.", code="invalid_url", field=field)
 
 
+def usable(url: str, *, allow_local: bool) -> bool:
+    """Say whether *url* can be an endpoint."""
+    return _problem(url, allow_local) is None
+
+
 def _problem(url: str, allow_local: bool) -> str | None:
     try:
         parts = urlsplit(url)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from integrations import sandbox
+from integrations import builtin, sandbox
 from integrations.contract import Client, Provider
 from vault.access import Access
 from vault.authorize import Authorize
@@ -15,6 +15,7 @@ from vault.callers import Callers
 from vault.chain import Chain
 from vault.clients import Clients
 from vault.connections import Connections
+from vault.devices import Devices
 from vault.exchange import Exchange
 from vault.gates import Gates
 from vault.keyring import Keyring
@@ -23,15 +24,19 @@ from vault.live_keyring import LiveKeyring
 from vault.means import Means
 from vault.memory import Memory
 from vault.metrics import Metrics
+from vault.offboarding import Offboarding
 from vault.outbound import Outbound
 from vault.patience import Patience
 from vault.providers import Providers
+from vault.records import Records
 from vault.refresh import Refresher
 from vault.request_log import RequestLog
 from vault.scrape import Scrape
 from vault.services import Vault
 from vault.settings import Settings
 from vault.signing_in import SigningIn
+from vault.signing_keys import SigningKeys
+from vault.sources import Sources
 from vault.store import keys, leases
 from vault.store.database import Database, FileLock, prepare_file, sqlite_path
 from vault.store.trail import Trail
@@ -41,6 +46,7 @@ from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
 from vault.unlock import CannotStart, open_keyring, open_vault
+from vault.usage import Usage
 from vault.verify import Verify
 from vault.watch import Watch
 
@@ -122,6 +128,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         metrics=metrics,
         outbound=outbound,
         providers=providers,
+        signing_keys=SigningKeys(outbound),
         timeout=settings.provider_timeout,
         jitter=secrets.SystemRandom().uniform,
     )
@@ -162,14 +169,17 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             writer=writer, keyring=keyring, providers=providers, tickets=tickets, public_url=settings.public_url
         ),
         callback=Callback(means),
+        devices=Devices(means),
         connections=Connections(means),
+        offboarding=Offboarding(means, gates),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),
+        records=Records(database, access),
+        usage=Usage(database, access),
         tokens=Tokens(
-            database=database,
             writer=writer,
-            keyring=keyring,
             access=access,
+            sources=Sources(database, keyring, memory, providers),
             refresher=refresher,
             tickets=tickets,
             memory=memory,
@@ -182,7 +192,8 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
 
 
 def _built_in(settings: Settings) -> dict[str, Provider]:
-    return {"sandbox": sandbox.provider(settings.public_url)} if settings.sandbox else {}
+    made_up = {"sandbox": sandbox.provider(settings.public_url)} if settings.sandbox else {}
+    return {**builtin.providers(settings.endpoints), **made_up}
 
 
 async def _void_leases(tx: Transaction) -> None:

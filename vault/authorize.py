@@ -6,6 +6,7 @@ the state, minted at each visit, bound to the browser by a cookie and kept as a 
 
 import json
 import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +15,7 @@ from integrations.contract import AuthorizationRequest, Client, Secret
 from vault.audit import Event
 from vault.connection import Connection
 from vault.errors import Conflict, Gone, Invalid, NotFound
+from vault.grants import begun, keeps_refresh_token
 from vault.keyring import Keyring
 from vault.providers import Providers, kind_of
 from vault.sealing import Place, seal_all
@@ -63,13 +65,14 @@ class Authorize:
             if client is None:
                 raise Conflict("No client is registered for this provider.", code="no_client")
             await _check_return_url(tx.connection, tenant, return_url)
-            connection = await self._ensure(tx, path, client.id, consent.id)
+            connection = await connections.find(tx.connection, *path)
+            connection = connection or await begun(tx, path, consent.id, client.id)
             tx.record(Event(actor, "connection.authorized", "ok", tenant, provider_id, name))
             wanted = scopes if scopes is not None else connection.asked_scopes or provider.default_scopes
             return await self._tickets.issue(
                 tx.connection,
                 connection.id,
-                scopes=wanted,
+                scopes=list(provider.asking(wanted)),
                 return_url=return_url,
                 replace_account=replace_account,
             )
@@ -89,26 +92,6 @@ class Authorize:
 
         return await self._writer.submit(unit, alone=True)
 
-    async def _ensure(self, tx: Transaction, path: tuple[str, str, str], client: str, kind: str) -> Connection:
-        connection = await connections.find(tx.connection, *path)
-        if connection is not None:
-            return connection
-        tenant, provider, name = path
-        identity = secrets.token_hex(16)
-        row = {
-            "id": identity,
-            "tenant_id": tenant,
-            "provider": provider,
-            "name": name,
-            "kind": kind,
-            "client": client,
-            "created_at": await connections.database_time(tx.connection),
-        }
-        await connections.add(tx.connection, row)
-        made = await connections.get(tx.connection, identity)
-        assert made is not None
-        return made
-
     async def _begin(self, tx: AsyncConnection, ticket: AnyRow, connection: Connection, browser: str) -> str:
         provider = await self._providers.get(connection.provider, tx)
         above = await tenants.ancestors(tx, connection.tenant)
@@ -120,6 +103,8 @@ class Authorize:
         registration = Client(client.client_id)  # the address takes no secret
         redirect_uri = f"{self._public_url}/oauth/callback/{connection.provider}"
         asked = authorization(self._keyring, registration, redirect_uri, state, verifier, ticket)
+        holds = not ticket.replace_account and keeps_refresh_token(connection, client.id, provider)
+        asked = replace(asked, holds_refresh_token=holds and set(asked.scopes) <= set(connection.scopes))
         row = {
             "state_digest": digest,
             "browser_digest": self._keyring.mac("browser", browser),

@@ -2,25 +2,25 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from integrations.contract import (
     AuthorizationRequest,
+    Client,
     Provider,
     ProviderError,
     Secret,
-    Unreadable,
+    TokenSet,
 )
 from integrations.verdicts import OAUTH_ERRORS
-from vault.audit import Event
+from vault.as_client import Done, as_client, note, used
 from vault.authorize import authorization, verifier_place
-from vault.clients import opened
 from vault.clock import uptime
 from vault.connection import Connection
+from vault.consent import Consent, accept, note_failure
 from vault.errors import CannotOpen, Gone
-from vault.grants import Received, store_grant
 from vault.means import Means
-from vault.revoke import revoke
+from vault.registration import Registration, registration
 from vault.sealing import open_one
 from vault.store import clients, connections, sealed
 from vault.store import tickets as store
@@ -101,7 +101,7 @@ class Callback:
         except (ProviderError, CannotOpen) as error:
             code = getattr(error, "code", "undecryptable")
         if code != "connected":
-            await self._note_failure(visit.connection, code)
+            await note_failure(self._means, visit.connection, code)
         return Result(code, visit.connection, visit.ticket.return_url)
 
     async def _connected(self, visit: Visit) -> str:
@@ -111,7 +111,7 @@ class Callback:
             row = await clients.get(tx, visit.pending.client)
             if row is None:
                 return "no_client"
-            client = await opened(tx, self._means.keyring, row)
+            client = registration(self._means.keyring, row, await sealed.load(tx, "client", row.id))
             values = await sealed.load(tx, "authorization", visit.pending.state_digest.hex())
         provider.check_authorization_answer(visit.parameters)
         if "code" not in visit.parameters or "error" in visit.parameters:
@@ -121,62 +121,41 @@ class Callback:
         place = verifier_place(visit.connection, visit.pending.state_digest)
         verifier = open_one(self._means.keyring, place, "code_verifier", values["code_verifier"])
         redirect_uri = visit.pending.redirect_uri
-        asked = authorization(self._means.keyring, client, redirect_uri, visit.state, verifier, visit.ticket)
-        return await self._granted(visit, provider, asked)
+        bare = Client(client.client_id)
+        asked = authorization(self._means.keyring, bare, redirect_uri, visit.state, verifier, visit.ticket)
+        return await self._granted(visit, provider, client, asked)
 
-    async def _granted(self, visit: Visit, provider: Provider, asked: AuthorizationRequest) -> str:
-        """Exchange the code and store what comes of it; what cannot be stored is revoked."""
-        request = provider.code_request(asked, Secret(visit.parameters["code"]))
-        answer = await self._means.outbound.send(request, deadline=self._means.deadline(visit.started))
-        tokens = provider.read_tokens(answer)
-        nonce = asked.nonce if "openid" in asked.scopes else None
-        try:
-            account = provider.account(tokens, client=asked.client, nonce=nonce)
-            received = Received(
-                tokens=tokens,
-                account=account,
-                client=visit.pending.client,
-                scopes=tuple(asked.scopes),
-                age=uptime() - visit.started,
-                consented=True,
-                kind=visit.connection.kind,
-            )
-            outcome = await self._store(visit, provider, received)
-        except Unreadable as error:
-            outcome = error.code
-        if outcome != "connected":
-            await revoke(self._means, provider, asked.client, tokens.refresh_token or tokens.access_token)
+    async def _granted(
+        self, visit: Visit, provider: Provider, client: Registration, asked: AuthorizationRequest
+    ) -> str:
+        """Exchange the code and store what comes of it; what cannot be stored is given back."""
+        sent = await self._exchange(visit, provider, client, asked)
+        consent = Consent(
+            connection=visit.connection,
+            provider=provider,
+            registration=client,
+            client=used(client, sent.other),
+            scopes=tuple(asked.scopes),
+            nonce=asked.nonce if "openid" in asked.scopes else None,
+            started=visit.started,
+            replace_account=visit.ticket.replace_account,
+        )
+        ticket = visit.ticket.id
+        outcome = await accept(self._means, consent, sent.value, lambda tx: store.succeed(tx.connection, ticket))
+        await note(self._means, sent.other)
         return outcome
 
-    async def _store(self, visit: Visit, provider: Provider, received: Received) -> str:
-        async def unit(tx: Transaction) -> str:
-            now = await connections.get(tx.connection, visit.connection.id)
-            if now is None:
-                return "connection_deleted"
-            doubt = None if visit.ticket.replace_account else _doubt(now, received)
-            if doubt is not None:
-                return doubt
-            generation = await store_grant(tx, self._means, now, provider, received)
-            await store.succeed(tx.connection, visit.ticket.id)
-            tx.record(
-                Event("person", "connection.connected", "ok", now.tenant, now.provider, now.name, generation)
+    async def _exchange(
+        self, visit: Visit, provider: Provider, registration: Registration, asked: AuthorizationRequest
+    ) -> Done[TokenSet]:
+        async def redeem(client: Client | None) -> TokenSet:
+            request = provider.code_request(
+                replace(asked, client=client or asked.client), Secret(visit.parameters["code"])
             )
-            return "connected"
+            answer = await self._means.outbound.send(request, deadline=self._means.deadline(visit.started))
+            return provider.read_tokens(answer)
 
-        return await self._means.writer.insist(unit)
-
-    async def _note_failure(self, connection: Connection, code: str) -> None:
-        about = (connection.tenant, connection.provider, connection.name)
-        await self._means.writer.record(Event("person", "connection.connect_failed", code, *about))
-
-
-def _doubt(connection: Connection, received: Received) -> str | None:
-    """Return why *received* may be of another account than the one that is stored; None where nothing says so."""
-    if connection.account is None:
-        return None
-    if received.account is None:
-        return "account_unknown" if "openid" in received.scopes else None
-    return None if received.account.subject == connection.account else "account_mismatch"
+        return await as_client(self._means, registration, redeem)
 
 
 def _refused(error: str) -> str:

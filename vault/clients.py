@@ -1,23 +1,54 @@
 """Registrations at providers: ours, or a tenant's own."""
 
+import json
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from integrations.contract import Client
+from integrations.assertions import signer
+from integrations.contract import Client, Unreadable
+from vault.access import Caller
 from vault.audit import Event
-from vault.errors import NotFound
+from vault.errors import Invalid, NotFound
 from vault.gates import Gates
 from vault.keyring import Keyring
 from vault.providers import Providers
-from vault.sealing import Place, open_one, seal_all
+from vault.registration import is_live, opened
+from vault.sealing import Place, seal_all
 from vault.store import clients as store
 from vault.store import parking, sealed
+from vault.store.clients import SECRETS, Slot, field_of
 from vault.store.database import Database
 from vault.store.parking import Scope
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction, Writer
+
+SETTINGS = ("token_endpoint_auth_method", "key_id", "algorithm")
+_NEEDS = {
+    "client_secret_basic": "client_secret",
+    "client_secret_post": "client_secret",
+    "private_key_jwt": "private_key",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What is there of one way to authenticate, since when it was entered, and how it is used."""
+
+    client_secret: bool
+    private_key: bool
+    since: datetime | None  # None: nobody knows
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registration as it may be shown: its row, and what it authenticates with."""
+
+    row: AnyRow
+    current: Held
+    previous: Held | None
 
 
 class Clients:
@@ -34,61 +65,143 @@ class Clients:
         """Make *client* the registration that new consents of *tenant* and below use.
 
         Existing grants keep the client that they belong to. The same client_id with another secret
-        takes a rejected client out of its pause.
+        keeps the former one live beside it, and with any takes a rejected client out of its pause.
+        Raises Invalid where it lacks what its settings take, or its key cannot sign.
         """
+        _check(client)
 
         async def unit(tx: Transaction) -> list[Scope]:
             await parking.hold(tx.connection)
             await self._providers.get(provider, tx.connection)
-            row = {
-                "id": secrets.token_hex(16),
-                "tenant_id": tenant,
-                "provider": provider,
-                "client_id": client.client_id,
-            }
-            client_row, generation = await store.put(tx.connection, row, datetime.now(UTC))
-            await sealed.forget(tx.connection, "client", client_row)
-            if client.client_secret is not None:
-                place = Place(tenant, provider, "client", client_row)
-                values = seal_all(self._keyring, place, generation, {"client_secret": client.client_secret})
-                await sealed.put(tx.connection, "client", client_row, generation, values)
+            row = await store.make_current(
+                tx.connection,
+                {
+                    "id": secrets.token_hex(16),
+                    "tenant_id": tenant,
+                    "provider": provider,
+                    "client_id": client.client_id,
+                },
+                datetime.now(UTC),
+            )
+            await self._change(tx, row, client)
             tx.record(Event(actor, "client.changed", tenant=tenant, provider=provider))
-            scope = Scope("client", client_row)
+            scope = Scope("client", row.id)
             return [] if await parking.park(tx.connection, scope) else [scope]
 
         for scope in await self._writer.submit(unit, alone=True):
             await self._gates.finish(scope)
 
-    async def get(self, tenant: str, provider: str, *, retired: bool = False) -> AnyRow:
-        """Return the row of *tenant*'s own registration, without its secret. Raises NotFound.
+    async def get(self, tenant: str, provider: str, *, retired: bool = False) -> Registered:
+        """Return *tenant*'s own registration, without its secrets. Raises NotFound.
 
         Where there is no current one, the newest *retired* one, if that will do.
         """
         find = store.newest if retired else store.current
         async with self._database.read() as tx:
             row = await find(tx, tenant, provider)
-        if row is None:
-            raise NotFound
-        return row
+            if row is None:
+                raise NotFound
+            fields = await sealed.fields(tx, "client", row.id)
+        previous = _held(fields, "previous", row.previous_since, row.previous_settings or "{}")
+        current = _held(fields, "current", row.secret_since, row.settings)
+        return Registered(row, current, previous if is_live(fields, "previous") else None)
 
-    async def delete(self, tenant: str, provider: str, actor: str) -> bool:
-        """Remove *tenant*'s registration. Returns whether it is gone, or retired for its grants' sake."""
+    async def delete(self, tenant: str, provider: str, caller: Caller) -> bool:
+        """Remove *tenant*'s registration. Returns whether it is gone, or retired for its grants' sake.
+
+        Raises Conflict where somebody above *caller* has paused it: the next one would not be paused.
+        """
 
         async def unit(tx: Transaction) -> bool:
             row = await store.current(tx.connection, tenant, provider)
             if row is None:
                 raise NotFound
+            await self._gates.require_resumable(tx.connection, tenant, provider, caller)
             gone = await store.remove(tx.connection, row.id)
-            tx.record(Event(actor, "client.deleted", "ok" if gone else "retired", tenant, provider))
+            tx.record(Event(caller.actor, "client.deleted", "ok" if gone else "retired", tenant, provider))
             return gone
 
         return await self._writer.submit(unit, alone=True)
 
+    async def drop_previous(self, tenant: str, provider: str, actor: str) -> None:
+        """Forget the former secret of *tenant*'s registration. Raises NotFound where none is live."""
 
-async def opened(tx: AsyncConnection, keyring: Keyring, row: AnyRow) -> Client:
-    """Return the client of *row* with its secret opened. Raises CannotOpen."""
-    values = await sealed.load(tx, "client", row.id)
-    if "client_secret" not in values:
-        return Client(row.client_id)
-    place = Place(row.tenant_id, row.provider, "client", row.id)
-    return Client(row.client_id, open_one(keyring, place, "client_secret", values["client_secret"]))
+        async def unit(tx: Transaction) -> None:
+            await parking.hold(tx.connection)
+            row = await store.current(tx.connection, tenant, provider)
+            if row is None or not is_live(await sealed.fields(tx.connection, "client", row.id), "previous"):
+                raise NotFound
+            await sealed.drop(tx.connection, "client", row.id, _fields("previous"))
+            await store.edit(tx.connection, row.id, {"generation": row.generation + 1, **_NO_PREVIOUS})
+            tx.record(Event(actor, "client.changed", "previous_dropped", tenant, provider))
+
+        await self._writer.submit(unit, alone=True)
+
+    async def _change(self, tx: Transaction, row: AnyRow, client: Client) -> None:
+        """Have *client* in the place of the secret in *row*, and take it as right until it proves otherwise."""
+        accepted = {"state": "active", "rejected_at": None, "retry_not_before": None}
+        values = await sealed.load(tx.connection, "client", row.id)
+        before = opened(self._keyring, row, values, "current")
+        if row.generation and before == client:
+            await store.edit(tx.connection, row.id, accepted)
+            return
+        generation = row.generation + 1
+        changed = {"generation": generation, "settings": json.dumps(_settings(client))}
+        if row.generation == 0 or before is None or _secrets(before) != _secrets(client):
+            changed |= {"secret_since": datetime.now(UTC), "previous_first": False}
+            if before is not None and any(_secrets(before).values()):
+                changed |= {"previous_settings": row.settings, "previous_since": row.secret_since}
+                await self._seal(tx, row, generation, before, "previous")
+        await self._seal(tx, row, generation, client, "current")
+        await store.edit(tx.connection, row.id, {**accepted, **changed})
+
+    async def _seal(self, tx: Transaction, row: AnyRow, generation: int, client: Client, slot: Slot) -> None:
+        """Store the secrets of *client* in *slot*, in the place of what is there."""
+        place = Place(row.tenant_id, row.provider, "client", row.id)
+        kept = {field_of(name, slot): secret for name, secret in _secrets(client).items()}
+        await sealed.drop(tx.connection, "client", row.id, _fields(slot))
+        await sealed.put(
+            tx.connection, "client", row.id, generation, seal_all(self._keyring, place, generation, kept)
+        )
+
+
+def _held(fields: frozenset[str], slot: Slot, since: datetime | None, settings: str) -> Held:
+    there = {name: field_of(name, slot) in fields for name in SECRETS}
+    return Held(**there, since=since, settings=json.loads(settings))
+
+
+_NO_PREVIOUS = {"previous_settings": None, "previous_since": None, "previous_first": False}
+
+
+def _secrets(client: Client) -> dict[str, Any]:
+    return {name: getattr(client, name) for name in SECRETS}
+
+
+def _settings(client: Client) -> dict[str, str]:
+    found = {name: getattr(client, name) for name in SETTINGS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _fields(slot: Slot) -> list[str]:
+    return [field_of(name, slot) for name in SECRETS]
+
+
+def _check(client: Client) -> None:
+    """Raise Invalid where *client* could not authenticate as it says. Nothing of a key is repeated."""
+    method = client.token_endpoint_auth_method
+    needed = None if method is None else _NEEDS.get(method)
+    if needed is not None and not getattr(client, needed):
+        raise Invalid(f"This way to authenticate takes a {needed}.", code="credentials_missing", field=needed)
+    if client.private_key is None:
+        if client.key_id or client.algorithm:
+            raise Invalid("These settings are for a private_key.", code="credentials_missing", field="private_key")
+        return
+    try:
+        signer(client.private_key, key_id=client.key_id, algorithm=client.algorithm)
+    except Unreadable as error:
+        problem = error.code
+    else:
+        return
+    # Raised out here, where no other exception is around whose text could hold a piece of the key.
+    detail = "Nothing can be signed with this private key."
+    raise Invalid(detail, code="invalid_private_key", field="private_key", reason=problem)

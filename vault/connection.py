@@ -18,6 +18,7 @@ Reason = Literal[
     "grant_rejected", "lost_rotation", "expired", "undecryptable",          # failed
     "credentials_rejected",
 ]  # fmt: skip
+Prefer = Literal["own", "inherited"]
 NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "fix_credentials", "operator"]
 
 ACTIONS: Mapping[str, NextAction] = {
@@ -56,6 +57,7 @@ class TokenState:
     status: Status
     reason: Reason | None
     generation: int
+    granted_generation: int
     renewal: Renewal
     access_expires_at: datetime | None
     issued_lifetime: int | None  # seconds
@@ -75,6 +77,7 @@ class TokenState:
     rejected_generation: int | None
     rejected_age: int | None  # seconds
     learned_lifetime: int | None  # seconds
+    granted_at: datetime | None = None  # when a person consented; None where nobody knows
 
     @property
     def next_action(self) -> NextAction:
@@ -127,7 +130,10 @@ class Connection:
     scopes: tuple[str, ...]
     asked_scopes: tuple[str, ...]
     metadata: Mapping[str, Any]
+    settings: Mapping[str, Any]
     enabled: bool
+    prefer: Prefer
+    shared: bool
     created_at: datetime
     state: TokenState
     client_rejected: bool
@@ -138,8 +144,18 @@ class Connection:
     read_at: datetime
 
     @property
+    def missing_scopes(self) -> tuple[str, ...]:
+        """Return what was asked for and not granted."""
+        return tuple(scope for scope in self.asked_scopes if scope not in self.scopes)
+
+    @property
     def path(self) -> str:
         return f"{self.tenant}/{self.provider}/{self.name}"
+
+    @property
+    def offers_its_own(self) -> bool:
+        """Say whether it holds credentials that are not put aside for what its tenant inherits."""
+        return self.prefer == "own" and self.state.holds_tokens
 
     @property
     def paused(self) -> Literal["provider", "client", "tenant"] | None:

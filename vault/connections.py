@@ -1,42 +1,39 @@
-"""Looking at connections, changing what people may change, importing tokens, and disconnecting."""
+"""Looking at connections, changing what people may change, entering credentials, and disconnecting."""
 
-import json
-import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from integrations.contract import Client, Provider, Secret, TokenSet
+from integrations.contract import Provider, TokenSet
 from vault.access import Caller, subtree
 from vault.audit import Event
-from vault.clients import opened
+from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Connection
+from vault.disconnect import Last, Outcome, Revoking, bury, end
+from vault.editing import Edit, columns, version
 from vault.entering import Entered, Tried, checked, imported, tried
-from vault.errors import CannotOpen, Invalid, NotFound
-from vault.grants import Received, store_grant
+from vault.errors import Invalid, NotFound
+from vault.grants import Received, begun, store_grant
+from vault.inheritance import served_by
 from vault.means import Means
 from vault.providers import kind_of
-from vault.revoke import Revoked, revoke
-from vault.sealing import Place, open_one
-from vault.store import clients, parking, sealed, settle, tenants
 from vault.store import connections as store
+from vault.store import parking, tenants, ways
 from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
 Path = tuple[str, str, str]
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """What a person wants of a connection; None leaves a field as it is."""
+class Change(Edit):
+    """What a person wants of a connection; what is not given stays as it is."""
 
     kind: str | None = None
     credentials: dict[str, str] | None = None  # the fields of the kind, or tokens from elsewhere
-    metadata: dict[str, Any] | None = None
-    enabled: bool | None = None
     verify: bool = True
 
 
@@ -52,6 +49,17 @@ class Connections:
             raise NotFound
         return found
 
+    async def source(self, path: Path) -> Path | None:
+        """Return which connection serves *path*, its own or an inherited one; None where none does.
+
+        A kill switch does not change that: it only keeps what is there from being handed out.
+        """
+        async with self._means.database.read() as tx:
+            way = [stop.connection for stop in (await ways.find(tx, *path)).stops]
+        number = served_by(way)
+        serving = None if number is None else way[number]
+        return None if serving is None else (serving.tenant, serving.provider, serving.name)
+
     async def page(
         self,
         caller: Caller,
@@ -60,11 +68,15 @@ class Connections:
         provider: str | None,
         status: str | None,
         expiring_within: timedelta | None,
+        metadata: Mapping[str, str] = NOTHING,
         after: list[str] | None,
         limit: int,
     ) -> list[Connection]:
-        """Return up to *limit* connections that *caller* may see, in the order of their paths."""
-        filters: dict[str, Any] = {}
+        """Return up to *limit* connections that *caller* may see, in the order of their paths.
+
+        Those whose *metadata* says all of what is asked for, where anything is.
+        """
+        filters: dict[str, Any] = {"metadata": metadata}
         if caller.names is not None:
             filters["name"] = sorted(caller.names)
         if status is not None:
@@ -80,10 +92,20 @@ class Connections:
                 filters["expiring_before"] = await store.database_time(tx) + expiring_within
             return await store.page(tx, within, filters, after, limit)
 
-    async def put(self, actor: str, path: Path, above: list[str], change: Change) -> tuple[Connection, bool]:
+    async def put(
+        self,
+        actor: str,
+        path: Path,
+        above: list[str],
+        change: Change,
+        condition: Condition = UNCONDITIONAL,
+        *,
+        new_too: bool = True,
+    ) -> tuple[Connection, bool]:
         """Store *change*, the connection too where it is new; return it and whether it is.
 
         Credentials are tried first: what the provider refuses is not stored.
+        Raises PreconditionFailed where *condition* is not met, NotFound for a new one unless *new_too*.
         """
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(path[1], tx)
@@ -96,13 +118,16 @@ class Connections:
         async def unit(tx: Transaction) -> tuple[Connection, bool]:
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
-            connection = await store.find(tx.connection, *path)
+            connection = await _held(tx, path)
             new = connection is None
+            if new and not new_too:
+                raise NotFound
+            condition.check(None if connection is None else version(connection))
             if connection is None:
                 if entered is None:
                     raise Invalid("A new connection needs credentials.", code="credentials_missing")
-                connection = await self._added(tx.connection, path, entered.kind.id)
-            await self._edit(tx, connection, change)
+                connection = await begun(tx, path, entered.kind.id)
+            await _edit(tx, connection, change)
             if entered is not None and found is not None:
                 received = _received(entered, found, connection.read_at, verified=change.verify)
                 await store_grant(tx, self._means, connection, provider, received)
@@ -112,84 +137,44 @@ class Connections:
             return changed, new
 
         stored = await self._means.writer.submit(unit, alone=True)
-        if change.enabled is False:
+        if change.takes_away:
             await self._means.memory.elsewhere()
         return stored
 
-    async def delete(self, actor: str, path: Path, *, revoking: bool) -> Revoked | Literal["not_asked"]:
+    async def delete(
+        self, actor: str, path: Path, condition: Condition = UNCONDITIONAL, *, revoking: Revoking
+    ) -> Outcome:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
 
-        async def unit(tx: Transaction) -> tuple[Provider, Client, Secret] | None:
-            connection = await store.find(tx.connection, *path)
+        async def unit(tx: Transaction) -> Last:
+            connection = await _held(tx, path)
             if connection is None:
                 raise NotFound
-            # First, so that no other replica can settle a successor behind our back.
-            await settle.supersede(tx.connection, connection.id)
-            last = await self._last_token(tx.connection, connection) if revoking else None
-            await store.bury(tx.connection, connection.id)
-            tx.outdate(Stale("connection", connection.id))
-            tx.record(Event(actor, "connection.deleted", "ok", *path))
-            return last
+            condition.check(version(connection))
+            return await bury(tx, self._means, actor, connection)
 
         last = await self._means.writer.submit(unit, alone=True)
-        revoked = await self._revoked(last) if revoking else "not_asked"
+        outcome = await end(self._means, actor, last, revoking)
         await self._means.memory.elsewhere()
-        return revoked
+        return outcome
 
-    async def _added(self, tx: AsyncConnection, path: Path, kind: str) -> Connection:
-        identity = secrets.token_hex(16)
-        row = {
-            "id": identity,
-            "tenant_id": path[0],
-            "provider": path[1],
-            "name": path[2],
-            "kind": kind,
-            "client": None,
-            "created_at": await store.database_time(tx),
-        }
-        await store.add(tx, row)
-        made = await store.get(tx, identity)
-        assert made is not None
-        return made
 
-    async def _edit(self, tx: Transaction, connection: Connection, change: Change) -> None:
-        values: dict[str, Any] = {}
-        if change.metadata is not None:
-            values["metadata"] = json.dumps(change.metadata)
-        if change.enabled is not None:
-            values["enabled"] = change.enabled
-        if not values:
-            return
-        await parking.stand_still(tx.connection)
-        await store.hold(tx.connection, connection.id)  # parking passes by what somebody else is writing
+async def _held(tx: Transaction, path: Path) -> Connection | None:
+    """Return the connection at *path*, which nobody else changes in this transaction; None where there is none.
+
+    Parking passes by what somebody else is writing.
+    """
+    await parking.stand_still(tx.connection)
+    found = await store.find(tx.connection, *path)
+    return None if found is None else await store.hold(tx.connection, found.id)
+
+
+async def _edit(tx: Transaction, connection: Connection, change: Change) -> None:
+    values = columns(change, connection)
+    if values:
         await store.edit(tx.connection, connection.id, values)
         await parking.park(tx.connection, Scope("connection", connection.id))
         tx.outdate(Stale("connection", connection.id))
-
-    async def _last_token(
-        self, tx: AsyncConnection, connection: Connection
-    ) -> tuple[Provider, Client, Secret] | None:
-        """Return what a revocation needs, None where there is nothing to revoke or it does not open."""
-        values = await sealed.load(tx, "connection", connection.id)
-        row = None if connection.client is None else await clients.get(tx, connection.client)
-        field = "refresh_token" if "refresh_token" in values else "access_token"
-        if row is None or field not in values:
-            return None
-        place = Place(connection.tenant, connection.provider, "connection", connection.id)
-        try:
-            token = open_one(self._means.keyring, place, field, values[field])
-            return (
-                await self._means.providers.get(connection.provider, tx),
-                await opened(tx, self._means.keyring, row),
-                token,
-            )
-        except CannotOpen:
-            return None
-
-    async def _revoked(self, last: tuple[Provider, Client, Secret] | None) -> Revoked:
-        if last is None:
-            return "failed"
-        return await revoke(self._means, *last)
 
 
 def _entered(provider: Provider, known: Connection | None, change: Change) -> Entered | None:

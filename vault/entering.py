@@ -7,7 +7,7 @@ the sweep finds out.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,12 +25,15 @@ from integrations.contract import (
     TokenSet,
     Unreadable,
     Verdict,
+    fits_a_header,
 )
-from vault.clients import opened
+from vault.as_client import as_client, note
 from vault.clock import storable
-from vault.errors import CannotOpen, Conflict, Invalid
+from vault.errors import Conflict, Invalid
 from vault.means import Means
-from vault.store import clients
+from vault.registration import Registration, registration
+from vault.renew import renewed
+from vault.store import clients, sealed
 from vault.store.schema import AnyRow
 
 _OF_TOKENS = ("access_token", "refresh_token", "expires_at")
@@ -82,6 +85,9 @@ def imported(kind: Kind, fields: Mapping[str, str]) -> Entered:
     access, refresh = fields.get("access_token", ""), fields.get("refresh_token", "")
     if not access and not refresh:
         raise Invalid("Credentials need an access_token or a refresh_token.", code="credentials_missing")
+    for name, token in (("access_token", access), ("refresh_token", refresh)):
+        if not fits_a_header(token):
+            raise Invalid("A token is of printable ASCII characters.", code="invalid_field", field=name)
     tokens = TokenSet(Secret(access), Secret(refresh) if refresh else None)
     return Entered(kind=kind, tokens=tokens, expires_at=_moment(fields.get("expires_at")))
 
@@ -93,15 +99,16 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
     """
     async with means.database.read() as tx:
         client = await _client_for(tx, entered, above, provider.id)
-        registration = None if client is None else await _opened(tx, means, client)
+        values = {} if client is None else await sealed.load(tx, "client", client.id)
+    user = None if client is None else registration(means.keyring, client, values)
     if entered.tokens is not None:
-        verdict = await _probed(means, provider, entered.tokens, registration) if verify else "unknown"
+        verdict = await _probed(means, provider, entered.tokens, user) if verify else "unknown"
         if verdict == "invalid":
             raise Invalid("The provider refuses this access token.", code="credentials_rejected")
         return Tried(verdict=verdict, tokens=entered.tokens, client=client)
     account = _account(provider, entered)
-    root = Root(kind=entered.kind.id, client=registration, credentials=entered.fields)
-    tokens = await _renewed(means, provider, root) if verify else None
+    root = Root(kind=entered.kind.id, credentials=entered.fields)
+    tokens = await _renewed(means, provider, root, user) if verify else None
     verdict = "unknown" if tokens is None else "valid"
     return Tried(verdict=verdict, tokens=tokens or _NOTHING, account=account, client=client)
 
@@ -115,13 +122,6 @@ async def _client_for(tx: AsyncConnection, entered: Entered, above: list[str], p
     if client is None and (brought is None or brought.refresh_token is not None):
         raise Conflict("No client is registered that could use these credentials.", code="no_client")
     return client
-
-
-async def _opened(tx: AsyncConnection, means: Means, client: AnyRow) -> Client:
-    try:
-        return await opened(tx, means.keyring, client)
-    except CannotOpen:
-        raise Conflict("The client's secret does not open.", code="operator_required") from None
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -145,7 +145,7 @@ def _account(provider: Provider, entered: Entered) -> Account | None:
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
 
 
-async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Client | None) -> Verdict:
+async def _probed(means: Means, provider: Provider, tokens: TokenSet, user: Registration | None) -> Verdict:
     """Ask the provider about an access token, in a way that spends nothing."""
     request = provider.probe_request(tokens.access_token) if tokens.access_token else None
     if request is None:
@@ -154,19 +154,30 @@ async def _probed(means: Means, provider: Provider, tokens: TokenSet, client: Cl
         answer = await means.outbound.send(request, deadline=means.deadline())
     except ProviderError:
         return "unknown"
-    return provider.read_probe(answer, client)
+    return provider.read_probe(answer, None if user is None else Client(user.client_id), ())
 
 
-async def _renewed(means: Means, provider: Provider, root: Root) -> TokenSet | None:
-    """Return new tokens got with *root*, None where nobody can tell now whether it is any good."""
+async def _renewed(means: Means, provider: Provider, root: Root, user: Registration | None) -> TokenSet | None:
+    """Return new tokens got with *root* as the client *user*, None where nobody can tell now if it is any good."""
+
+    async def renew(client: Client | None) -> TokenSet:
+        return await renewed(means.outbound, provider, replace(root, client=client), deadline=deadline)
+
+    deadline = means.deadline()
     try:
-        answer = await means.outbound.send(provider.renew_request(root), deadline=means.deadline())
-        return provider.read_tokens(answer)
-    except GrantRejected as error:
+        done = await as_client(means, user, renew)
+    except ProviderError as error:
+        _refuse(error)
+        return None
+    await note(means, done.other)
+    return done.value
+
+
+def _refuse(error: ProviderError) -> None:
+    """Raise Invalid or Conflict where *error* says whose fault it is."""
+    if isinstance(error, GrantRejected):
         detail = "The provider refuses these credentials."
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
-    except ClientRejected as error:
+    if isinstance(error, ClientRejected):
         detail = "The provider refuses the client registration that they are used with."
         raise Conflict(detail, code="client_misconfigured", reason=error.code) from None
-    except ProviderError:
-        return None

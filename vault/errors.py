@@ -56,6 +56,12 @@ class Conflict(VaultError):
     code = "conflict"
 
 
+class PreconditionFailed(VaultError):
+    """What is stored is not what the condition of this request says; nothing was changed."""
+
+    code = "precondition_failed"
+
+
 class Gone(VaultError):
     """The link was used, has expired, or belongs to another browser."""
 

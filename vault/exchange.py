@@ -17,7 +17,6 @@ from msgspec import structs
 
 from integrations.contract import (
     Client,
-    ClientRejected,
     GrantRejected,
     Misused,
     Provider,
@@ -26,10 +25,11 @@ from integrations.contract import (
     Root,
     TokenSet,
 )
+from vault.as_client import Done, Refused, as_client, note
 from vault.audit import Action, Event
 from vault.breaker import Breaker, works
 from vault.clock import uptime
-from vault.connection import SOONEST, Connection, new_tokens, still_learned
+from vault.connection import SOONEST, Connection, TokenState, new_tokens, still_learned
 from vault.errors import CannotOpen
 from vault.failure import aftermath, outcome_of, pause_of_provider
 from vault.gates import Gates
@@ -37,10 +37,13 @@ from vault.keyring import Sealed
 from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
-from vault.revoke import revoke
+from vault.registration import Registration, client_with
+from vault.renew import renewed
+from vault.revoke import give_back_successor
 from vault.sealing import Place, open_one, opened_fields, seal_all, sealed_anew
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
+from vault.store.clients import SECRETS, Slot, field_of
 from vault.store.leases import Turn
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
@@ -56,13 +59,16 @@ _OUTCOMES: dict[settle.Stored, Outcome] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What is sent: the root of one generation's tokens, and whose it is. No client row, where it needs none."""
+    """What is sent: the root of one generation's tokens, and whose it is.
+
+    The client of the root is that of the *registration*; None where none takes part.
+    """
 
     tenant: str
     provider: Provider
     name: str
     root: Root
-    client_row: str | None
+    registration: Registration | None
     client_rejected: bool
 
     def place(self, owner_kind: str, owner_id: str) -> Place:
@@ -115,7 +121,7 @@ class Exchange:
         turn = claimed.turn
         try:
             grant = self._granted(claimed)
-            tokens = await self._send(grant, started)
+            sent = await self._send(grant, started)
         except Superseded:
             await self._means.writer.insist(lambda tx: settle.release(tx.connection, turn), vital=False)
             return "superseded"
@@ -123,7 +129,9 @@ class Exchange:
             await self._settle_failure(turn, started, error, actor)
             return outcome_of(error)
         place.close()
-        return _OUTCOMES[await self._settle_success(turn, grant, tokens, actor)]
+        stored = await self._settle_success(turn, grant, sent.value, actor)
+        await note(self._means, sent.other)
+        return _OUTCOMES[stored]
 
     def _granted(self, claimed: Claimed) -> Grant:
         turn, row = claimed.turn, claimed.row
@@ -134,7 +142,7 @@ class Exchange:
             provider=self._means.providers.speaking(row.provider, row.definition),
             name=row.name,
             root=self._root(turn, row),
-            client_row=row.client,
+            registration=self._registration(row),
             client_rejected=bool(row.client_rejected),
         )
 
@@ -146,41 +154,47 @@ class Exchange:
             raise CannotOpen
         return Root(
             kind=row.kind,
-            client=self._client(row),
             refresh_token=token and open_one(self._means.keyring, place, "refresh_token", token),
             credentials=opened_fields(self._means.keyring, place, entered) if entered else {},
             scopes=tuple(json.loads(row.scopes)),
         )
 
-    def _client(self, row: AnyRow) -> Client | None:
+    def _registration(self, row: AnyRow) -> Registration | None:
         if row.client is None:
             return None
-        secret = sealed.read(row, "client", "client_secret")
+        slot: Slot = "previous" if row.client_previous_first else "current"
         place = Place(row.client_tenant, row.provider, "client", row.client)
-        try:
-            return Client(row.client_id, secret and open_one(self._means.keyring, place, "client_secret", secret))
-        except CannotOpen:
-            # The client's matter, and mended by entering it anew: no connection is to blame.
-            raise ClientRejected("undecryptable") from None
+        read = {field_of(name, slot): sealed.read(row, "client", name) for name in SECRETS}
+        values = {field: value for field, value in read.items() if value is not None}
+        return Registration(
+            id=row.client,
+            tenant=row.client_tenant,
+            provider=row.provider,
+            client_id=row.client_id,
+            generation=row.client_generation,
+            likeliest=client_with(self._means.keyring, place, row.client_id, row.client_settings, values, slot),
+        )
 
-    async def _send(self, grant: Grant, started: float) -> TokenSet:
-        request = grant.provider.renew_request(grant.root)
-        answer = await self._means.outbound.send(request, deadline=self._means.deadline(started))
-        return grant.provider.read_tokens(answer)
+    async def _send(self, grant: Grant, started: float) -> Done[TokenSet]:
+        async def renew(client: Client | None) -> TokenSet:
+            root, deadline = replace(grant.root, client=client), self._means.deadline(started)
+            return await renewed(self._means.outbound, grant.provider, root, deadline=deadline)
+
+        return await as_client(self._means, grant.registration, renew)
 
     async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> settle.Stored:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""
         news = self._news(turn, grant, tokens, actor)
         self._breaker.note(turn.provider, turn.connection, True, uptime())
         stored = await self._means.writer.insist_to(self._store, news)
-        if grant.client_rejected and grant.client_row is not None:
+        if grant.client_rejected and grant.registration is not None:
             recovered = structs.replace(news.event, action="client.recovered", outcome="ok")
-            await self._gates.accept_client(grant.client_row, recovered)
+            await self._gates.accept_client(grant.registration.id, recovered)
         if stored == "orphaned":
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
-            await revoke(self._means, grant.provider, grant.root.client, token)
+            await give_back_successor(self._means, grant.provider, grant.registration, token, turn.connection)
         return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
@@ -253,7 +267,8 @@ class Exchange:
             if about is None:
                 return None
             provider = await self._means.providers.get(about.provider, tx.connection)
-            failed = self._failed(error, turn, provider, now, asked=actor != "scheduler")
+            told = _explained(error, provider, about.state, now)
+            failed = self._failed(told, turn, provider, now, asked=actor != "scheduler")
             if not await settle.failure(tx.connection, turn, failed):
                 return None
             tx.outdate(Stale("connection", turn.connection))
@@ -300,10 +315,21 @@ class Exchange:
         """Take from one failure what concerns all grants of its client."""
         if about.client is None:
             return
-        if isinstance(error, ClientRejected):
+        if isinstance(error, Refused):
             event = Event("scheduler", "client.rejected", error.code, about.tenant, about.provider)
-            await self._gates.reject_client(about.client, event)
+            await self._gates.reject_client(about.client, error.generation, event)
         elif isinstance(error, GrantRejected) and about.client_rejected:
             # The provider looked at the grant, so it knew the client.
             event = Event("scheduler", "client.recovered", error.code, about.tenant, about.provider)
             await self._gates.accept_client(about.client, event)
+
+
+def _explained(
+    error: ProviderError | CannotOpen, provider: Provider, state: TokenState, now: datetime
+) -> ProviderError | CannotOpen:
+    """Return *error*, with a better word for why a grant is over where its age gives one."""
+    begun, ends = state.granted_at, state.refresh_expires_at
+    if not isinstance(error, GrantRejected) or begun is None:
+        return error
+    promised = None if ends is None else int((ends - begun).total_seconds())
+    return GrantRejected(provider.why_over(error.code, int((now - begun).total_seconds()), promised))

@@ -8,20 +8,24 @@ import asyncio
 import logging
 from datetime import datetime, timedelta
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from vault import breaker
+from vault.access import Caller
 from vault.audit import Event
 from vault.connection import Jitter
-from vault.errors import NotFound, StorageUnavailable
+from vault.errors import Conflict, NotFound, StorageUnavailable
 from vault.memory import GATES, Memory
 from vault.providers import Providers
+from vault.store import clients, parking, tenants
 from vault.store import gates as store
-from vault.store import parking, tenants
 from vault.store.database import Database
 from vault.store.leases import Turn
 from vault.store.parking import Scope
 from vault.store.writer import Transaction, Unit, Writer
 
 log = logging.getLogger(__name__)
+_PAUSED_ABOVE = "Whoever has paused this stands above this API key, and resumes it."
 BREATH = 0.05  # seconds between two chunks, in which others write
 
 
@@ -48,10 +52,10 @@ class Gates:
 
         await self._switch(unit, paused)
 
-    async def switch_client(self, tenant: str, provider: str, actor: str, *, paused: bool) -> None:
+    async def switch_client(self, tenant: str, provider: str, caller: Caller, *, paused: bool) -> None:
         """Pause or resume *tenant*'s registrations at *provider*, retired ones too, and all grants of theirs.
 
-        Raises NotFound where there is none.
+        Raises NotFound where there is none, Conflict where somebody above *caller* has paused them.
         """
 
         async def unit(tx: Transaction) -> list[Scope]:
@@ -59,11 +63,28 @@ class Gates:
             registered = await store.clients_of(tx.connection, tenant, provider)
             if not registered:
                 raise NotFound
+            mine = await self._is_resumable(tx.connection, tenant, provider, caller)
+            if not paused and not mine:
+                raise Conflict(_PAUSED_ABOVE, code="paused_above")
             if await store.pause_clients(tx.connection, tenant, provider, paused=paused):
-                tx.record(Event(actor, "client.changed", _word(paused), tenant, provider))
+                tx.record(Event(caller.actor, "client.changed", _word(paused), tenant, provider))
+            if mine:
+                await store.note_who_paused(tx.connection, tenant, provider, caller.tenant if paused else None)
             return [Scope("client", each) for each in registered]
 
         await self._switch(unit, paused)
+
+    async def require_resumable(self, tx: AsyncConnection, tenant: str, provider: str, caller: Caller) -> None:
+        """Raise Conflict where *tenant*'s registrations at *provider* are paused by somebody above *caller*."""
+        if not await self._is_resumable(tx, tenant, provider, caller):
+            raise Conflict(_PAUSED_ABOVE, code="paused_above")
+
+    async def _is_resumable(self, tx: AsyncConnection, tenant: str, provider: str, caller: Caller) -> bool:
+        """Say whether *caller* stands where they were paused from, or above, or nobody knows where that was."""
+        paused = await clients.paused(tx, tenant, provider)
+        if paused is None or paused.paused_by is None or caller.tenant == tenants.ROOT:
+            return True
+        return caller.tenant in await tenants.ancestors(tx, paused.paused_by)
 
     async def switch_tenant(self, tenant: str, actor: str, *, paused: bool) -> None:
         """Pause or resume *tenant* and all below. Raises NotFound."""
@@ -96,12 +117,15 @@ class Gates:
                 log.critical("a provider fails as a whole", extra={"provider": turn.provider})
                 tx.record(Event("scheduler", "provider.breaker_opened", provider=turn.provider))
 
-    async def reject_client(self, client: str, event: Event) -> None:
-        """Pause *client*, and park all its connections. Of all that fail together, one raises the alarm."""
+    async def reject_client(self, client: str, generation: int, event: Event) -> None:
+        """Pause *client*, and park all its connections. Of all that fail together, one raises the alarm.
+
+        Where its secrets are not those of *generation* any more, nothing is known against the new ones.
+        """
 
         async def unit(tx: Transaction) -> bool:
             await parking.hold(tx.connection)
-            if not await store.reject_client(tx.connection, client):
+            if not await store.reject_client(tx.connection, client, generation):
                 return True
             log.critical("a client registration was rejected", extra={"client": client})
             tx.record(event)

@@ -13,7 +13,7 @@ from vault.keyring import Keyring
 from vault.means import Means
 from vault.sealing import Place, fields_together, open_one, seal_all
 from vault.store import connections, parking, sealed, settle
-from vault.store.changes import Stale
+from vault.store.changes import Stale, vacancy
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
@@ -35,22 +35,33 @@ class Received:
     reason: Reason | None = None
 
 
+async def begun(tx: Transaction, path: tuple[str, str, str], kind: str, client: str | None = None) -> Connection:
+    """Return a new connection at *path* that holds nothing yet. A taken path violates a constraint."""
+    tx.outdate(vacancy(*path))  # who inherited there has one of their own from now on
+    return await connections.begin(tx.connection, path, kind, client)
+
+
 async def store_grant(
     tx: Transaction, means: Means, connection: Connection, provider: Provider, received: Received
-) -> int:
+) -> int | None:
     """Make *received* the grant of *connection*; return its generation.
 
-    Whoever is out refreshing the former grant settles nothing over it.
+    Whoever is out refreshing the former grant settles nothing over it. None, and nothing is stored, where
+    the provider gave no refresh token and that is no good.
     """
     await parking.stand_still(tx.connection)
     # Held first: what another replica claims or settles meanwhile decides what of it may be kept.
     connection = await connections.hold(tx.connection, connection.id) or connection
+    place = Place(connection.tenant, connection.provider, "connection", connection.id)
+    renewing = received.tokens.refresh_token or await _still_good(
+        tx, means.keyring, place, connection, received, provider
+    )
+    if renewing is None and received.consented and provider.needs_refresh_token:
+        return None
     generation, now = await settle.supersede(tx.connection, connection.id)
     tx.outdate(Stale("connection", connection.id))
     asked_at = now - timedelta(seconds=received.age)
     times = new_tokens(received.tokens, provider.default_lifetime, asked_at, means.jitter)
-    place = Place(connection.tenant, connection.provider, "connection", connection.id)
-    renewing = received.tokens.refresh_token or await _still_good(tx, means.keyring, place, connection, received)
     entered = fields_together(received.credentials) if received.credentials else None
     kept = {"access_token": received.tokens.access_token, "refresh_token": renewing, "credentials": entered}
     values = seal_all(means.keyring, place, generation, kept)
@@ -97,7 +108,23 @@ def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal
         "last_error_code": None,
         "retry_not_before": None,
         "retry_dictated": False,
+        "granted_at": now if received.consented else None,
     }
+
+
+def keeps_refresh_token(connection: Connection, client: str | None, provider: Provider) -> bool:
+    """Say whether the refresh token of *connection* would stay in force if *client* got a grant without one.
+
+    Not one that somebody has sent, or may have, where it is good for one time only.
+    """
+    state = connection.state
+    sent = state.inflight_generation == state.generation or state.uncertain
+    return (
+        connection.client == client
+        and state.renewal == "refresh_token"
+        and state.status not in {"unconfigured", "failed"}
+        and (provider.rotation == "never" or not sent)
+    )
 
 
 def _as_before(connection: Connection, received: Received) -> Account | None:
@@ -109,23 +136,12 @@ def _as_before(connection: Connection, received: Received) -> Account | None:
 
 
 async def _still_good(
-    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received
+    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received, provider: Provider
 ) -> Secret | None:
-    """Return the refresh token that a second consent leaves in force: many providers give only one.
-
-    Not one that somebody has sent, or may have: nobody sends it a second time.
-    """
-    state = connection.state
+    """Return the refresh token that a second consent leaves in force: many providers give only one."""
     whose = received.account or _as_before(connection, received)
     mine = (whose.subject if whose else None) == connection.account
-    if (
-        not received.consented
-        or not mine
-        or connection.client != received.client
-        or state.status in {"unconfigured", "failed"}
-        or state.inflight_generation == state.generation
-        or state.uncertain
-    ):
+    if not received.consented or not mine or not keeps_refresh_token(connection, received.client, provider):
         return None
     stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")
     try:

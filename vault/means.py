@@ -9,6 +9,7 @@ from vault.memory import Memory
 from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.providers import Providers
+from vault.signing_keys import SigningKeys
 from vault.store.database import Database
 from vault.store.writer import Writer
 
@@ -24,6 +25,7 @@ class Means:
     metrics: Metrics
     outbound: Outbound
     providers: Providers
+    signing_keys: SigningKeys
     timeout: float
     jitter: Jitter
 

@@ -4,10 +4,10 @@ import re
 
 from vault.errors import Invalid
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
-_PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
+PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-_PATH = re.compile(f"{_NAME.pattern}/{_PROVIDER.pattern}/{_NAME.pattern}")
+_PATH = re.compile(f"{NAME.pattern}/{PROVIDER.pattern}/{NAME.pattern}")
 
 
 def is_path(text: str) -> bool:
@@ -18,9 +18,9 @@ def is_path(text: str) -> bool:
 def check(*, tenant: str | None = None, provider: str | None = None, name: str | None = None) -> None:
     """Raise Invalid where one of these could not be part of a path."""
     for field, value, pattern in (
-        ("tenant", tenant, _NAME),
-        ("provider", provider, _PROVIDER),
-        ("name", name, _NAME),
+        ("tenant", tenant, NAME),
+        ("provider", provider, PROVIDER),
+        ("name", name, NAME),
     ):
         if value is not None and not pattern.fullmatch(value):
             raise Invalid(f"This is no usable {field}.", code="invalid_name", field=field)

@@ -11,6 +11,7 @@ tenth at 64 at once. What must hold for a refresh, whose request may be sent onc
 """
 
 import asyncio
+import logging
 import socket
 import ssl
 import zlib
@@ -34,6 +35,9 @@ LONGEST_ANSWER = 256 * 1024  # bytes, after decoding
 LONGEST_IDLE = 2.0  # seconds
 OVERSLEPT = 0.25  # seconds past a deadline that say this process stood still
 READING = 2.0  # seconds to read what had arrived meanwhile
+# At INFO it logs each address with its query, and a few providers are asked by GET with all that is secret.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
 _REFUSALS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 
 

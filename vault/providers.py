@@ -22,6 +22,7 @@ from vault.store import connections
 from vault.store import providers as store
 from vault.store.writer import Transaction, Writer
 
+_SENT_NOTHING = {"authorization_endpoint", "jwks_uri"}
 DISCOVERY_TIMEOUT = 10.0  # seconds for both well-known addresses together
 
 
@@ -52,8 +53,9 @@ class Providers:
 
     async def all(self, tx: AsyncConnection) -> list[Provider]:
         """Return the whole catalogue by id."""
-        stored = [_parsed(name, text) for name, text in (await store.all_definitions(tx)).items()]
-        return sorted([*self._built_in.values(), *stored], key=lambda provider: provider.id)
+        stored = {name: _parsed(name, text) for name, text in (await store.all_definitions(tx)).items()}
+        # What became built in after it was defined is what is built in.
+        return sorted((stored | self._built_in).values(), key=lambda provider: provider.id)
 
     async def define(self, provider: str, fields: dict[str, Any], actor: str) -> bool:
         """Store a generic provider. Returns whether it is new.
@@ -152,7 +154,6 @@ def _parsed(provider: str, definition: str) -> OAuthProvider:
 
 
 def _origins(definition: Definition) -> frozenset[str]:
-    """Return where the tokens of a provider are sent."""
-    receiving = (definition.token_endpoint, definition.revocation_endpoint, definition.userinfo_endpoint)
-    parts = [urlsplit(address) for address in receiving if address]
+    """Return where the tokens and secrets of a provider are sent."""
+    parts = [urlsplit(at) for name, at in definition.endpoints().items() if name not in _SENT_NOTHING]
     return frozenset(f"{part.scheme}://{part.netloc}" for part in parts)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from vault.audit import Event
 from vault.chain import Chain, Position
 from vault.errors import StorageUnavailable
-from vault.store import connections, streams
+from vault.store import connections, streams, usage
 from vault.store.database import Database
 from vault.store.schema import EPOCH, milliseconds
 from vault.store.streams import Stream
@@ -117,6 +117,8 @@ class _Retention:
         signature = self._chain.sign_base(name, stream.started_at, stream.links, base)
 
         async def unit(tx: Transaction) -> None:
+            while await usage.count(tx.connection, name, upto=base.seq):
+                pass  # a hand-out that is in no figure yet would never be
             # A process that was killed left a head behind its records; no stream may begin beyond its head.
             await move_head(tx.connection, self._chain, name, EPOCH + timedelta(milliseconds=end.at), base)
             if await streams.remove(tx.connection, stream, base, signature):

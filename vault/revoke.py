@@ -1,21 +1,89 @@
-"""Ending a grant at its provider (RFC 7009), and saying truthfully what came of it."""
+"""Ending a grant at its provider (RFC 7009, or its own way), and saying truthfully what came of it.
+
+Some providers end more than the grant that they are shown: all that the account has given this client, or
+all that it has given the project which the client belongs to. There, nothing is sent while another
+connection lives on what would end, unless somebody has asked for just that.
+"""
 
 from typing import Literal
 
-from integrations.contract import Client, Provider, ProviderError, Secret
+from integrations.contract import Answer, Client, ClientRejected, Provider, ProviderError, Secret
+from vault.as_client import as_client, note
 from vault.means import Means
+from vault.registration import Registration
+from vault.store import connections
 
-Revoked = Literal["revoked", "not_supported", "failed"]
+Revoked = Literal["revoked", "not_supported", "failed", "withheld"]
 
 
-async def revoke(means: Means, provider: Provider, client: Client | None, token: Secret) -> Revoked:
-    """Ask *provider* to end the grant of *token*, once."""
-    request = provider.revoke_request(client, token)
-    if request is None:
-        return "not_supported"
-    try:
+async def revoke(
+    means: Means,
+    provider: Provider,
+    registration: Registration | None,
+    token: Secret,
+    account: str | None,
+    *,
+    doomed: str | None = None,
+    regardless: bool = False,
+) -> Revoked:
+    """Ask *provider* to end the grant of *token*, *account*'s where that is known, as the client that got it.
+
+    Withheld where that would take another connection with it: one of an account that is unknown as well may
+    be of the same. Those of the tenant *doomed* and below do not count, nor, *regardless*, do any.
+    """
+
+    async def ask(client: Client | None) -> Revoked:
+        request = provider.revoke_request(client, token)
+        if request is None:
+            return "not_supported"
+        if not regardless and await _takes_another(means, provider, registration, account, doomed):
+            return "withheld"
         answer = await means.outbound.send(request, deadline=means.deadline())
+        if provider.revoked(answer):
+            return "revoked"
+        _check_client(provider, answer)
+        return "failed"
+
+    try:
+        done = await as_client(means, registration, ask)
     except ProviderError:
         return "failed"
-    # RFC 7009 2.2: 200 also where the token was already dead.
-    return "revoked" if answer.status == 200 else "failed"
+    await note(means, done.other if done.value == "revoked" else None)
+    return done.value
+
+
+def _check_client(provider: Provider, answer: Answer) -> None:
+    """Raise ClientRejected where *answer* is that. A refusal means the same here as of tokens (RFC 7009 2.2.1)."""
+    try:
+        provider.read_tokens(answer)
+    except ClientRejected:
+        raise
+    except ProviderError:
+        return
+
+
+async def give_back(
+    means: Means, provider: Provider, registration: Registration | None, token: Secret, account: str | None
+) -> None:
+    """End a grant that is of no use to us; but not where that may end more than we know."""
+    if provider.revocation_scope != "project":
+        await revoke(means, provider, registration, token, account)
+
+
+async def give_back_successor(
+    means: Means, provider: Provider, registration: Registration | None, token: Secret, connection: str
+) -> None:
+    """Give back what came for *connection* after it was deleted or connected anew."""
+    async with means.database.read() as tx:
+        account = await connections.account(tx, connection)
+    await give_back(means, provider, registration, token, account)
+
+
+async def _takes_another(
+    means: Means, provider: Provider, registration: Registration | None, account: str | None, doomed: str | None
+) -> bool:
+    if provider.revocation_scope == "token":
+        return False
+    of_client = registration.client_id if registration and provider.revocation_scope == "grant" else None
+    async with means.database.read() as tx:
+        return await connections.another_lives(tx, provider.id, account, client_id=of_client, doomed=doomed)

@@ -10,14 +10,17 @@ from vault.callers import Callers
 from vault.chain import Chain
 from vault.clients import Clients
 from vault.connections import Connections
+from vault.devices import Devices
 from vault.gates import Gates
 from vault.housekeeping import anchor, tidy
 from vault.limits import CallerLimits
 from vault.live_keyring import LiveKeyring
 from vault.memory import Memory
 from vault.metrics import Metrics
+from vault.offboarding import Offboarding
 from vault.outbound import Outbound
 from vault.providers import Providers
+from vault.records import Records
 from vault.refresh import Refresher
 from vault.request_log import RequestLog
 from vault.retention import prune
@@ -31,6 +34,7 @@ from vault.sweep import Sweeper
 from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
+from vault.usage import Usage, roll_up
 from vault.verify import Verify
 from vault.watch import Watch
 
@@ -62,9 +66,13 @@ class Vault:
     signing_in: SigningIn
     authorize: Authorize
     callback: Callback
+    devices: Devices
     connections: Connections
+    offboarding: Offboarding
     refresher: Refresher
     sweeper: Sweeper
+    records: Records
+    usage: Usage
     tokens: Tokens
     verify: Verify
     sandbox: Any | None  # an ASGI application, where it is switched on
@@ -73,6 +81,9 @@ class Vault:
         await tidy(self.writer, self.gates, self.settings.lease)
         if self.settings.audit_retention_days:
             await prune(self.database, self.writer, self.chain, self.settings.audit_retention_days)
+
+    async def roll_up(self) -> None:
+        await roll_up(self.database, self.writer)
 
     async def anchor(self) -> None:
         await anchor(self.writer, self.trail)
@@ -84,6 +95,7 @@ class Vault:
         await self.sweeper.finished()
         await self.refresher.settled()
         await self.callback.drain()
+        await self.devices.drain()
 
     async def close(self) -> None:
         """Drain, then close from the outside in; the database last."""

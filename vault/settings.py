@@ -2,13 +2,15 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from integrations.contract import Secret
+from integrations.endpoints import BUILT_IN, Endpoints, setting
+from vault.addresses import usable
 
 _OF_COMMANDS = {"TOKENVAULT_URL", "TOKENVAULT_KEY", "TOKENVAULT_KEY_FILE"}  # what `get` and `exec` read
 SHORTEST_SECRET = 32  # characters
@@ -42,6 +44,7 @@ class Settings:
     allow_local_providers: bool = False
     sandbox: bool = False
     log_level: str = "INFO"
+    endpoints: Mapping[str, Endpoints] = field(default_factory=dict)  # of built-in providers, where they are moved
 
     @property
     def secure(self) -> bool:
@@ -72,6 +75,7 @@ class Settings:
             allow_local_providers=reader.flag("TOKENVAULT_ALLOW_LOCAL_PROVIDERS"),
             sandbox=reader.flag("TOKENVAULT_SANDBOX"),
             log_level=reader.text("TOKENVAULT_LOG_LEVEL", "INFO").upper(),
+            endpoints={provider: reader.endpoints(provider) for provider in BUILT_IN},
         )
         problems = [*reader.problems, *reader.unknown(), *_contradictions(settings)]
         if problems:
@@ -113,6 +117,11 @@ class _Reader:
             self.problems.append(f"{name} must be true or false")
         return raw in {"true", "1", "yes"}
 
+    def endpoints(self, provider: str) -> dict[str, str]:
+        """Return the endpoints of a built-in *provider* that are to be elsewhere."""
+        asked = {name: self.text(setting(provider, name), "") for name in BUILT_IN[provider]}
+        return {name: url for name, url in asked.items() if url}
+
     def unknown(self) -> list[str]:
         return [
             f"{name} is no setting of this version"
@@ -153,7 +162,15 @@ def _contradictions(settings: Settings) -> list[str]:
             "TOKENVAULT_LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR",
         ),
     ]
-    return [problem for holds, problem in rules if not holds]
+    return [problem for holds, problem in [*rules, *_addresses(settings)] if not holds]
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[bool, str]]:
+    """Give, for each endpoint that is moved, whether it can be one, and what is wrong where it cannot."""
+    for provider, moved in settings.endpoints.items():
+        for name, url in moved.items():
+            holds = usable(url, allow_local=settings.allow_local_providers)
+            yield holds, f"{setting(provider, name)} must be an https address on the internet"
 
 
 def _is_database(url: str) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.access import Caller
 from vault.audit import Event
+from vault.conditions import UNCONDITIONAL, Condition, version_of
 from vault.errors import Conflict, Invalid, NotFound
 from vault.gates import Gates
 from vault.memory import GATES, TENANTS, Memory
@@ -28,25 +29,58 @@ class Tenants:
         self._memory = memory
         self._gates = gates
 
-    async def put(self, caller: Caller, tenant: str, *, parent: str, name: str, return_urls: list[str]) -> bool:
+    async def put(
+        self,
+        caller: Caller,
+        tenant: str,
+        *,
+        parent: str,
+        name: str,
+        return_urls: list[str],
+        inherit: bool = True,
+        condition: Condition = UNCONDITIONAL,
+    ) -> bool:
         """Store *tenant*. Returns whether it is new.
 
         Raises NotFound for a place that *caller* does not reach, Conflict for a cycle or a root
-        with a parent, Invalid for a return address that no browser could be sent to.
+        with a parent, Invalid for a return address that no browser could be sent to,
+        PreconditionFailed where *condition* is not met.
         """
-        for url in return_urls:
-            _check_return_url(url)
+        columns = {"parent_id": parent, "name": name, "return_urls": return_urls, "inherit": inherit}
+        return await self._store(caller, tenant, columns, condition)
 
+    async def patch(
+        self, caller: Caller, tenant: str, changes: dict[str, Any], condition: Condition = UNCONDITIONAL
+    ) -> None:
+        """Store what *changes* of the columns of *tenant*. Raises like `put`, NotFound where it is missing."""
+        await self._store(caller, tenant, changes, condition, new_too=False)
+
+    async def _store(
+        self,
+        caller: Caller,
+        tenant: str,
+        changes: dict[str, Any],
+        condition: Condition,
+        *,
+        new_too: bool = True,
+    ) -> bool:
+        for url in changes.get("return_urls", ()):
+            _check_return_url(url)
         scope = Scope("tenant", tenant)
 
         async def unit(tx: Transaction) -> tuple[bool, bool]:
             await store.hold_tree(tx.connection)
-            await self._check_place(tx.connection, caller, tenant, parent)
             before = await store.find(tx.connection, tenant)
+            if before is None and not new_too:
+                raise NotFound
+            columns = {**_edited(before), **changes} if before else changes
+            parent = columns["parent_id"] or store.ROOT
+            await self._check_place(tx.connection, caller, tenant, parent)
+            condition.check(None if before is None else version(before))
             tx.record(Event(caller.actor, "tenant.changed", tenant=tenant, detail={"parent": parent}))
             tx.outdate(TENANTS)
             above = None if tenant == store.ROOT else parent
-            new = await store.put(tx.connection, tenant, above, name, return_urls, datetime.now(UTC))
+            new = await store.put(tx.connection, tenant, {**columns, "parent_id": above}, datetime.now(UTC))
             if before is None or before["parent_id"] == above:
                 return new, True
             tx.outdate(GATES)  # it may have moved from or to where a kill switch is on
@@ -67,12 +101,22 @@ class Tenants:
             raise NotFound
         return found
 
-    async def delete(self, caller: Caller, tenant: str) -> None:
+    async def page(
+        self, caller: Caller, parent: str | None, after: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return up to *limit* tenants that *caller* reaches, of *parent*'s own children if given."""
+        async with self._database.read() as tx:
+            return await store.page(tx, caller.tenant, parent, after, limit)
+
+    async def delete(self, caller: Caller, tenant: str, condition: Condition = UNCONDITIONAL) -> None:
         """Delete a tenant on which nothing hangs. Raises Conflict."""
         if tenant == store.ROOT:
             raise Conflict("The root of the tenants stays.", code="tenant_is_root")
 
         async def unit(tx: Transaction) -> None:
+            await store.hold_tree(tx.connection)
+            before = await store.find(tx.connection, tenant)
+            condition.check(None if before is None else version(before))
             await store.remove(tx.connection, tenant)
             tx.record(Event(caller.actor, "tenant.deleted", tenant=tenant))
             tx.outdate(TENANTS)
@@ -99,6 +143,15 @@ class Tenants:
         above = await store.ancestors(tx, tenant)
         if above and caller.tenant not in above:
             raise NotFound
+
+
+def version(row: dict[str, Any]) -> str:
+    """Return what stands for all that people edit of the tenant in *row*; no pause is among it."""
+    return version_of({"id": row["id"], "made": row["created_at"].isoformat(), **_edited(row)})
+
+
+def _edited(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("parent_id", "name", "return_urls", "inherit")}
 
 
 def _check_return_url(url: str) -> None:

@@ -78,7 +78,8 @@ class Verify:
             answer = await self._means.outbound.send(request, deadline=self._means.deadline())
         except ProviderError:
             return "unknown"
-        return provider.read_probe(answer, None if row is None else Client(row.client_id))
+        client = None if row is None else Client(row.client_id)
+        return provider.read_probe(answer, client, connection.asked_scopes)
 
     def _token(self, connection: Connection, values: Any) -> Secret:
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
@@ -109,5 +110,6 @@ def _learned(connection: Connection, verdict: Verdict) -> dict[str, Any]:
         proven = {"status": "verified", "reason": None} if unproven else {}
         return {"verified_at": connection.read_at, **proven}
     if verdict == "invalid" and state.renewal == "none" and state.status != "failed":
-        return {"status": "failed", "reason": "grant_rejected"}
+        # It is over, whatever was said of its life: what does not work is not served.
+        return {"status": "failed", "reason": "grant_rejected", "access_expires_at": connection.read_at}
     return {"reason": "probe_unknown"} if state.status == "configured" else {}

@@ -40,7 +40,6 @@ def always(answer: httpx.Response) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._-]{8,64}", answer.headers["x-request-id"])
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "set-cookie" not in answer.headers
-    assert "etag" not in answer.headers
 
 
 def anonymous(problem: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +69,7 @@ async def test_every_route_says_who_may_call_it(replicas: Replicas, store: Store
     undeclared = [(method, path) for method, path, opt in routes(rig) if not {"scope", "public"} & set(opt)]
     public = {path for _, path, opt in routes(rig) if opt.get("public")}
 
-    assert undeclared == []
+    assert undeclared == [], "each needs `scope` or `public` in its opt"
     assert {path for path in public if path.startswith("/v1")} == set()
     assert {path.split("/")[1] for path in public} <= {
         "",
@@ -92,13 +91,22 @@ CONNECTION = "/v1/connections/{tenant}/{provider}/{name}"
 SCOPES: dict[tuple[str, str], str | None] = {
     ("GET", f"{CONNECTION}/token"): "tokens:read",
     ("POST", f"{CONNECTION}/authorize"): "connections:write",
+    ("POST", f"{CONNECTION}/device"): "connections:write",
+    ("DELETE", "/v1/clients/{tenant}/{provider}/secrets/previous"): "clients:write",
     ("POST", f"{CONNECTION}/rejections"): "tokens:read",
+    ("POST", f"{CONNECTION}/refresh"): "connections:write",
+    ("POST", f"{CONNECTION}/verify"): "connections:write",
     ("PUT", CONNECTION): "connections:write",
+    ("PATCH", CONNECTION): "connections:write",
     ("DELETE", CONNECTION): "connections:write",
     ("GET", CONNECTION): "connections:read",
     ("GET", "/v1/connections"): "connections:read",
+    ("GET", "/v1/audit"): "audit:read",
+    ("GET", "/v1/usage"): "audit:read",
+    ("GET", "/v1/tenants"): "tenants:write",
     ("GET", "/v1/tenants/{tenant}"): "tenants:write",
     ("PUT", "/v1/tenants/{tenant}"): "tenants:write",
+    ("PATCH", "/v1/tenants/{tenant}"): "tenants:write",
     ("DELETE", "/v1/tenants/{tenant}"): "tenants:write",
     ("GET", "/v1/clients/{tenant}/{provider}"): "clients:write",
     ("PUT", "/v1/clients/{tenant}/{provider}"): "clients:write",
@@ -175,10 +183,43 @@ async def test_a_senders_request_id_is_kept_where_it_is_harmless(rig: Rig, store
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_method_that_an_address_does_not_take_is_told_which_it_does(rig: Rig, store: Store) -> None:
     """405 with Allow (RFC 9110 15.5.6)."""
-    answer = await rig.api.request("PATCH", "/v1/tenants/acme")
+    answer = await rig.api.request("POST", "/v1/tenants/acme")
 
     refused(answer, 405, "method_not_allowed")
-    assert {"GET", "PUT", "DELETE"} <= set(answer.headers["allow"].replace(" ", "").split(","))
+    assert {"GET", "PUT", "PATCH", "DELETE"} <= set(answer.headers["allow"].replace(" ", "").split(","))
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_head_is_get_without_content(rig: Rig, store: Store) -> None:
+    """At every address that takes GET, pages and health too: the same status and type, and no content."""
+    await rig.a_connection("c")
+    for method, path, _ in routes(rig):
+        if method != "GET" or "{" in path.replace("{tenant:str}", "").replace("{provider:str}", "").replace(
+            "{name:str}", ""
+        ):
+            continue
+        path = path.replace("{tenant:str}", "acme").replace("{provider:str}", "acme-id").replace("{name:str}", "c")
+        answer, head = await rig.api.get(path), await rig.api.head(path)
+        assert (head.status_code, head.content) == (answer.status_code, b""), path
+        assert head.headers["content-type"] == answer.headers["content-type"]
+        assert int(head.headers["content-length"]) > 0
+        always(head)
+    refused_bare = await rig.api.head(f"{PATH}/refresh")
+    assert (refused_bare.status_code, refused_bare.content) == (405, b"")
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_options_tells_anybody_every_method(rig: Rig, store: Store) -> None:
+    """All that the address takes, whatever the order in which its routes came to be, and nothing else."""
+    methods: dict[str, set[str]] = {}
+    for method, path, _ in routes(rig):
+        if path.startswith("/v1/"):
+            methods.setdefault(re.sub(r"{\w+:str}", "x", path), set()).add(method)
+    for path, offered in methods.items():
+        answer = await rig.api.options(path, headers={"Authorization": ""})
+        told = set(answer.headers["allow"].split(", "))
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert told == offered | {"OPTIONS"} | ({"HEAD"} if "GET" in offered else set()), path
 
 
 async def test_no_answer_holds_a_refresh_token_or_a_client_secret(rig: Rig, leaks: Leaks) -> None:

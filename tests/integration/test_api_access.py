@@ -1,10 +1,13 @@
 """Who may call what: 401, then 403 by route and key alone, then 404 for missing and foreign alike."""
 
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import text
 
 from integrations.contract import Client, Secret
@@ -14,12 +17,15 @@ from tests.rig import PROVIDER, Rig
 from vault.access import SCOPES, new_key
 from vault.callers import OPERATOR
 from vault.connections import Change
+from vault.http.server import description
 
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/tenants/{tenant}"): {"name": "A", "parent": "acme"},
     ("PUT", "/v1/providers/{provider}"): {"issuer": "https://id.example"},
     ("PUT", "/v1/clients/{tenant}/{provider}"): {"client_id": "client-1", "client_secret": "canary-cs"},
     ("PUT", "/v1/connections/{tenant}/{provider}/{name}"): {"enabled": True},
+    ("PATCH", "/v1/tenants/{tenant}"): {"name": "B"},
+    ("PATCH", "/v1/connections/{tenant}/{provider}/{name}"): {"enabled": True},
     ("POST", "/v1/connections/{tenant}/{provider}/{name}/authorize"): {},
     ("POST", "/v1/connections/{tenant}/{provider}/{name}/rejections"): {"generation": 1},
     ("POST", "/v1/callers"): {"name": "made", "scopes": ["callers:write"], "tenant": "{tenant}"},
@@ -31,7 +37,7 @@ class Cell:
 
     def __init__(self, method: str, path: str, names: dict[str, str]) -> None:
         template = path.replace(":str", "")
-        body = BODIES.get((method, template))
+        body = BODIES.get((method, template), example_of(method, template))
         self.method, self.template = method, template
         self.body = None if body is None else _filled(body, names)
         self.path = template
@@ -42,6 +48,17 @@ class Cell:
         headers = {"Authorization": ""} if key is None else bearing(key)
         more: dict[str, Any] = {} if self.body is None else {"json": self.body}
         return await rig.api.request(self.method, self.path, headers=headers, **more)
+
+
+@cache
+def example_of(method: str, template: str) -> dict[str, Any] | None:
+    """Return the example of the body that a route takes, None where it takes none."""
+    known = description()
+    sent = known["paths"][template][method.lower()].get("requestBody")
+    if sent is None:
+        return None
+    name = sent["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    return dict(known["components"]["examples"][name]["value"])
 
 
 def _filled(body: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
@@ -56,8 +73,8 @@ async def furnish(rig: Rig, tenant: str) -> str:
     """Make everything there is to reach under *tenant*, where it is not there; return a caller's id."""
     parent = "acme" if tenant.startswith("acme-") else "platform"
     await rig.vault.tenants.put(OPERATOR, tenant, parent=parent, name=tenant, return_urls=[])
-    client = Client(rig.provider.client_id, Secret(rig.provider.client_secret))
-    await rig.vault.clients.put(tenant, PROVIDER, client, "operator")
+    for secret in ("canary-former", rig.provider.client_secret):
+        await rig.vault.clients.put(tenant, PROVIDER, Client(rig.provider.client_id, Secret(secret)), "operator")
     change = Change(credentials=await tokens(rig), verify=False)
     await rig.vault.connections.put("operator", (tenant, PROVIDER, "c"), [tenant, parent], change)
     wanted = {"name": "x", "scopes": ["tokens:read"], "tenant": tenant}
@@ -113,6 +130,57 @@ async def look(rig: Rig, key: str, method: str, path: str, foreign: Cell, missin
     hidden = refused(await foreign.ask(rig, key), 404, "not_found")
     if own.template != "/v1/tenants/{tenant}" or method != "PUT":  # which makes what is missing
         assert anonymous(refused(await missing.ask(rig, key), 404)) == anonymous(hidden)
+
+
+def private(rig: Rig, *parts: str) -> Iterator[tuple[str, str]]:
+    """Give method and path of every route that is not public and has one of *parts* in its path."""
+    for method, path, opt in routes(rig):
+        if not opt.get("public") and any(f"{{{part}:str}}" in path for part in parts):
+            yield method, path
+
+
+def alike(problems: list[dict[str, Any]]) -> bool:
+    return len({str(sorted(anonymous(problem).items())) for problem in problems}) == 1
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_beside_above_and_nowhere_look_the_same(rig: Rig, store: Store) -> None:
+    """On every route that names a tenant or a caller: a sibling, the parent, the root, a stranger, nobody."""
+    tenants = ("acme", "acme-eu", "acme-us", "globex")
+    callers = {tenant: await furnish(rig, tenant) for tenant in tenants}
+    key = await rig.key("admin", tenant="acme-eu")
+    asked = 0
+    for method, path in private(rig, "tenant", "caller_id"):
+        problems = []
+        for tenant in ("acme-us", "acme", "platform", "globex", "nowhere"):
+            cell = Cell(method, path, aimed(tenant, callers.get(tenant, "a" * 12)))
+            problems.append(refused(await cell.ask(rig, key), 404, "not_found"))
+            asked += 1
+        # Of a tenant that could be made, the parent is what cannot be reached.
+        assert alike(problems) or (method, path) == ("PUT", "/v1/tenants/{tenant:str}"), (path, problems)
+    for tenant in ("acme-us", "acme", "platform", "globex", "nowhere"):
+        listed = await rig.api.get("/v1/connections", params={"tenant": tenant}, headers=bearing(key))
+        refused(listed, 404, "not_found")
+
+    assert asked >= 5 * 20
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_the_limits_of_a_key_hold_on_every_route(rig: Rig, store: Store) -> None:
+    """With a key for other providers or other names, what exists and what does not look the same everywhere."""
+    caller = await furnish(rig, "acme")
+    for limits, part, limited in [
+        ({"providers": ["other"]}, "provider", {"provider": "unknown"}),
+        ({"names": ["other"]}, "name", {"name": "unknown"}),
+    ]:
+        key = await rig.key("admin", **limits)
+        for method, path in private(rig, part):
+            here, nowhere = aimed("acme", caller), {**aimed("acme", caller), **limited}
+            problems = [
+                refused(await Cell(method, path, names).ask(rig, key), 404, "not_found")
+                for names in (here, nowhere)
+            ]
+            assert alike(problems), (path, problems)
 
 
 async def test_a_key_for_the_whole_tree_defines_providers(rig: Rig) -> None:

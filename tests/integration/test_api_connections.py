@@ -409,7 +409,7 @@ async def test_a_disconnected_account_is_gone_at_once(rig: Rig) -> None:
     answer = await rig.api.delete(f"{PATH}/c")
 
     assert (answer.status_code, answer.json()) == (200, {"revoked": "not_asked"})
-    refused(await rig.token("c"), 404, "not_found")
+    refused(await rig.token("c"), 409, "not_connected")
     refused(await rig.api.get(f"{PATH}/c"), 404, "not_found")
     refused(await rig.api.delete(f"{PATH}/c"), 404, "not_found")
     assert await count(rig, "sealed_values") == before - 2
@@ -442,7 +442,7 @@ async def test_a_revocation_that_failed_is_said_to_have_failed(rig: Rig, store: 
         answer = await rig.api.delete(f"{PATH}/c?revoke=true")
 
         assert answer.json() == {"revoked": "failed"}
-        refused(await rig.token("c"), 404)
+        refused(await rig.token("c"), 409, "not_connected")
         ledger = await rig.provider.ledger()
         assert grant.family not in ledger.revoked_families
         assert len(ledger.requests("revoke")) == number

@@ -29,8 +29,20 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
             "expires_at": "2030-01-01T00:00:00Z",
         },
         "metadata": {"a": "b"},
+        "settings": {"c": "d"},
         "verify": False,
         "enabled": True,
+        "prefer": "own",
+        "shared": True,
+    },
+    ("PATCH", CONNECTION): {
+        "credentials": {"access_token": "canary-at", "expires_at": "2030-01-01T00:00:00Z"},
+        "metadata": {"a": None},
+        "settings": {},
+        "verify": False,
+        "enabled": False,
+        "prefer": "inherited",
+        "shared": False,
     },
     ("POST", f"{CONNECTION}/authorize"): {
         "kind": "oauth2",
@@ -45,6 +57,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/tenants/globex"): {
         "name": "Globex",
         "parent": "platform",
+        "return_urls": ["https://canary.example/"],
+    },
+    ("PATCH", f"/v1/tenants/{TENANT}"): {
+        "name": "Acme",
+        "parent": "platform",
+        "inherit": False,
         "return_urls": ["https://canary.example/"],
     },
     ("PUT", f"/v1/clients/{TENANT}/{PROVIDER}"): {"client_id": "client-1", "client_secret": "canary-cs"},
@@ -238,7 +256,7 @@ def spoilt(body: Any) -> list[Any]:
         return []
     found: list[Any] = [{**body, "canary-": "canary-"}, {**body, "canaryfield": {"canary-": ["canary-"]}}]
     for name, value in body.items():
-        if name == "metadata":
+        if name in {"metadata", "settings"}:
             found += [{**body, name: wrong} for wrong in replacements(value)]
             continue
         # A number is taken for Unix time there.
@@ -256,6 +274,9 @@ async def test_a_field_that_is_wrong_is_named_and_not_repeated(
 ) -> None:
     """Wrong types, control characters, unknown fields, empty and endless values, one at a time."""
     for body in spoilt(BODIES[route]):
+        entered = (body.get("credentials") if isinstance(body.get("credentials"), dict) else None) or {}
+        if any(value == "" or len(str(value)) > 20_000 for value in entered.values()):
+            continue  # what is empty there is not given, and key files are long
         wronged(await send(rig, route, json.dumps(body).encode()), leaks)
 
     good = await send(rig, route, json.dumps(BODIES[route]).encode())
@@ -294,6 +315,17 @@ async def test_a_moment_has_a_zone_and_a_place_in_the_calendar(rig: Rig, store: 
 
     assert (await rig.api.get("/v1/connections")).json()["items"] == []
     assert len((await rig.api.get("/v1/callers")).json()["items"]) == 1
+
+
+@on_sqlite
+async def test_a_token_that_fits_into_no_header_is_refused(rig: Rig, store: Store, leaks: Leaks) -> None:
+    """Tokens are printable ASCII (RFC 6749 appendix A): another one could be neither tried nor used."""
+    for token in ("canary-…", "canary-\nX-Injected: y", "canary-\x7f", "canary-\u00e9"):
+        for name in ("access_token", "refresh_token"):
+            body = json.dumps({"credentials": {"access_token": "canary-at", name: token}})
+            answer = await send(rig, ("PUT", CONNECTION), body.encode())
+            wronged(answer, leaks)
+            assert refused(answer, 422, "invalid_field")["field"] == name
 
 
 @on_sqlite
@@ -363,8 +395,8 @@ QUERIES = [
         (f"{CONNECTION}/token", "wait", ["26", "-1", "canary-", "", "inf"]),
         ("/v1/connections", "limit", ["0", "201", "-1", "canary-", "", "1.5", "9" * 5000]),
         ("/v1/callers", "limit", ["0", "201", "canary-"]),
-        ("/v1/connections", "status", ["canary-", "", "VERIFIED", "verified "]),
-        ("/v1/connections", "expiring_within", ["-1", "canary-", "9" * 40]),
+        ("/v1/connections", "status", ["canary-", "", "null", "NULL", "VERIFIED", "verified "]),
+        ("/v1/connections", "expiring_within", ["null", "-1", "canary-", "9" * 40]),
         (
             "/v1/connections",
             "tenant",
@@ -476,7 +508,7 @@ async def test_a_name_that_could_not_be_one_is_refused_in_any_part_of_a_path(
             wronged(answer, leaks)
         wronged(await bare.ask(f"/v1/connections/{TENANT}/{PROVIDER}/{name}", method="DELETE"), leaks)
         wronged(await bare.ask(f"/v1/tenants/{name}", method="DELETE"), leaks)
-    assert [one["id"] for one in (await rig.api.get("/v1/providers")).json()["items"]] == [PROVIDER]
+    assert [one["id"] for one in (await rig.api.get("/v1/providers")).json()["items"]] == [PROVIDER, "google"]
 
 
 @on_sqlite
@@ -490,7 +522,7 @@ async def test_a_method_that_is_not_offered_is_refused(rig: Rig, store: Store, l
         "/v1/callers",
         "/healthz",
     ):
-        for method in ("PATCH", "TRACE", "CONNECT", "BREW"):
+        for method in ("PROPFIND", "TRACE", "CONNECT", "BREW"):
             answer = await rig.api.request(method, path)
             wronged(answer, leaks)
             refused(answer, 405, "method_not_allowed")

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from integrations.definition import ENDPOINTS, Definition
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
 from tests.integration.test_api import always, refused
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, Rig
+from vault.http.views.providers import PutProvider
 
 OTHER = "/v1/providers/other"
 
@@ -27,7 +29,8 @@ async def test_the_catalogue_shows_what_can_be_connected_and_how(rig: Rig) -> No
     shown = await rig.api.get(f"/v1/providers/{PROVIDER}")
 
     always(listed)
-    assert listed.json()["items"] == [shown.json()]
+    google = await rig.api.get("/v1/providers/google")
+    assert listed.json()["items"] == [shown.json(), google.json()]  # what is built in is always there
     entry = shown.json()
     assert entry["id"] == PROVIDER
     assert entry["endpoints"]["token_endpoint"] == rig.provider.token_endpoint
@@ -36,11 +39,17 @@ async def test_the_catalogue_shows_what_can_be_connected_and_how(rig: Rig) -> No
     refused(await rig.api.get("/v1/providers/unknown"), 404, "not_found")
 
 
+def test_every_knob_of_a_definition_can_be_sent() -> None:
+    """And nothing that a definition has not."""
+    assert set(PutProvider.__struct_fields__) == set(Definition.__struct_fields__)
+
+
 async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
     """201, then 200, then 204, then 404; every knob is taken."""
     knobs = {
         "name": "Other",
         "docs": "https://other.example/docs",
+        "revocation_scope": "token",
         "scopes": ["openid", "read"],
         "token_endpoint_auth_method": "client_secret_post",
         "authorization_response_iss_parameter_supported": True,
@@ -49,13 +58,48 @@ async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
         "rotation_grace_seconds": 30,
         "default_lifetime": 600,
         "issuer": rig.provider.issuer,
+        "device_authorization_endpoint": rig.provider.device_authorization_endpoint,
+        "probe_endpoint": rig.provider.resource,
+        "grant_types": [
+            "authorization_code",
+            "client_credentials",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        ],
+        "client_secret_basic_encoded": False,
+        "assertion_audience": "issuer",
+        "assertion_lifetime": 60,
+        "assertion_scope_claim": True,
+        "code_challenge_methods_supported": [],
+        "redirect_uri_on_exchange": False,
+        "scope_parameter": "user_scope",
+        "scope_separator": ",",
+        "token_request_method": "POST",
+        "token_request_encoding": "json",
+        "token_parameters": {"resource": "a"},
+        "refresh_parameters": {"scope": "read"},
+        "token_response": {"access_token": "data.token", "expires_as": "unix", "never": [0, "never"]},
+        "errors": {
+            "codes": ["error.code"],
+            "classes": {"grant_rejected": ["190"]},
+            "messages": ["error.message"],
+            "phrases": {"bug": ["canary"]},
+        },
+        "probe": {
+            "method": "POST",
+            "headers": {"X-Token": "{access_token}"},
+            "rules": [{"verdict": "limited", "status": 401, "says": "restricted"}],
+        },
+        "revocation": {"method": "DELETE", "token_in": "header", "success": [204]},
     }
 
+    assert knobs.keys() | set(ENDPOINTS) == set(PutProvider.__struct_fields__)
     made = await rig.api.put(OTHER, json=endpoints(rig.provider, **knobs))
     changed = await rig.api.put(OTHER, json=endpoints(rig.provider, name="Another"))
 
     assert (made.status_code, changed.status_code) == (201, 200), made.text
     assert (made.json()["name"], made.json()["docs"]) == ("Other", "https://other.example/docs")
+    assert [kind["id"] for kind in made.json()["kinds"]] == ["oauth2", "client_credentials", "jwt_bearer"]
+    assert made.json()["kinds"][0]["abilities"] == ["device"]
     assert changed.json()["name"] == "Another"
     assert "docs" not in changed.json()
     assert (await rig.api.delete(OTHER)).status_code == 204
@@ -73,8 +117,10 @@ async def test_an_issuer_is_all_that_a_standard_provider_needs(rig: Rig, store: 
     assert made.json()["endpoints"] == {
         "authorization_endpoint": rig.provider.authorization_endpoint,
         "token_endpoint": rig.provider.token_endpoint,
+        "device_authorization_endpoint": rig.provider.device_authorization_endpoint,
         "revocation_endpoint": rig.provider.revocation_endpoint,
         "userinfo_endpoint": rig.provider.userinfo_endpoint,
+        "jwks_uri": rig.provider.endpoints["jwks_uri"],
     }
     assert (await rig.provider.counts())["discovery_requests"] == 1
 
@@ -97,7 +143,7 @@ NO_DEFINITION: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"patch": {"issuer": "https://evil.example"}}, 422, "discovery_failed", "issuer_mismatch"),
     ({"patch": {"code_challenge_methods_supported": ["plain"]}}, 422, "discovery_failed", "pkce_unsupported"),
     (
-        {"patch": {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}},
+        {"patch": {"token_endpoint_auth_methods_supported": ["tls_client_auth"]}},
         422,
         "discovery_failed",
         "client_auth_unsupported",
@@ -164,10 +210,12 @@ async def test_tokens_are_only_ever_sent_where_they_came_from(rig: Rig) -> None:
     assert (await rig.api.delete(path)).status_code == 204
 
 
-@pytest.mark.parametrize("field", ["revocation_endpoint", "userinfo_endpoint"])
+@pytest.mark.parametrize(
+    "field", ["revocation_endpoint", "userinfo_endpoint", "probe_endpoint", "device_authorization_endpoint"]
+)
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_no_endpoint_that_gets_tokens_moves_away_from_them(rig: Rig, store: Store, field: str) -> None:
-    """Refresh tokens go to the revocation endpoint too, access tokens to userinfo."""
+    """Refresh tokens go to the revocation endpoint too, access tokens where they are probed, secrets to all."""
     await rig.a_connection("c")
     moved = endpoints(rig.provider, **{field: "http://localhost:1/x"})
 
@@ -203,6 +251,24 @@ NONE_AT_ALL: list[tuple[dict[str, Any], int, str]] = [
     ({"authorization_parameters": {"state": "canary"}}, 400, "invalid_request"),
     ({"authorization_parameters": {"redirect_uri": "https://evil.example"}}, 400, "invalid_request"),
     ({"authorization_parameters": {"code_challenge_method": "plain"}}, 400, "invalid_request"),
+    ({"token_parameters": {"client_id": "canary"}}, 400, "invalid_request"),
+    ({"refresh_parameters": {"refresh_token": "canary"}}, 400, "invalid_request"),
+    ({"scope_parameter": "state"}, 400, "invalid_request"),
+    ({"scope_separator": "\n"}, 400, "invalid_request"),
+    ({"code_challenge_methods_supported": ["plain"]}, 400, "invalid_request"),
+    ({"grant_types": ["password"]}, 400, "invalid_request"),
+    ({"assertion_lifetime": 301}, 400, "invalid_request"),
+    ({"assertion_audience": "issuer"}, 422, "invalid_definition"),
+    ({"token_request_method": "GET", "token_request_encoding": "json"}, 422, "invalid_definition"),
+    ({"token_response": {"canary": "x"}}, 400, "invalid_request"),
+    ({"token_response": {"access_token": "a..b"}}, 400, "invalid_request"),
+    ({"errors": {"classes": {"canary": ["x"]}}}, 400, "invalid_request"),
+    ({"probe_endpoint": "https://canary@id.example/"}, 422, "invalid_url"),
+    ({"probe": {"headers": {"X-A": "line\nbreak"}}}, 400, "invalid_request"),
+    ({"probe": {"headers": {"X A": "x"}}}, 400, "invalid_request"),
+    ({"probe": {"rules": [{"verdict": "canary"}]}}, 400, "invalid_request"),
+    ({"revocation": {"method": "GET"}}, 400, "invalid_request"),
+    ({"revocation": {"success": [99]}}, 400, "invalid_request"),
 ]
 
 

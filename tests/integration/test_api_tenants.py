@@ -1,5 +1,6 @@
 """The tree of tenants, the registrations that hang on it, and API keys as they are listed and withdrawn."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -38,12 +39,13 @@ async def test_a_tenant_is_made_shown_changed_and_deleted(rig: Rig) -> None:
 
     assert (made.status_code, made.json()) == (
         201,
-        {"id": "globex", "name": "globex", "return_urls": urls, "parent": "platform"},
+        {"id": "globex", "name": "globex", "inherit": True, "return_urls": urls, "parent": "platform"},
     )
     assert changed.status_code == 200
     assert shown.json() == {
         "id": "globex",
         "name": "Globex GmbH \u00e9\u4e2d",
+        "inherit": True,
         "return_urls": [],
         "parent": "platform",
     }
@@ -76,6 +78,7 @@ async def test_the_tree_has_one_root_and_no_cycles(rig: Rig) -> None:
     assert (await put(rig, "platform", name="Ours")).json() == {
         "id": "platform",
         "name": "Ours",
+        "inherit": True,
         "return_urls": [],
     }
     assert await parents(rig) == {"platform": None, "a": "platform", "b": "a", "c": "b", TENANT: "platform"}
@@ -209,18 +212,29 @@ async def test_a_registration_is_shown_without_its_secret(rig: Rig, leaks: Leaks
 
     for answer in answers:
         leaks.check(answer.text)
-        assert answer.json() == {
+        shown = answer.json()
+        assert datetime.fromisoformat(shown["created_at"]) <= datetime.now(UTC)
+        since = [datetime.fromisoformat(shown["secrets"][slot].pop("since")) for slot in ("previous", "current")]
+        assert since == sorted(since)
+        assert shown == {
             "tenant": TENANT,
             "provider": PROVIDER,
             "client_id": "client-1",
             "state": "active",
+            "created_at": shown["created_at"],
+            "secrets": {
+                "in_use": "current",
+                "current": {"client_secret": True},
+                "previous": {"client_secret": True},
+            },
         }
 
 
 async def test_the_same_client_with_another_secret_is_the_same_client(rig: Rig) -> None:
-    """A wrong secret stops its connections; the right one, put again, takes the client out of its pause."""
+    """Wrong secrets stop its connections; the right one, put again, takes the client out of its pause."""
     _, grant = await rig.a_connection("c", expires_in=0)
     await rig.api.put(CLIENT, json={"client_id": "client-1", "client_secret": "canary-wrong"})
+    assert (await rig.api.delete(f"{CLIENT}/secrets/previous")).status_code == 204
 
     refused(await rig.token("c"), 503, "client_misconfigured")
     rejected = (await rig.api.get(CLIENT)).json()

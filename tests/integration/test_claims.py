@@ -533,7 +533,7 @@ async def test_a_probe_is_not_spent_on_a_row_that_cannot_be_claimed(ground: Grou
 
 async def test_of_all_that_fail_together_one_raises_the_alarm(ground: Ground) -> None:
     """Rejecting and accepting a client are news once."""
-    assert [await ground.run(gates.reject_client, CLIENT) for _ in range(3)] == [True, False, False]
+    assert [await ground.run(gates.reject_client, CLIENT, 1) for _ in range(3)] == [True, False, False]
     assert [await ground.run(gates.accept_client, CLIENT) for _ in range(3)] == [True, False, False]
 
 

@@ -603,7 +603,7 @@ async def test_a_connection_deleted_amid_the_exchange_stays_deleted(rig: Rig) ->
     ledger = await rig.provider.ledger()
     assert (page.status_code, "connection_deleted" in page.text) == (400, True)
     assert ledger.revoked_families == set(ledger.families)
-    assert (await asking.token()).status_code == 404
+    assert (await asking.token()).status_code == 409
     assert await rows_of(rig, "SELECT field FROM sealed_values WHERE owner_kind = 'connection'") == []
 
 

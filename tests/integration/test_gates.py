@@ -118,7 +118,7 @@ async def test_a_crowd_that_is_parked_costs_the_others_nothing(ground: Ground) -
     about = {"of_provider": PROVIDER, "most": 100, "attempt": ""}
     without = await explained(ground, due.DUE, **about)
     await crowd(ground, REJECTED, "theirs", due=2 * HOUR, named="theirs")
-    await ground.run(gates.reject_client, "theirs")
+    await ground.run(gates.reject_client, "theirs", 1)
     assert await ground.run(parking.park, CLIENT_SCOPE) is True
     await analyzed(ground)
 
@@ -212,7 +212,7 @@ async def test_a_paused_tenant_parks_all_below_and_nobody_else(ground: Ground) -
 async def test_a_kill_switch_outranks_a_rejection(ground: Ground) -> None:
     """Paused and rejected is paused: it is not even tried; resumed, it is rejected still."""
     await family(ground)
-    await ground.run(gates.reject_client, "theirs")
+    await ground.run(gates.reject_client, "theirs", 1)
     await ground.edit(schema.clients, "theirs", paused_at=ground.now, retry_not_before=ground.now - HOUR)
     await ground.run(parking.park, CLIENT_SCOPE)
     assert set((await parked(ground)).values()) == {"paused", None}
@@ -243,7 +243,7 @@ async def test_a_new_connection_is_parked_as_it_has_to_be(ground: Ground) -> Non
     """One that is added below a paused tenant, or for a rejected client, is passed by from the beginning."""
     await family(ground)
     await ground.edit(schema.tenants, "child", paused_at=ground.now)
-    await ground.run(gates.reject_client, "theirs")
+    await ground.run(gates.reject_client, "theirs", 1)
 
     await ground.connection("below", connection={"tenant_id": "grandchild"})
     await ground.connection("of theirs", client="theirs")
@@ -256,7 +256,7 @@ async def test_parking_goes_chunk_by_chunk_and_is_noted_until_it_is_done(ground:
     """What one statement leaves is noted for anybody to finish, and struck when nothing is left."""
     await ground.client("theirs")
     await crowd(ground, 5, "theirs", due=HOUR, named="x")
-    await ground.run(gates.reject_client, "theirs")
+    await ground.run(gates.reject_client, "theirs", 1)
 
     answers = [await ground.run(parking.park, CLIENT_SCOPE, 2) for _ in range(2)]
     counted = list((await parked(ground)).values()).count("rejected")
@@ -273,7 +273,7 @@ async def test_parking_waits_for_no_row_that_is_being_settled(on_postgres: Groun
     ground, other = on_postgres, Database(on_postgres.store.url)
     await ground.client("theirs")
     await crowd(ground, 3, "theirs", due=HOUR, named="x")
-    await ground.run(gates.reject_client, "theirs")
+    await ground.run(gates.reject_client, "theirs", 1)
     try:
         async with other.transaction() as tx:
             await tx.execute(text("UPDATE token_states SET failures = 1 WHERE connection_id = 'x1'"))

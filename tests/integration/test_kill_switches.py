@@ -355,7 +355,7 @@ async def test_a_rejected_registration_goes_with_its_last_grant(rig: Rig) -> Non
     connection, _ = await rig.a_connection("c")
     assert connection.client is not None
     event = Event("scheduler", "client.rejected", tenant=TENANT, provider=PROVIDER)
-    await rig.vault.gates.reject_client(connection.client, event)
+    await rig.vault.gates.reject_client(connection.client, 1, event)
     assert (await rig.api.delete(SWITCHES["client"])).status_code == 204
 
     await rig.vault.tidy()

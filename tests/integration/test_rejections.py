@@ -271,7 +271,8 @@ async def test_a_report_is_refused_like_a_request_for_the_token(rig: Rig) -> Non
 
     refused(await report(rig, 1, name="off"), 409, "disabled")
     refused(await report(rig, 1, name="waiting"), 409, "not_connected")
-    refused(await report(rig, 1, name="missing"), 404, "not_found")
+    refused(await report(rig, 1, name="missing"), 409, "not_connected")
+    refused(await rig.api.post(path("c").replace(PROVIDER, "nobody"), json={"generation": 1}), 404, "not_found")
     body = {"generation": 1}
     refused(await rig.api.post(path("off"), json=body, headers=bearing(named)), 404, "not_found")
     refused(await rig.api.post(path(tenant="nowhere"), json=body, headers=bearing(named)), 404, "not_found")
@@ -284,7 +285,7 @@ WRONG: list[tuple[int, str, Any]] = [
     (422, "unknown_generation", {"generation": 2}),
     (422, "unknown_generation", {"generation": 2**63 - 1}),
     (422, "wrong_source", {"generation": 1, "source": {**SOURCE, "name": "d"}}),
-    (422, "wrong_source", {"generation": 1, "source": {**SOURCE, "tenant": "platform"}}),
+    (422, "wrong_source", {"generation": 1, "source": {**SOURCE, "tenant": "elsewhere"}}),
     (422, "wrong_source", {"generation": 1, "source": {**SOURCE, "provider": "other"}}),
     *(
         (400, "invalid_request", body)

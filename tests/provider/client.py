@@ -45,12 +45,28 @@ class FakeProvider:
         return f"{self.issuer}/token"
 
     @property
+    def device_authorization_endpoint(self) -> str:
+        return f"{self.issuer}/device_authorization"
+
+    @property
     def revocation_endpoint(self) -> str:
         return f"{self.issuer}/revoke"
 
     @property
     def userinfo_endpoint(self) -> str:
         return f"{self.issuer}/userinfo"
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """All of them, by the names that the vault's settings have for Google's."""
+        return {
+            "authorization_endpoint": self.authorization_endpoint,
+            "token_endpoint": self.token_endpoint,
+            "revocation_endpoint": self.revocation_endpoint,
+            "userinfo_endpoint": self.userinfo_endpoint,
+            "jwks_uri": f"{self.issuer}/jwks",
+            "tokeninfo_endpoint": f"{self.issuer}/tokeninfo",
+        }
 
     @property
     def resource(self) -> str:
@@ -125,6 +141,10 @@ class FakeProvider:
     async def consent(self, **order: Unpack[ConsentOrder]) -> None:
         """Say how the next authorization request is answered, once."""
         await self._post("consent", order)
+
+    async def decide_device(self, user_code: str, *, approved: bool = True, subject: str | None = None) -> None:
+        """Let the person at the other screen say yes or no."""
+        await self._post("device", {"user_code": user_code, "approved": approved, "subject": subject})
 
     async def mint(self, **order: Unpack[MintOrder]) -> Grant:
         return (await self.mint_many(1, **order))[0]

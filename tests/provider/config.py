@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 Rotation = Literal["strict", "grace", "lax", "never"]
+Dialect = Literal["standard", "google"]
 
 CLIENT_ID = "client-1"
 CLIENT_SECRET = "canary-client-secret-1"
@@ -19,6 +20,9 @@ class Config:
     """
     Set by `--key NAME=VALUE`, by POST /control/config, or by `FakeProvider(..., name=value)`.
     """
+
+    dialect: Dialect = "standard"
+    """Set at the start: whether it follows the standards, or has Google's habits (`google.py`)."""
 
     rotation: Rotation = "strict"
     """strict: reuse revokes the family; grace: a sibling for a while; lax: old ones go on working;
@@ -41,8 +45,54 @@ class Config:
 
     id_token_on_refresh: bool = False
     subject: str = "account-1"
+    signing_key: str = "fake-1"
+    """The kid of the key that ID tokens are signed with, and the only one that is published."""
+
+    jwks_max_age: int | None = None
+    """What the published keys' Cache-Control says."""
+
+    clock_ahead: float = 0.0
+    """Google's habits only: seconds that its clock is ahead of everybody's, or how far time has gone."""
+
+    grant_lifetime: int | None = None
+    """Google's habits only: seconds that a grant lives."""
+
+    tells_grant_lifetime: bool = True
+    calls_itself: str = "https://accounts.google.com"
+    service_accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Google's habits only: e-mail address: its public key, a JWK with a kid."""
+
+    delegated: list[str] = field(default_factory=list)
+    """Whom service accounts may act for."""
+
     clients: dict[str, str | list[str] | None] = field(default_factory=lambda: {CLIENT_ID: CLIENT_SECRET})
     """client_id: its secret, several live secrets, or None for a public client."""
+
+    client_keys: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """client_id: the public keys (JWK) of a client that authenticates with private_key_jwt, and not otherwise."""
+
+    issuer_keys: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """issuer: the public keys with which its assertions are a grant."""
+
+    assertion_audience: Literal["token_endpoint", "issuer"] = "token_endpoint"
+    auth_method: str | None = None
+    """The only way of client authentication that is taken; None takes any that fits the client."""
+
+    basic_decoded: bool = True
+    """False: Basic credentials are taken as they are, against RFC 6749 section 2.3.1."""
+
+    token_method: Literal["POST", "GET"] = "POST"
+    token_encoding: Literal["form", "json"] = "form"
+    pkce: bool = True
+    """False: a code_challenge is not required, and without one a code_verifier is refused."""
+
+    redirect_uri_on_exchange: bool = True
+    """False: a redirect_uri in the token request is refused."""
+
+    device_lifetime: float = 600.0
+    device_interval: int = 5
+    device_slow_down: float = 5.0
+    """Seconds that each early poll adds to the interval."""
 
     redirect_uris: list[str] | None = None
     """None accepts any; otherwise only these, compared as strings."""

@@ -58,6 +58,7 @@ class Control:
             "release": lambda call: {"released": self.hold.release(call.get("count"))},
             "mint": self._mint,
             "consent": self._consent,
+            "device": self._device,
             "revoke-family": self._revoke_family,
             "kill-access": lambda call: self.grants.kill_access(call["access_token"]),
             "sync": lambda _: {},
@@ -77,6 +78,9 @@ class Control:
 
     def _consent(self, call: Call) -> None:
         self.oauth.expect_consent(call)
+
+    def _device(self, call: Call) -> None:
+        self.oauth.devices.decide(call["user_code"], approved=call["approved"], subject=call.get("subject"))
 
     def _mint(self, call: Call) -> Any:
         """Grants without a consent; "{n}" in the subject becomes the number of the grant."""

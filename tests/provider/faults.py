@@ -10,7 +10,10 @@ from typing import Any, Literal
 from tests.provider.config import BadControl
 from tests.provider.wire import Answer
 
-ENDPOINTS = ("token", "authorize", "revoke", "userinfo", "me", "discovery", "jwks", "any")
+ENDPOINTS = (
+    *("token", "device_authorization", "authorize", "revoke", "userinfo", "me", "discovery", "jwks", "tokeninfo"),
+    "any",
+)
 
 When = Literal["before", "after"]
 

@@ -35,15 +35,15 @@ class Grants:
         self.codes[value] = code
         return code
 
-    def redeem(self, value: str, *, client_id: str, redirect_uri: str, verifier: str) -> Issue:
+    def redeem(self, value: str, *, client_id: str, redirect_uri: str | None, verifier: str | None) -> Issue:
         code = self._present(value, client_id)
-        if code.redirect_uri != redirect_uri:
+        if redirect_uri not in (None, code.redirect_uri):
             raise GrantError("invalid_grant", "redirect_uri is not the one of the authorization request")
-        if not _VERIFIER.fullmatch(verifier) or _s256(verifier) != code.challenge:
+        if not _fits(verifier, code.challenge):
             raise GrantError("invalid_grant", "code_verifier does not match")
         code.family = self.new_family(client_id, code.subject, code.scope, code.nonce)
         self.record("code_redeemed", code=value, family=code.family.id)
-        return self.issue(code.family, via="code", with_refresh=self.config.issue_refresh_token)
+        return self.issue(code.family, via="code", with_refresh=self.config.issue_refresh_token and code.offline)
 
     def _present(self, value: str, client_id: str) -> Code:
         """Use up a code: whatever is wrong with the rest of the request, it is not accepted again."""
@@ -88,6 +88,14 @@ class Grants:
             raise GrantError("invalid_scope", "unknown scope")
         family = self.new_family(client_id, client_id, wanted)
         return self.issue(family, via="client_credentials", with_refresh=False)
+
+    def of_assertion(self, client_id: str, subject: str, scope: str | None) -> Issue:
+        """RFC 7523 section 2.1: what a signed assertion is good for, without a refresh token."""
+        wanted = " ".join(self.config.scopes_supported) if scope is None else scope
+        if not set(wanted.split()) <= set(self.config.scopes_supported):
+            raise GrantError("invalid_scope", "unknown scope")
+        family = self.new_family(client_id, subject, wanted)
+        return self.issue(family, via="jwt_bearer", with_refresh=False)
 
     def _refresh_token_of(self, value: str, client_id: str) -> RefreshToken:
         token = self.refresh_tokens.get(value)
@@ -207,6 +215,13 @@ class Grants:
     def alive(self, value: str) -> AccessToken | None:
         token = self.access_tokens.get(value)
         return token if token is not None and token.alive else None
+
+
+def _fits(verifier: str | None, challenge: str | None) -> bool:
+    """Without a challenge there must be no verifier: it would be a downgrade (RFC 9700 section 4.8.2)."""
+    if verifier is None or challenge is None:
+        return verifier is None and challenge is None
+    return _VERIFIER.fullmatch(verifier) is not None and _s256(verifier) == challenge
 
 
 def _s256(verifier: str) -> str:

@@ -1,7 +1,6 @@
-"""ID tokens: RS256, with a key made when the first one is asked for."""
+"""ID tokens: RS256, with keys made when they are first asked for."""
 
 import time
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tests.provider.tokens import Family
@@ -11,14 +10,18 @@ if TYPE_CHECKING:
 
 
 class IdTokens:
-    @cached_property
-    def _key(self) -> "RSAKey":
+    def __init__(self) -> None:
+        self._keys: dict[str, RSAKey] = {}
+
+    def _key(self, kid: str) -> "RSAKey":
         # A third of the start-up time, and few tests look at an ID token.
         from joserfc.jwk import RSAKey
 
-        return RSAKey.generate_key(2048, {"kid": "fake-1", "use": "sig", "alg": "RS256"})
+        if kid not in self._keys:
+            self._keys[kid] = RSAKey.generate_key(2048, {"kid": kid, "use": "sig", "alg": "RS256"})
+        return self._keys[kid]
 
-    def issue(self, family: Family, issuer: str, lifetime: int) -> str:
+    def issue(self, family: Family, issuer: str, lifetime: int, kid: str) -> str:
         from joserfc import jwt
 
         now = int(time.time())
@@ -32,7 +35,7 @@ class IdTokens:
         }
         if family.nonce is not None:
             claims["nonce"] = family.nonce
-        return jwt.encode({"alg": "RS256", "kid": "fake-1"}, claims, self._key)
+        return jwt.encode({"alg": "RS256", "kid": kid}, claims, self._key(kid))
 
-    def jwks(self) -> dict[str, Any]:
-        return {"keys": [self._key.as_dict(private=False)]}
+    def jwks(self, kid: str) -> dict[str, Any]:
+        return {"keys": [self._key(kid).as_dict(private=False)]}

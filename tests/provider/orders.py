@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from tests.provider.config import Rotation
+from tests.provider.config import Dialect, Rotation
 from tests.provider.faults import When
 
 Body = str | bytes | dict[str, Any] | list[Any]
@@ -12,6 +12,7 @@ Body = str | bytes | dict[str, Any] | list[Any]
 class Settings(TypedDict, total=False):
     """See `tests.provider.config.Config`."""
 
+    dialect: Dialect
     rotation: Rotation
     grace_seconds: float
     grace_answer: Literal["sibling", "same"]
@@ -24,7 +25,27 @@ class Settings(TypedDict, total=False):
     issue_refresh_token: bool
     id_token_on_refresh: bool
     subject: str
+    signing_key: str
+    jwks_max_age: int | None
+    clock_ahead: float
+    grant_lifetime: int | None
+    tells_grant_lifetime: bool
+    calls_itself: str
+    service_accounts: dict[str, dict[str, Any]]
+    delegated: list[str]
     clients: dict[str, str | list[str] | None]
+    client_keys: dict[str, list[dict[str, Any]]]
+    issuer_keys: dict[str, list[dict[str, Any]]]
+    assertion_audience: Literal["token_endpoint", "issuer"]
+    auth_method: str | None
+    basic_decoded: bool
+    token_method: Literal["POST", "GET"]
+    token_encoding: Literal["form", "json"]
+    pkce: bool
+    redirect_uri_on_exchange: bool
+    device_lifetime: float
+    device_interval: int
+    device_slow_down: float
     redirect_uris: list[str] | None
     scopes: list[str] | None
     scopes_supported: list[str]

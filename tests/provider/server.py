@@ -13,6 +13,7 @@ import h11
 from tests.provider.config import Config
 from tests.provider.control import Control
 from tests.provider.faults import Effects, Faults, octets, same_tokens
+from tests.provider.google import Google
 from tests.provider.grants import Grants
 from tests.provider.ledger import LedgerWriter, current_request
 from tests.provider.oauth import OAuth
@@ -24,9 +25,11 @@ PATHS = {
     "/.well-known/openid-configuration": "discovery",
     "/authorize": "authorize",
     "/token": "token",
+    "/device_authorization": "device_authorization",
     "/revoke": "revoke",
     "/userinfo": "userinfo",
     "/jwks": "jwks",
+    "/tokeninfo": "tokeninfo",
     "/api/me": "me",
 }
 
@@ -53,7 +56,7 @@ class Server:
         self.hold = Hold(self.tally)
         self.faults = Faults()
         grants = Grants(config, self.ledger.record)
-        self.oauth = OAuth(config, grants)
+        self.oauth = Google(config, grants) if config.dialect == "google" else OAuth(config, grants)
         self.control = Control(config, grants, self.oauth, self.faults, self.hold, self.tally, self.ledger)
         self._connections = count(1)
         self._requests = count(1)

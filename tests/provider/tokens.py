@@ -32,11 +32,12 @@ class Code:
     value: str
     client_id: str
     redirect_uri: str
-    challenge: str
+    challenge: str | None
     scope: str
     subject: str
     nonce: str | None
     expires_at: float
+    offline: bool = True  # whether a refresh token comes with it
     presented: bool = False
     family: Family | None = None  # set when it was redeemed
 

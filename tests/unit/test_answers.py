@@ -2,14 +2,28 @@
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.answers import LONGEST_LIFETIME, json_object, lifetime, read_tokens, text
-from integrations.contract import Answer, OutcomeUnknown, ProviderError, Secret, TokenSet
+from integrations.answers import LONGEST_LIFETIME, json_object, lifetime, read_probe, read_tokens, text
+from integrations.contract import (
+    Answer,
+    ClientRejected,
+    GrantRejected,
+    Misused,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+    Secret,
+    TokenSet,
+    Transient,
+)
+from integrations.knobs import Errors, Probe, ProbeRule, TokenFields
+from integrations.verdicts import CLASSES as CLASSES_OF_DEFINITIONS
 from tests.unit.test_verdicts import CLASSES
 
 ACCESS = "canary-at"
@@ -301,9 +315,9 @@ def test_any_answer_is_a_token_set_or_one_class_of_failure(status: int, body: by
         assert type(found) in CLASSES
 
 
-def read_or_failure(answer: Answer) -> TokenSet | ProviderError:
+def read_or_failure(answer: Answer, *how: Any, **more: Any) -> TokenSet | ProviderError:
     try:
-        return read_tokens(answer)
+        return read_tokens(answer, *how, **more)
     except ProviderError as error:
         return error
 
@@ -327,3 +341,235 @@ def test_an_answer_does_not_show_its_body(leaks) -> None:  # type: ignore[no-unt
     """An Answer can be printed: what it holds is not part of its text."""
     leaks.check(repr(answered(refresh_token="canary-rt")))
     leaks.check(repr(read_tokens(answered(refresh_token="canary-rt"))))
+
+
+# ---- where an answer has what
+
+
+def mapped(body: Any, errors: Errors | None = None, *, status: int = 200, **fields: Any) -> TokenSet:
+    errors = errors or Errors()
+    answer = Answer(status, {}, json.dumps(body).encode())
+    return read_tokens(answer, errors.verdicts(), fields=TokenFields(**fields), errors=errors)
+
+
+def test_a_token_set_can_lie_anywhere_in_an_answer() -> None:
+    """Each part has a path; what is not mapped stays where the standard has it."""
+    body = {
+        "authed_user": {"access": ACCESS, "refresh": "canary-rt", "scopes": "read,write", "kind": "user"},
+        "expires": {"in": "600"},
+        "id_token": "canary-id",
+    }
+    answer = Answer(200, {}, json.dumps(body).encode())
+    fields = TokenFields(
+        access_token="authed_user.access",
+        refresh_token="authed_user.refresh",
+        token_type="authed_user.kind",
+        scope="authed_user.scopes",
+        expires_in="expires.in",
+    )
+
+    assert read_tokens(answer, fields=fields, scope_separator=",") == TokenSet(
+        Secret(ACCESS), Secret("canary-rt"), "user", 600, None, ("read", "write"), Secret("canary-id")
+    )
+
+
+@pytest.mark.parametrize("path", ["a", "a.b", "a.b.c", "x", "x.0"])
+def test_a_path_that_leads_nowhere_finds_nothing(path: str) -> None:
+    """Through a text, a list, null or nothing at all."""
+    with pytest.raises(OutcomeUnknown):
+        mapped({"a": {"b": None}, "x": [ACCESS]}, access_token=path)
+
+
+NOW = 1_800_000_000
+EXPIRIES: list[tuple[str, Any, int | None]] = [
+    ("unix", NOW + 600, 600),
+    ("unix", str(NOW + 600), 600),
+    ("unix", NOW - 5, 0),
+    ("unix", NOW + 2 * YEAR, None),
+    ("unix", 0, None),
+    ("unix", -1, None),
+    ("unix", True, None),
+    ("unix", 10**30, None),
+    ("unix", "soon", None),
+    ("unix_ms", (NOW + 600) * 1000, 600),
+    ("unix_ms", str((NOW + 600) * 1000), 600),
+    ("unix_ms", NOW, 0),
+    ("iso_8601", "2027-01-15T08:10:00Z", 600),
+    ("iso_8601", "2027-01-15T10:10:00+02:00", 600),
+    ("iso_8601", "2027-01-15T08:10:00.999Z", 600),
+    ("iso_8601", "2027-01-15T08:10:00", None),  # of which place
+    ("iso_8601", "2027-01-15", None),
+    ("iso_8601", "0001-01-01T00:00:00+23:59", 0),
+    ("iso_8601", "9999-12-31T23:59:59-23:59", None),
+    ("iso_8601", "canary", None),
+    ("iso_8601", NOW, None),
+    ("iso_8601", None, None),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "believed"), EXPIRIES)
+def test_an_end_can_be_a_moment(kind: Any, value: Any, believed: int | None, monkeypatch: Any) -> None:
+    """In Unix time, in milliseconds, or as a date that says of which offset it is."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+    found = mapped({"access_token": ACCESS, "expiresAt": value}, expires_in="expiresAt", expires_as=kind)
+
+    assert found.expires_in == believed
+
+
+def test_what_means_that_a_token_never_ends_counts_as_a_year() -> None:
+    """A value of the provider's own, which would be an end on arrival otherwise."""
+    assert mapped({"access_token": ACCESS, "expires_in": 0}).expires_in == 0
+    assert mapped({"access_token": ACCESS, "expires_in": 0}, never=(0,)).expires_in == YEAR
+    assert mapped({"access_token": ACCESS, "expires_in": "never"}, never=(0, "never")).expires_in == YEAR
+    assert mapped({"access_token": ACCESS, "expires_in": 1}, never=(0, "never")).expires_in == 1
+    assert mapped({"access_token": ACCESS, "expires_in": False}, never=(0,)).expires_in is None
+    assert (
+        mapped({"access_token": ACCESS, "e": 0}, never=(0,), expires_in="e", expires_as="unix").expires_in == YEAR
+    )
+
+
+# ---- what a refusal means
+
+META = Errors(
+    codes=("error.error_subcode", "error.code"),
+    classes={"grant_rejected": ("190", "463"), "transient": ("2",), "rate_limited": ("4",), "bug": ("100",)},
+    messages=("error.message",),
+    phrases={"client_rejected": ("Invalid App ID",)},
+)
+REFUSALS: list[tuple[Any, int, type[ProviderError], str]] = [
+    ({"error": {"code": 190, "error_subcode": 463}}, 400, GrantRejected, "463"),
+    ({"error": {"code": 190, "error_subcode": 99999}}, 400, GrantRejected, "190"),
+    ({"error": {"code": "190"}}, 500, GrantRejected, "190"),
+    ({"error": {"code": 190}}, 200, GrantRejected, "190"),
+    ({"error": {"code": 2}}, 500, Transient, "2"),
+    ({"error": {"code": 4}}, 400, RateLimited, "4"),
+    ({"error": {"code": 100}}, 400, Misused, "100"),
+    ({"error": {"message": "canary: INVALID app id."}}, 400, ClientRejected, "client_rejected"),
+    ({"error": {"code": 190, "message": "Invalid App ID"}}, 400, GrantRejected, "190"),
+    ({"error": {"code": 7, "message": "canary"}}, 400, Transient, "http_400"),
+    ({"error": {"code": True}}, 400, Transient, "http_400"),
+    ({"error": {"code": [190]}}, 400, Transient, "http_400"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "meaning", "code"), REFUSALS)
+def test_a_definition_says_what_the_codes_of_its_provider_mean(
+    body: Any, status: int, meaning: type[ProviderError], code: str
+) -> None:
+    """The most telling code first, then phrases in messages; nothing of the provider's text is repeated."""
+    with pytest.raises(ProviderError) as caught:
+        mapped(body, META, status=status)
+
+    assert type(caught.value) is meaning
+    assert caught.value.code == code
+
+
+def test_a_definition_may_mean_another_thing_by_a_word_of_the_standard() -> None:
+    """Where a tenant enters a key of its own, `invalid_client` is said of that key, not of a client of ours."""
+    morning = Errors(classes={"grant_rejected": ("invalid_client", "unauthorized_client")})
+
+    for word, meaning in [("invalid_client", GrantRejected), ("invalid_request", Misused)]:
+        with pytest.raises(ProviderError) as caught:
+            mapped({"error": word}, morning, status=401)
+        assert type(caught.value) is meaning
+
+
+def test_a_status_can_be_a_code() -> None:
+    """For providers that say nothing more."""
+    with pytest.raises(GrantRejected):
+        mapped({}, Errors(classes={"grant_rejected": ("http_401",)}), status=401)
+    with pytest.raises(Transient):
+        mapped({}, Errors(classes={"grant_rejected": ("http_401",)}), status=400)
+
+
+def test_a_code_of_success_costs_no_token() -> None:
+    """Where a provider has codes for both, an unknown one beside a token is no refusal."""
+    errors = Errors(codes=("code",), classes={"grant_rejected": ("190",)})
+
+    assert mapped({"code": 200, "access_token": ACCESS}, errors).access_token == Secret(ACCESS)
+    assert mapped({"code": 0, "access_token": ACCESS}, errors).access_token == Secret(ACCESS)
+    with pytest.raises(GrantRejected):
+        mapped({"code": 190, "access_token": ACCESS}, errors)
+
+
+# ---- probes
+
+RESEND = Probe(
+    rules=(
+        ProbeRule(verdict="limited", status=401, says="restricted_api_key"),
+        ProbeRule(verdict="unknown", status=403),
+        ProbeRule(verdict="invalid", says="API key is invalid"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "verdict"),
+    [
+        (401, b'{"name": "restricted_api_key"}', "limited"),
+        (401, b'{"name": "missing"}', "invalid"),
+        (403, b"restricted_api_key", "unknown"),
+        (200, b"API key is invalid", "invalid"),
+        (200, b"\xff\xfe", "valid"),
+        (299, b"", "valid"),
+        (500, b"", "unknown"),
+        (302, b"", "unknown"),
+    ],
+)
+def test_a_definition_says_what_a_probe_tells(status: int, body: bytes, verdict: str) -> None:
+    """The first rule that fits, and where none does, the status."""
+    assert read_probe(Answer(status, {}, body), RESEND) == verdict
+
+
+# ---- any answer, any mapping
+
+names = st.sampled_from(["a", "b", "error", "access_token", "expires_in", "code"])
+paths = st.lists(names, min_size=1, max_size=3).map(".".join)
+words = st.sampled_from(["190", "x", "invalid_grant", "http_400", "http_502", "0"])
+classes = st.sampled_from(sorted(CLASSES_OF_DEFINITIONS))
+bodies = st.recursive(
+    numbers | words | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(
+    status=st.integers(100, 599),
+    body=st.binary(max_size=60) | bodies.map(lambda value: json.dumps(value).encode()),
+    fields=st.builds(
+        TokenFields,
+        access_token=paths,
+        refresh_token=paths,
+        token_type=paths,
+        scope=paths,
+        expires_in=paths,
+        expires_as=st.sampled_from(["seconds", "unix", "unix_ms", "iso_8601"]),
+        never=st.lists(st.integers(-1, 1) | words, max_size=2).map(tuple),
+    ),
+    errors=st.builds(
+        Errors,
+        codes=st.lists(paths, max_size=3).map(tuple),
+        messages=st.lists(paths, max_size=2).map(tuple),
+        classes=st.dictionaries(classes, st.lists(words, max_size=3).map(tuple)),
+        phrases=st.dictionaries(classes, st.lists(words, max_size=2).map(tuple)),
+    ),
+    separator=st.sampled_from([" ", ",", ", "]),
+)
+def test_any_answer_under_any_mapping_is_a_token_set_or_one_class_of_failure(
+    status: int, body: bytes, fields: TokenFields, errors: Errors, separator: str
+) -> None:
+    """Total, and the word for a failure is one of ours or of the definition."""
+    verdicts = errors.verdicts()
+    answer = Answer(status, {}, body)
+    found = read_or_failure(answer, verdicts, fields=fields, errors=errors, scope_separator=separator)
+
+    if isinstance(found, TokenSet):
+        assert 200 <= status < 300
+        assert found.access_token
+        assert found.expires_in is None or 0 <= found.expires_in <= LONGEST_LIFETIME
+    else:
+        assert type(found) in CLASSES
+        assert found.code == f"http_{status}" or found.code in verdicts
+        assert found.__context__ is None

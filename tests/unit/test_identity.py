@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from integrations.contract import Account, Secret, Unreadable
+from integrations.contract import Account, Client, Secret, Unreadable
 from integrations.identity import CLOCK_SKEW, account_of
 
 ISSUER = "https://id.example.test"
@@ -42,7 +42,8 @@ def good(**changed: Any) -> dict[str, Any]:
 
 
 def account(token: Secret, **expected: Any) -> Account:
-    return account_of(token, **{"issuer": ISSUER, "client_id": CLIENT, "nonce": NONCE, **expected})
+    wanted = {"issuers": [ISSUER], "client": Client(CLIENT), "nonce": NONCE, "keys": None, **expected}
+    return account_of(token, **wanted)
 
 
 def refusal(token: Secret, **expected: Any) -> str:
@@ -108,7 +109,7 @@ def test_another_issuer_is_refused(issuer: Any) -> None:
 
 def test_a_provider_without_a_known_issuer_may_call_itself_anything() -> None:
     """Plain OAuth providers that hand out an ID token have no issuer to hold it against."""
-    assert account(id_token(good(iss="https://whoever.test")), issuer=None).subject == "account-1"
+    assert account(id_token(good(iss="https://whoever.test")), issuers=[]).subject == "account-1"
 
 
 @pytest.mark.parametrize("nonce", [None, "", "canary-other", NONCE.upper(), NONCE + " ", [NONCE], True])

@@ -1,6 +1,7 @@
 """The standard dialect: what a request looks like, byte for byte where it matters."""
 
 import base64
+import json
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -9,11 +10,25 @@ import pytest
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc import jwt
+from joserfc.jwk import JWKRegistry
 
-from integrations.contract import Answer, AuthorizationRequest, Client, Root, Secret, Unreadable
+from integrations.contract import (
+    Account,
+    Answer,
+    AuthorizationRequest,
+    Client,
+    ClientRejected,
+    Misused,
+    Root,
+    Secret,
+    Unreadable,
+)
 from integrations.definition import Definition
 from integrations.discovery import metadata_urls, read_metadata
+from integrations.knobs import Probe, Revocation
 from integrations.oauth import OAuthProvider
+from tests.keys import ec_key, pem, public_jwk
 
 ISSUER = "https://id.example"
 CLIENT = Client("client 1", Secret("canary-secret&+%:ü"))
@@ -242,6 +257,346 @@ def test_any_token_and_secret_arrive_as_they_are(token: str, client_id: str, sec
         assert parts == [client_id, secret]
 
 
+# ---- who the client is
+
+PEM = Secret(pem(ec_key()))
+
+
+def verified(request: httpx.Request, name: str) -> jwt.Token:
+    """Return the assertion in the form, whose signature is good."""
+    key = JWKRegistry.import_key(public_jwk(ec_key()))  # type: ignore[arg-type]
+    return jwt.decode(form(request)[name], key)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "audience"),
+    [({}, f"{ISSUER}/token"), ({"assertion_audience": "issuer", "assertion_lifetime": 60}, ISSUER)],
+)
+def test_a_client_with_a_key_signs_who_it_is(knobs: dict[str, Any], audience: str) -> None:
+    """RFC 7523 section 2.2: an assertion about itself, for this server, and no secret."""
+    client = Client("client 1", private_key=PEM, key_id="k1")
+    speaks = provider(token_endpoint_auth_method="private_key_jwt", **knobs)
+    request = speaks.renew_request(root(client, REFRESH))
+
+    sent, assertion = form(request), verified(request, "client_assertion")
+    assert sent["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    assert sent["client_id"] == "client 1"
+    assert "client_secret" not in sent
+    assert "Authorization" not in request.headers
+    assert assertion.header["kid"] == "k1"
+    claims = assertion.claims
+    assert (claims["iss"], claims["sub"], claims["aud"]) == ("client 1", "client 1", audience)
+    assert claims["exp"] - claims["iat"] == knobs.get("assertion_lifetime", 180) <= 300
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"), [(None, "no_private_key"), (Secret("canary-key"), "key_malformed"), (PEM, None)]
+)
+def test_a_client_that_cannot_sign_is_what_is_wrong(key: Secret | None, problem: str | None) -> None:
+    """Nobody's grant is to blame for the key of a client, and nothing of it is in the error."""
+    client = Client("client 1", private_key=key, token_endpoint_auth_method="private_key_jwt")
+    if problem is None:
+        assert provider().renew_request(root(client, REFRESH))
+        return
+    with pytest.raises(ClientRejected) as caught:
+        provider().renew_request(root(client, REFRESH))
+    assert caught.value.code == problem
+    assert caught.value.__context__ is None
+
+
+def test_how_a_client_authenticates_counts_more_than_how_its_provider_says() -> None:
+    """A registration may be another one than the provider's usual ones."""
+    client = Client("client 1", Secret("canary-secret"), "client_secret_post")
+
+    assert form(provider().renew_request(root(client, REFRESH)))["client_secret"] == "canary-secret"
+
+
+def test_basic_authentication_can_leave_both_parts_as_they_are() -> None:
+    """Some servers do not decode what RFC 6749 section 2.3.1 has encoded."""
+    request = provider(client_secret_basic_encoded=False).renew_request(root(CLIENT, REFRESH))
+
+    raw = base64.b64decode(request.headers["Authorization"].removeprefix("Basic "))
+    assert raw == "client 1:canary-secret&+%:ü".encode()
+
+
+# ---- a key that a person entered
+
+ENTERED = {"private_key": PEM, "issuer": Secret("robot@example")}
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+def by_key(speaks: OAuthProvider, client: Client | None = None, **entered: str) -> httpx.Request:
+    credentials = {**ENTERED, **{name: Secret(value) for name, value in entered.items()}}
+    return speaks.renew_request(Root(kind="jwt_bearer", client=client, credentials=credentials))
+
+
+def test_an_assertion_is_a_grant() -> None:
+    """RFC 7523 section 2.1, with the issuer as its own subject, and no client where there is none."""
+    request = by_key(provider(scopes=("read", "write")))
+
+    sent = form(request)
+    assertion = verified(request, "assertion").claims
+    assert set(sent) == {"grant_type", "assertion", "scope"}
+    assert (sent["grant_type"], sent["scope"]) == (JWT_BEARER, "read write")
+    assert "Authorization" not in request.headers
+    assert (assertion["iss"], assertion["sub"], assertion["aud"]) == (
+        "robot@example",
+        "robot@example",
+        f"{ISSUER}/token",
+    )
+    assert "scope" not in assertion
+
+
+def test_what_was_entered_beside_a_key_is_in_the_assertion() -> None:
+    """On whose behalf, for whom, with which key and which scopes; and the client authenticates besides."""
+    request = by_key(
+        provider(scopes=("read",)),
+        CLIENT,
+        subject="ann@example",
+        audience="https://other.example",
+        scope="write more",
+        key_id="k7",
+        algorithm="ES256",
+    )
+
+    assertion = verified(request, "assertion")
+    assert (assertion.claims["sub"], assertion.claims["aud"]) == ("ann@example", "https://other.example")
+    assert assertion.header == {"typ": "JWT", "alg": "ES256", "kid": "k7"}
+    assert form(request)["scope"] == "write more"
+    assert basic(request).startswith("client+1:")
+
+
+def test_scopes_can_be_claimed_in_the_assertion() -> None:
+    """Where the server looks for them there."""
+    request = by_key(provider(scopes=("read", "write"), assertion_scope_claim=True))
+
+    assert verified(request, "assertion").claims["scope"] == "read write"
+    assert "scope" not in form(request)
+
+
+def test_a_key_is_looked_at_when_it_is_entered() -> None:
+    """Before anything is sent: what is wrong with it has a word; what is right says whose it is."""
+    speaks = provider()
+
+    account = speaks.entered("jwt_bearer", {**ENTERED, "subject": Secret("ann@example")})
+    assert account == Account("ann@example", "robot@example")
+    assert speaks.entered("jwt_bearer", ENTERED) == Account("robot@example", "robot@example")
+    for entered, problem in [
+        ({"private_key": Secret("canary")}, "key_malformed"),
+        ({"algorithm": Secret("HS256")}, "algorithm_unsupported"),
+    ]:
+        with pytest.raises(Unreadable) as caught:
+            speaks.entered("jwt_bearer", {**ENTERED, **entered})
+        assert caught.value.code == problem
+    assert speaks.entered("client_credentials", {}) is None
+
+
+def test_grant_types_are_the_kinds_there_are() -> None:
+    """In their order; a key takes a client along unless clients do not authenticate there."""
+    both = provider(grant_types=(JWT_BEARER, "client_credentials", "refresh_token"))
+
+    assert [(kind.id, kind.how, kind.renewal, kind.uses_client) for kind in both.kinds] == [
+        ("jwt_bearer", "enter", "jwt_bearer", True),
+        ("client_credentials", "enter", "client_credentials", True),
+    ]
+    alone = provider(grant_types=(JWT_BEARER,), token_endpoint_auth_method="none")
+    assert [kind.uses_client for kind in alone.kinds] == [False]
+    secret = {field.name for field in alone.kinds[0].fields if field.secret}
+    required = {field.name for field in alone.kinds[0].fields if field.required}
+    assert (secret, required) == ({"private_key"}, {"private_key", "issuer"})
+    assert [kind.abilities for kind in provider().kinds] == [()]
+    assert [kind.abilities for kind in provider(device_authorization_endpoint=f"{ISSUER}/d").kinds] == [
+        ("device",)
+    ]
+
+
+def test_the_clients_own_access_asks_for_scopes() -> None:
+    """Those that were entered, by default the provider's."""
+    speaks = provider(scopes=("read", "write"))
+    asks = Root(kind="client_credentials", client=CLIENT)
+
+    assert form(speaks.renew_request(asks)) == {"grant_type": "client_credentials", "scope": "read write"}
+    entered = Root(kind="client_credentials", client=CLIENT, credentials={"scope": Secret("more")})
+    assert form(speaks.renew_request(entered))["scope"] == "more"
+
+
+# ---- knobs of requests
+
+
+def test_token_requests_can_be_json() -> None:
+    """The same members, in an object."""
+    speaks = provider(token_request_encoding="json", token_endpoint_auth_method="client_secret_post")
+    request = speaks.renew_request(root(CLIENT, REFRESH))
+
+    assert request.headers["Content-Type"] == "application/json"
+    assert json.loads(request.content) == {
+        "grant_type": "refresh_token",
+        "refresh_token": REFRESH.reveal(),
+        "client_id": "client 1",
+        "client_secret": "canary-secret&+%:ü",
+    }
+
+
+def test_token_requests_can_be_a_get() -> None:
+    """Everything is in the query then, behind what the endpoint has there."""
+    speaks = provider(
+        token_endpoint=f"{ISSUER}/token?v=2",
+        token_request_method="GET",
+        token_endpoint_auth_method="client_secret_post",
+    )
+    request = speaks.renew_request(root(CLIENT, REFRESH))
+
+    assert (request.method, request.content) == ("GET", b"")
+    assert dict(parse_qsl(request.url.query.decode(), strict_parsing=True)) == {
+        "v": "2",
+        "grant_type": "refresh_token",
+        "refresh_token": REFRESH.reveal(),
+        "client_id": "client 1",
+        "client_secret": "canary-secret&+%:ü",
+    }
+
+
+def test_an_address_that_would_be_too_long_is_in_no_error() -> None:
+    """The library's own complaint is not passed on."""
+    with pytest.raises(Misused) as caught:
+        provider(token_request_method="GET").renew_request(root(CLIENT, Secret("canary-" + "r" * 70_000)))
+
+    assert caught.value.code == "address_too_long"
+    assert caught.value.__context__ is None
+
+
+def test_scopes_are_joined_and_named_as_the_provider_wants_them() -> None:
+    """At the authorization endpoint, and in what is asked for without a person."""
+    speaks = provider(scope_separator=",", scope_parameter="user_scope", scopes=("a", "b"))
+    url = speaks.authorization_url(asked("read", "write"))
+
+    assert dict(parse_qsl(urlsplit(url).query))["user_scope"] == "read,write"
+    assert "&scope=" not in url
+    sent = form(speaks.renew_request(Root(kind="client_credentials", client=CLIENT)))
+    assert sent == {"grant_type": "client_credentials", "user_scope": "a,b"}
+
+
+def test_parameters_can_be_added_but_none_of_ours_replaced() -> None:
+    """To the address, to every token request, and to refreshes."""
+    speaks = provider(
+        authorization_parameters={"access_type": "offline"},
+        token_parameters={"tenant": "a", "grant_type": "canary"},
+        refresh_parameters={"scope": "read", "refresh_token": "canary"},
+    )
+
+    assert "access_type=offline" in speaks.authorization_url(asked())
+    assert form(speaks.renew_request(root(CLIENT, REFRESH))) == {
+        "tenant": "a",
+        "grant_type": "refresh_token",
+        "scope": "read",
+        "refresh_token": REFRESH.reveal(),
+    }
+    exchange = form(speaks.code_request(asked(), Secret("canary-code")))
+    assert (exchange["tenant"], exchange["grant_type"]) == ("a", "authorization_code")
+    assert "scope" not in exchange
+
+
+def test_pkce_is_left_out_only_where_the_provider_has_none() -> None:
+    """Neither the challenge nor its verifier is sent then."""
+    speaks = provider(code_challenge_methods_supported=())
+
+    assert "code_challenge" not in speaks.authorization_url(asked("read"))
+    assert "code_verifier" not in form(speaks.code_request(asked(), Secret("canary-code")))
+
+
+def test_the_redirect_uri_can_be_left_out_of_the_exchange() -> None:
+    """Some providers refuse it there; the address still has it."""
+    speaks = provider(redirect_uri_on_exchange=False)
+
+    assert "redirect_uri" not in form(speaks.code_request(asked(), Secret("canary-code")))
+    assert "redirect_uri=" in speaks.authorization_url(asked())
+
+
+def test_a_probe_is_what_the_definition_says() -> None:
+    """Where, how, and in which header the token goes."""
+    speaks = provider(
+        probe_endpoint="https://api.example/me",
+        probe=Probe(method="POST", headers={"X-Token": "tok {access_token}", "X-Version": "2"}),
+    )
+    request = speaks.probe_request(Secret("canary-ü"))
+
+    assert request is not None
+    assert (request.method, str(request.url)) == ("POST", "https://api.example/me")
+    assert request.headers.raw[-1] == (b"X-Version", b"2")
+    assert dict(request.headers.raw)[b"X-Token"] == "tok canary-ü".encode()
+    assert "Authorization" not in request.headers
+
+
+REVOCATIONS: list[tuple[dict[str, Any], str, str, dict[str, str], str | None]] = [
+    ({"token_in": "query", "method": "GET"}, "GET", f"{ISSUER}/revoke?token=canary-rt", {}, None),
+    (
+        {"token_in": "query", "token_parameter": "access_token", "method": "DELETE"},
+        "DELETE",
+        f"{ISSUER}/revoke?access_token=canary-rt",
+        {},
+        None,
+    ),
+    ({"token_in": "header", "method": "DELETE"}, "DELETE", f"{ISSUER}/revoke", {}, "Bearer canary-rt"),
+    (
+        {"token_parameter": "refresh"},
+        "POST",
+        f"{ISSUER}/revoke",
+        {"refresh": "canary-rt", "token_type_hint": "refresh_token"},
+        "Basic",
+    ),
+]
+
+
+@pytest.mark.parametrize(("knob", "method", "url", "sent", "authorization"), REVOCATIONS)
+def test_a_token_is_ended_in_the_providers_way(
+    knob: dict[str, Any], method: str, url: str, sent: dict[str, str], authorization: str | None
+) -> None:
+    """In the body with the client, or by itself in the query or a header."""
+    request = provider(revocation=Revocation(**knob)).revoke_request(CLIENT, Secret("canary-rt"))
+
+    assert request is not None
+    assert (request.method, str(request.url)) == (method, url)
+    assert (form(request) if request.content else {}) == sent
+    assert (request.headers.get("Authorization") or "").startswith(authorization or "")
+    assert ("Authorization" in request.headers) is (authorization is not None)
+
+
+def test_a_token_that_speaks_for_itself_is_ended_without_a_client() -> None:
+    """RFC 7009 takes one, and without it there is nothing to send."""
+    assert provider().revoke_request(None, REFRESH) is None
+    assert provider(revocation=Revocation(token_in="header")).revoke_request(None, REFRESH) is not None
+
+
+def test_which_answers_mean_that_a_token_is_dead() -> None:
+    """200 by the standard, and what the definition says instead."""
+    assert [provider().revoked(Answer(status)) for status in (200, 204, 400)] == [True, False, False]
+    own = provider(revocation=Revocation(success=(204, 404)))
+    assert [own.revoked(Answer(status)) for status in (200, 204, 404)] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"authorization_endpoint": None},
+        {"issuer": None, "assertion_audience": "issuer"},
+        {"token_request_method": "GET", "token_request_encoding": "json"},
+    ],
+)
+def test_knobs_that_contradict_each_other_are_refused(knobs: dict[str, Any]) -> None:
+    """A definition that could not work is none."""
+    with pytest.raises(ValueError, match=r"needs|has no"):
+        provider(**knobs)
+
+
+def test_a_provider_without_people_needs_no_authorization_endpoint() -> None:
+    """RFC 8414 section 2; nobody can be sent there then."""
+    alone = provider(authorization_endpoint=None, grant_types=("client_credentials",))
+
+    with pytest.raises(Unreadable) as caught:
+        alone.authorization_url(asked())
+    assert caught.value.code == "no_authorization_endpoint"
+
+
 # ---- discovery
 
 METADATA = {
@@ -272,9 +627,11 @@ def test_metadata_is_looked_for_where_the_two_standards_put_it(issuer: str, open
 
 def test_metadata_gives_the_endpoints_and_how_to_authenticate() -> None:
     """What a definition needs, and nothing else of what is published."""
-    assert read(revocation_endpoint=f"{ISSUER}/revoke", jwks_uri=f"{ISSUER}/jwks", extra="x") == {
+    there = {name: f"{ISSUER}/{name}" for name in ("revocation_endpoint", "device_authorization_endpoint")}
+    assert read(**there, jwks_uri=f"{ISSUER}/jwks", extra="x") == {
         **METADATA,
-        "revocation_endpoint": f"{ISSUER}/revoke",
+        **there,
+        "jwks_uri": f"{ISSUER}/jwks",
         "token_endpoint_auth_method": "client_secret_basic",
         "authorization_response_iss_parameter_supported": False,
     }
@@ -288,10 +645,9 @@ def test_metadata_gives_the_endpoints_and_how_to_authenticate() -> None:
         ({"issuer": None}, "issuer_mismatch"),
         ({"code_challenge_methods_supported": ["plain"]}, "pkce_unsupported"),
         ({"code_challenge_methods_supported": []}, "pkce_unsupported"),
-        ({"authorization_endpoint": None}, "endpoints_missing"),
         ({"token_endpoint": ""}, "endpoints_missing"),
         ({"token_endpoint": 5}, "endpoints_missing"),
-        ({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}, "client_auth_unsupported"),
+        ({"token_endpoint_auth_methods_supported": ["tls_client_auth"]}, "client_auth_unsupported"),
         ({"token_endpoint_auth_methods_supported": "client_secret_basic"}, "client_auth_unsupported"),
         ({"status": 404}, "no_metadata"),
         ({"status": 301}, "no_metadata"),
@@ -310,8 +666,10 @@ def test_metadata_that_cannot_be_used_says_why(members: dict[str, Any], problem:
         (["client_secret_post", "client_secret_basic"], "client_secret_basic"),
         (["private_key_jwt", "client_secret_post"], "client_secret_post"),
         (["none"], "none"),
+        (["private_key_jwt", "none"], "none"),
+        (["tls_client_auth", "private_key_jwt"], "private_key_jwt"),
     ],
 )
 def test_the_best_way_to_authenticate_that_is_offered_is_chosen(offered: list[str], chosen: str) -> None:
-    """Basic before post before none, whatever their order."""
+    """Basic before post before none, whatever their order; a key only where nothing else will do."""
     assert read(token_endpoint_auth_methods_supported=offered)["token_endpoint_auth_method"] == chosen

@@ -5,6 +5,8 @@ import base64
 import gzip
 import hashlib
 import json
+import secrets
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 import aiohttp
 import pytest
 from joserfc import jwt
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, KeySet
 
+from tests.keys import ec_key, public_jwk, rsa_key
 from tests.provider.client import FakeProvider, Grant
 
 VERIFIER = "v" * 43
@@ -461,3 +464,154 @@ async def test_a_thousand_grants_at_once(provider: FakeProvider) -> None:
 
     assert all(isinstance(grant, Grant) for grant in grants)
     assert 1000 == len({grant.subject for grant in grants}) == len((await provider.ledger()).families)
+
+
+# ---- assertions, devices, other encodings
+
+ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+def assertion(provider: FakeProvider, key: Any = None, header: dict[str, Any] | None = None, **claims: Any) -> str:
+    """Return a good assertion of `signer`, but for what is changed; a claim that is None is left out."""
+    now = int(time.time())
+    usual = {"iss": "signer", "sub": "signer", "aud": provider.token_endpoint, "iat": now, "exp": now + 60}
+    said = {name: value for name, value in {**usual, "jti": secrets.token_hex(8), **claims}.items() if value}
+    return jwt.encode({"alg": "ES256", "kid": "k1", **(header or {})}, said, key or ECKey(ec_key(), ec_key()))
+
+
+WRONG: list[dict[str, Any]] = [
+    {"aud": "https://other.example/token"},
+    {"aud": ["https://other.example/token"]},
+    {"iss": "stranger"},
+    {"exp": 1},
+    {"exp": int(time.time()) + 3600},
+    {"iat": int(time.time()) + 3600},
+    {"sub": None},
+    {"exp": None},
+    {"jti": None},
+    {"header": {"kid": "k2"}},
+    {"header": {"typ": "other"}},
+]
+
+
+async def signer(provider: FakeProvider) -> None:
+    keys = {"signer": [public_jwk(ec_key(), kid="k1"), public_jwk(rsa_key(), kid="k3")]}
+    await provider.configure(client_keys=keys, issuer_keys=keys, clients={"signer": None})
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids="-".join)
+async def test_an_assertion_that_is_not_right_is_refused(
+    http: aiohttp.ClientSession, provider: FakeProvider, wrong: dict[str, Any]
+) -> None:
+    """For somebody else, of somebody else, of another time, or without an identity: as grant and as client."""
+    await signer(provider)
+    granted = {"grant_type": JWT_BEARER, "scope": "read"}
+    refused = {**granted, "assertion": assertion(provider, **wrong)}
+    other = {"client_assertion_type": ASSERTION, "client_assertion": assertion(provider, **wrong)}
+
+    assert (await ask(http, provider, refused))[1]["error"] == "invalid_grant"
+    own = {"grant_type": "client_credentials", **other}
+    assert (await ask(http, provider, own))[1]["error"] == "invalid_client"
+
+
+async def test_an_assertion_is_good_once(http: aiohttp.ClientSession, provider: FakeProvider) -> None:
+    """Whether as grant or as client: its jti is remembered, and the ledger says whose it was."""
+    await signer(provider)
+    said = assertion(provider)
+    form = {"grant_type": JWT_BEARER, "assertion": said, "scope": "read"}
+
+    status, words = await ask(http, provider, form)
+    assert (status, "refresh_token" in words) == (200, False)
+    assert (await ask(http, provider, form))[1]["error"] == "invalid_grant"
+    grant = await provider.mint(client_id="signer")
+    own = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
+    again = {**own, "client_assertion_type": ASSERTION, "client_assertion": said}
+    assert (await ask(http, provider, again))[1]["error"] == "invalid_client"
+    fresh = {**again, "client_assertion": assertion(provider)}
+    assert (await ask(http, provider, {**fresh, "client_id": "other"}))[1]["error"] == "invalid_client"
+    fresh["client_assertion"] = assertion(provider)
+    assert (await ask(http, provider, fresh))[0] == 200
+    assert (await provider.ledger()).of("request", auth="private_key_jwt", client_id="signer", outcome="ok")
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"client_assertion_type": "other"}, "invalid_client"),
+        ({"client_assertion": "canary"}, "invalid_client"),
+        ({"client_assertion": "a.b.c"}, "invalid_client"),
+        ({"client_secret": "canary"}, "invalid_request"),
+    ],
+)
+async def test_a_client_that_signs_does_nothing_else(
+    http: aiohttp.ClientSession, provider: FakeProvider, change: dict[str, str], error: str
+) -> None:
+    """No other type, no nonsense, no secret besides, and never its bare name."""
+    await signer(provider)
+    good = {"client_assertion_type": ASSERTION, "client_assertion": assertion(provider)}
+    form = {"grant_type": "refresh_token", "refresh_token": "x"}
+
+    assert (await ask(http, provider, {**form, **good, **change}))[1]["error"] == error
+    assert (await ask(http, provider, {**form, "client_id": "signer"}))[1]["error"] == "invalid_client"
+
+
+async def test_a_device_code_is_of_its_client_and_good_once(
+    http: aiohttp.ClientSession, provider: FakeProvider
+) -> None:
+    """Polled by nobody else, decided once, spent once; a secret is asked for at both endpoints."""
+    await provider.configure(device_interval=0, clients={provider.client_id: provider.client_secret, "b": "b"})
+    url = provider.device_authorization_endpoint
+    async with http.post(url, data={"client_id": provider.client_id}) as response:
+        assert response.status == 401
+    async with http.post(url, data=with_secret(provider, scope="read")) as response:
+        device = await response.json()
+    poll = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": device["device_code"]}
+    mine = with_secret(provider, **poll)
+
+    assert (await ask(http, provider, mine))[1]["error"] == "authorization_pending"
+    await provider.decide_device(device["user_code"])
+    with pytest.raises(ValueError, match="no such user code"):
+        await provider.decide_device(device["user_code"], approved=False)
+    other = {**poll, "client_id": "b", "client_secret": "b"}
+    assert (await ask(http, provider, other))[1]["error"] == "invalid_grant"
+    status, words = await ask(http, provider, mine)
+    assert (status, words["scope"]) == (200, "read")
+    assert (await ask(http, provider, mine))[1]["error"] == "invalid_grant"
+    assert [event["approved"] for event in (await provider.ledger()).of("device_decided")] == [True]
+
+
+async def test_polling_too_early_makes_the_interval_longer(
+    http: aiohttp.ClientSession, provider: FakeProvider
+) -> None:
+    """Even a decision is not told to a client that does not wait."""
+    await provider.configure(device_interval=60)
+    url = provider.device_authorization_endpoint
+    async with http.post(url, data=with_secret(provider)) as response:
+        device = await response.json()
+    poll = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": device["device_code"]}
+    await ask(http, provider, with_secret(provider, **poll))
+    await provider.decide_device(device["user_code"])
+
+    assert (await ask(http, provider, with_secret(provider, **poll)))[1]["error"] == "slow_down"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ('{"grant_type": 5}', "application/json"),
+        ('[["grant_type", "refresh_token"]]', "application/json"),
+        ('{"grant_type": "refresh_token", "grant_type": "refresh_token"}', "application/json"),
+        ("{", "application/json"),
+        ("grant_type=refresh_token", "application/x-www-form-urlencoded"),
+        ('{"grant_type": "refresh_token"}', "text/plain"),
+    ],
+)
+async def test_a_json_endpoint_takes_an_object_of_texts(
+    http: aiohttp.ClientSession, provider: FakeProvider, body: str, kind: str
+) -> None:
+    """And nothing that only looks like one."""
+    await provider.configure(token_encoding="json")
+
+    status, words = await ask(http, provider, body.encode(), headers={"Content-Type": kind})
+    assert (status, words["error"]) == (400, "invalid_request")

@@ -127,7 +127,7 @@ async def test_consent_becomes_tokens(http: httpx.AsyncClient) -> None:
     assert told["state"] == ASKED.state
     tokens = await redeem(http, told["code"])
     assert (tokens.expires_in, tokens.scopes) == (sandbox.ACCESS, ASKED.scopes)
-    account = PROVIDER.account(tokens, client=CLIENT, nonce=ASKED.nonce)
+    account = PROVIDER.account(tokens, client=CLIENT, nonce=ASKED.nonce, keys=None)
     assert account == Account("Dana <dana>", "Dana <dana>")
     assert b'"sub":"Dana <dana>"' in (await probe(http, tokens.access_token)).body
     resource = await http.get(
@@ -138,7 +138,7 @@ async def test_consent_becomes_tokens(http: httpx.AsyncClient) -> None:
 
 async def test_an_account_has_a_name_without_one(http: httpx.AsyncClient) -> None:
     """An empty account name is the default one."""
-    account = PROVIDER.account(await connect(http), client=CLIENT, nonce=ASKED.nonce)
+    account = PROVIDER.account(await connect(http), client=CLIENT, nonce=ASKED.nonce, keys=None)
     assert account is not None
     assert account.subject == "sandbox-user"
 
@@ -173,7 +173,9 @@ async def test_refresh_tokens_rotate(http: httpx.AsyncClient) -> None:
     second, third = await refresh(http, first.refresh_token), await refresh(http, first.refresh_token)
     assert len({t.refresh_token for t in (first, second, third)}) == 3
     assert len({t.access_token for t in (first, second, third)}) == 3
-    assert PROVIDER.account(second, client=CLIENT, nonce=None) == Account("sandbox-user", "sandbox-user")
+    assert PROVIDER.account(second, client=CLIENT, nonce=None, keys=None) == Account(
+        "sandbox-user", "sandbox-user"
+    )
     assert PROVIDER.rotation == "never"
 
 
@@ -420,7 +422,9 @@ async def test_a_body_without_end(clock: Clock) -> None:
 async def test_tokens_without_a_person(http: httpx.AsyncClient, clock: Clock) -> None:
     """The quickstart's token set is one that the sandbox itself would have given."""
     tokens = sandbox.tokens(PUBLIC, KEY)
-    assert PROVIDER.account(tokens, client=CLIENT, nonce=None) == Account("sandbox-user", "sandbox-user")
+    assert PROVIDER.account(tokens, client=CLIENT, nonce=None, keys=None) == Account(
+        "sandbox-user", "sandbox-user"
+    )
     assert tokens.refresh_token is not None
     clock.time = time.time()
     assert (await probe(http, tokens.access_token)).status == 200

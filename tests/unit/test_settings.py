@@ -247,3 +247,32 @@ def test_the_example_lists_every_setting_and_no_other() -> None:
 
     assert len(set(listed)) == len(listed)
     assert {name for name in listed if not name.endswith("_FILE")} == known_names()
+
+
+def test_the_endpoints_of_built_in_providers_can_be_moved() -> None:
+    """Each has a setting; what is not set is left to the vendor."""
+    moved = read(TOKENVAULT_GOOGLE_TOKEN_ENDPOINT="https://proxy.example/token").endpoints
+
+    assert moved == {"google": {"token_endpoint": "https://proxy.example/token"}}
+    assert read().endpoints == {"google": {}}
+
+
+@pytest.mark.parametrize(
+    ("url", "at_home"),
+    [
+        ("http://127.0.0.1:9000/token", True),
+        ("https://10.0.0.1/token", True),
+        ("ftp://proxy.example", False),
+        ("https://user@proxy.example", False),
+        ("canary-x", False),
+    ],
+)
+def test_a_moved_endpoint_is_an_address_on_the_internet(url: str, *, at_home: bool) -> None:
+    """Tokens are sent there: https and public, but for development."""
+    sentence = "TOKENVAULT_GOOGLE_TOKEN_ENDPOINT must be an https address on the internet"
+    assert problems(TOKENVAULT_GOOGLE_TOKEN_ENDPOINT=url) == [sentence]
+    home = {"TOKENVAULT_GOOGLE_TOKEN_ENDPOINT": url, "TOKENVAULT_ALLOW_LOCAL_PROVIDERS": "true"}
+    if at_home:
+        assert read(**home).endpoints["google"]["token_endpoint"] == url
+    else:
+        assert problems(**home) == [sentence]

@@ -1,6 +1,6 @@
 """What is read of a request before a controller sees it: bodies that are JSON, and parameters that come once."""
 
-from typing import Any
+from typing import Any, get_args
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -32,6 +32,18 @@ def each_once(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRoute
     names = [name for name, _ in connection.query_params.multi_items()]
     if len(set(names)) != len(names) and not handler.opt.get("public"):
         raise ValidationException
+
+
+def no_null(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse `null` as a number or a word out of a list: it would be taken as if the parameter were not there."""
+    fields = handler.parsed_fn_signature.parameters
+    for name, value in connection.query_params.multi_items():
+        if name in fields and value.lower() == "null" and not _takes_text(fields[name].annotation):
+            raise ValidationException(extra=[{"key": name, "message": "Expected a value, got null"}])
+
+
+def _takes_text(annotation: Any) -> bool:
+    return str in (annotation, *get_args(annotation))
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

@@ -4,11 +4,10 @@ from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from integrations.contract import Client, Secret
 from vault import names
+from vault.errors import Conflict
 from vault.http.auth import Call
 from vault.http.views.clients import ClientView, PutClient
-from vault.http.views.common import whole
 from vault.services import Vault
 
 
@@ -35,13 +34,13 @@ class ClientsController(Controller):
     ) -> ClientView:
         """Make this the registration that new consents of the tenant and below use.
 
-        Existing grants keep the client that got them. The same `client_id` with another secret
-        takes a rejected client out of its pause.
+        Existing grants keep the client that got them. Another secret, or private key, for the same
+        `client_id` keeps the former one live beside it, until it is deleted or the next one comes;
+        with either, a rejected client is taken out of its pause.
         """
         names.check(tenant=tenant, provider=provider)
         await vault.access.require_reach(request.auth, tenant, provider)
-        secret = None if data.client_secret is None else Secret(data.client_secret)
-        await vault.clients.put(tenant, provider, Client(data.client_id, secret), request.auth.actor)
+        await vault.clients.put(tenant, provider, data.client(), request.auth.actor)
         return await _view(vault, tenant, provider)
 
     @delete("/{tenant:str}/{provider:str}", opt={"scope": "clients:write"}, summary="Remove a registration")
@@ -51,7 +50,24 @@ class ClientsController(Controller):
         """Remove it; grants that were got with it keep it and go on working."""
         names.check(tenant=tenant, provider=provider)
         await vault.access.require_reach(request.auth, tenant, provider)
-        await vault.clients.delete(tenant, provider, request.auth.actor)
+        try:
+            await vault.clients.delete(tenant, provider, request.auth)
+        except Conflict as error:
+            await vault.access.denied(request.auth, error.code, tenant, provider)
+            raise
+
+    @delete(
+        "/{tenant:str}/{provider:str}/secrets/previous",
+        opt={"scope": "clients:write"},
+        summary="Forget a registration's former secret",
+    )
+    async def drop_previous(
+        self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str], provider: FromPath[str]
+    ) -> None:
+        """End a rotation: from now on only the current secret, or private key, is used."""
+        names.check(tenant=tenant, provider=provider)
+        await vault.access.require_reach(request.auth, tenant, provider)
+        await vault.clients.drop_previous(tenant, provider, request.auth.actor)
 
     @post(
         "/{tenant:str}/{provider:str}/pause",
@@ -74,24 +90,23 @@ class ClientsController(Controller):
     async def resume(
         self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str], provider: FromPath[str]
     ) -> ClientView:
-        """Go on as before the pause. What became due meanwhile is refreshed at once."""
+        """Go on as before the pause. What became due meanwhile is refreshed at once.
+
+        What a key of a tenant above has paused is resumed from there, or from further above.
+        """
         return await _switched(request, vault, tenant, provider, paused=False)
 
 
 async def _switched(request: Call, vault: Vault, tenant: str, provider: str, *, paused: bool) -> ClientView:
     names.check(tenant=tenant, provider=provider)
     await vault.access.require_switch(request.auth, tenant, provider)
-    await vault.gates.switch_client(tenant, provider, request.auth.actor, paused=paused)
+    try:
+        await vault.gates.switch_client(tenant, provider, request.auth, paused=paused)
+    except Conflict as error:
+        await vault.access.denied(request.auth, error.code, tenant, provider)
+        raise
     return await _view(vault, tenant, provider, retired=True)
 
 
 async def _view(vault: Vault, tenant: str, provider: str, *, retired: bool = False) -> ClientView:
-    row = await vault.clients.get(tenant, provider, retired=retired)
-    moments = {name: row._mapping[name] for name in ("rejected_at", "retry_not_before", "paused_at")}
-    return ClientView(
-        tenant=tenant,
-        provider=provider,
-        client_id=row.client_id,
-        state=row.state,
-        **{name: whole(moment) for name, moment in moments.items() if moment is not None},
-    )
+    return ClientView.of(await vault.clients.get(tenant, provider, retired=retired))

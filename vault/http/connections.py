@@ -1,92 +1,44 @@
-"""/v1/connections: tokens, and the connections that they come from."""
+"""/v1/connections: what is connected, and what people change of it."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from litestar import Controller, Response, delete, get, post, put
+from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from msgspec import UNSET
 
 from vault import names
+from vault.connection import Connection
 from vault.connections import Change
+from vault.disconnect import Revoking
+from vault.editing import version
 from vault.errors import Invalid
 from vault.http.auth import Call
-from vault.http.views.common import decode_cursor, encode_cursor
+from vault.http.conditional import IfMatch, IfNoneMatch, condition, tagged
+from vault.http.views.common import decode_cursor, encode_cursor, storable_text
 from vault.http.views.connections import (
     AuthorizeBody,
     ConnectionList,
     ConnectionView,
     ConnectLink,
     Deleted,
+    DeviceBody,
+    DeviceCode,
+    PatchConnection,
     PutConnection,
-    RejectionBody,
-    ReportedSource,
-    TokenView,
 )
 from vault.services import Vault
 
 PATH = "/{tenant:str}/{provider:str}/{name:str}"
-TOKEN_ROUTE = f"/v1/connections{PATH}/token".replace(":str", "")  # as the framework names the route
-LONGEST_WAIT = 25  # seconds
-LONGEST_TTL = 31_536_000  # seconds
-LEAST_TTL = 60  # seconds, where no min_ttl is asked for
+METADATA = "metadata."  # a query parameter of this and a key is a filter
+MOST_FILTERS, LONGEST_FILTER = 20, 256
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
 
 
 class ConnectionsController(Controller):
     path = "/v1/connections"
     tags = ("connections",)
-
-    @get(PATH + "/token", opt={"scope": "tokens:read"}, summary="A token that works now")
-    async def token(
-        self,
-        request: Call,
-        vault: NamedDependency[Vault],
-        tenant: FromPath[str],
-        provider: FromPath[str],
-        name: FromPath[str],
-        min_ttl: Annotated[int, QueryParameter(ge=0, le=LONGEST_TTL)] = LEAST_TTL,
-        wait: Annotated[int, QueryParameter(ge=0, le=LONGEST_WAIT)] = 10,
-    ) -> TokenView:
-        """Return an access token that lives `min_ttl` seconds longer, refreshed first if it has to be.
-
-        Waits up to `wait` seconds for a refresh. Where that fails for a reason that may pass and the
-        old token still lives, that one is returned with its true `expires_in`.
-        """
-        path = _path(tenant, provider, name)
-        handed = await vault.tokens.fetch(request.auth, path, min_ttl=timedelta(seconds=min_ttl), wait=wait)
-        return TokenView.of(handed)
-
-    @post(
-        PATH + "/rejections",
-        status_code=200,
-        opt={"scope": "tokens:read"},
-        summary="A token was refused",
-    )
-    async def reject(
-        self,
-        request: Call,
-        vault: NamedDependency[Vault],
-        tenant: FromPath[str],
-        provider: FromPath[str],
-        name: FromPath[str],
-        data: JSONBody[RejectionBody],
-        wait: Annotated[int, QueryParameter(ge=0, le=LONGEST_WAIT)] = 10,
-    ) -> TokenView:
-        """Return a token in place of the one that was refused, as the token route does.
-
-        The tokens of one generation are refreshed for it once at most, however many report them and
-        however often. Waits up to `wait` seconds for that; where it fails for a reason that may pass,
-        the refused token is returned again while it lives. A generation that is not the current one
-        any more just gets the current token.
-        """
-        path = _path(tenant, provider, name)
-        if data.source is not None and _path_of(data.source) != path:
-            raise Invalid("The token came from another connection.", code="wrong_source", field="source")
-        handed = await vault.tokens.replace(
-            request.auth, path, data.generation, min_ttl=timedelta(seconds=LEAST_TTL), wait=wait
-        )
-        return TokenView.of(handed)
 
     @post(PATH + "/authorize", opt={"scope": "connections:write"}, summary="A link for a person")
     async def authorize(
@@ -99,7 +51,7 @@ class ConnectionsController(Controller):
         data: JSONBody[AuthorizeBody],
     ) -> ConnectLink:
         """Return a link with which a person connects this account, good until it succeeds or ends."""
-        path = _path(tenant, provider, name)
+        path = path_of(tenant, provider, name)
         above = await vault.access.require_reach(request.auth, *path)
         url, expires_at = await vault.authorize.request(
             request.auth.actor,
@@ -111,6 +63,27 @@ class ConnectionsController(Controller):
             replace_account=data.replace_account,
         )
         return ConnectLink(connect_url=url, expires_at=expires_at.replace(microsecond=0))
+
+    @post(PATH + "/device", opt={"scope": "connections:write"}, summary="A code for a person at another device")
+    async def device(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[DeviceBody],
+    ) -> DeviceCode:
+        """Return a code that a person types on any device with a browser (RFC 8628).
+
+        The vault asks the provider until they have decided, and connects. A later code takes its place.
+        """
+        path = path_of(tenant, provider, name)
+        above = await vault.access.require_reach(request.auth, *path)
+        asked = await vault.devices.begin(
+            request.auth.actor, path, above, scopes=data.scopes, replace_account=data.replace_account
+        )
+        return DeviceCode.of(asked)
 
     @get("/", opt={"scope": "connections:read"}, summary="Connections and their health")
     async def page(
@@ -124,7 +97,12 @@ class ConnectionsController(Controller):
         cursor: FromQuery[str | None] = None,
         limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
     ) -> ConnectionList:
-        """Return the connections that the key may see, in the order of their paths."""
+        """Return the connections that the key may see, in the order of their paths.
+
+        `metadata.KEY=VALUE` leaves those in whose metadata has that text, whole number or boolean
+        under that key; several have to be true together. Where a token would come from is told of
+        one connection, not of a list.
+        """
         names.check(tenant=tenant, provider=provider)
         if tenant is not None:
             await vault.access.require_reach(request.auth, tenant)
@@ -134,6 +112,7 @@ class ConnectionsController(Controller):
             provider=provider,
             status=status,
             expiring_within=None if expiring_within is None else timedelta(seconds=expiring_within),
+            metadata=_asked_metadata(request),
             after=decode_cursor(cursor, 3),
             limit=limit,
         )
@@ -151,11 +130,16 @@ class ConnectionsController(Controller):
         tenant: FromPath[str],
         provider: FromPath[str],
         name: FromPath[str],
-    ) -> ConnectionView:
-        """Return a connection: its status, why, and what would help. Nothing is opened for it."""
-        path = _path(tenant, provider, name)
+    ) -> Response[ConnectionView]:
+        """Return a connection: its status, why, and what would help. Nothing is opened for it.
+
+        `source` is where a token for it would come from now: itself, or another tenant's connection,
+        of which no more is told. Its `ETag` changes with what people edit of it, and with a new grant,
+        not with refreshes or health.
+        """
+        path = path_of(tenant, provider, name)
         await vault.access.require_reach(request.auth, *path)
-        return ConnectionView.of(await vault.connections.get(path))
+        return await _shown(vault, await vault.connections.get(path))
 
     @put(PATH, opt={"scope": "connections:write"}, summary="Import tokens, or change a connection")
     async def put(
@@ -166,16 +150,47 @@ class ConnectionsController(Controller):
         provider: FromPath[str],
         name: FromPath[str],
         data: JSONBody[PutConnection],
+        if_match: IfMatch = None,
+        if_none_match: IfNoneMatch = None,
     ) -> Response[ConnectionView]:
         """Store a token set from elsewhere, after asking the provider about it; or change the rest.
 
         Refused tokens are not stored (422). Where the provider cannot tell, they are stored as
-        `configured`. `enabled: false` switches a connection off.
+        `configured`. `enabled: false` switches a connection off, for those who inherit it too.
+        `shared: true` lets tenants below use it, and `prefer: inherited` puts its own credentials
+        aside, without losing them, for what its tenant inherits. `metadata` and `settings` take the
+        place of what was there; whatever is not sent stays as it is.
         """
-        path = _path(tenant, provider, name)
+        path = path_of(tenant, provider, name)
         above = await vault.access.require_reach(request.auth, *path)
-        connection, new = await vault.connections.put(request.auth.actor, path, above, _change(data))
-        return Response(ConnectionView.of(connection), status_code=201 if new else 200)
+        connection, new = await vault.connections.put(
+            request.auth.actor, path, above, _change(data), condition(if_match, if_none_match)
+        )
+        return await _shown(vault, connection, 201 if new else 200)
+
+    @patch(PATH, opt={"scope": "connections:write"}, summary="Change a connection")
+    async def patch(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[PatchConnection],
+        if_match: IfMatch = None,
+    ) -> Response[ConnectionView]:
+        """Change only what is sent, of a connection that is there.
+
+        `metadata` and `settings` are merged with what is there (RFC 7396): a key with null is removed,
+        and null in their own place empties them. Nothing else can be null. Changed credentials are
+        verified first, as by PUT.
+        """
+        path = path_of(tenant, provider, name)
+        above = await vault.access.require_reach(request.auth, *path)
+        connection, _ = await vault.connections.put(
+            request.auth.actor, path, above, _change(data), condition(if_match), new_too=False
+        )
+        return await _shown(vault, connection)
 
     @post(PATH + "/refresh", status_code=200, opt={"scope": "connections:write"}, summary="Renew its tokens now")
     async def refresh(
@@ -190,7 +205,7 @@ class ConnectionsController(Controller):
 
         What a refresh has to wait for (a backoff, somebody else's turn, an open breaker) it waits for here too.
         """
-        path = _path(tenant, provider, name)
+        path = path_of(tenant, provider, name)
         await vault.access.require_reach(request.auth, *path)
         return ConnectionView.of(await vault.verify.refresh(request.auth.actor, path))
 
@@ -208,7 +223,7 @@ class ConnectionsController(Controller):
         `verdict` is `valid`, `limited` (good, but not for all that it should do), `invalid`, or `unknown` where
         the provider cannot tell now.
         """
-        path = _path(tenant, provider, name)
+        path = path_of(tenant, provider, name)
         await vault.access.require_reach(request.auth, *path)
         return ConnectionView.of(*await vault.verify.verify(request.auth.actor, path))
 
@@ -220,28 +235,54 @@ class ConnectionsController(Controller):
         tenant: FromPath[str],
         provider: FromPath[str],
         name: FromPath[str],
-        revoke: FromQuery[bool] = False,
+        revoke: FromQuery[Revoking] = "false",
+        if_match: IfMatch = None,
     ) -> Deleted:
-        """Disconnect at once; with `revoke=true` end the grant at the provider too, and say what came of it."""
-        path = _path(tenant, provider, name)
+        """Disconnect at once; with `revoke=true` end the grant at the provider too, and say what came of it.
+
+        Where that would end what another connection lives on, it is withheld; `revoke=all` does it even so.
+        """
+        path = path_of(tenant, provider, name)
         await vault.access.require_reach(request.auth, *path)
-        return Deleted(revoked=await vault.connections.delete(request.auth.actor, path, revoking=revoke))
+        revoked = await vault.connections.delete(request.auth.actor, path, condition(if_match), revoking=revoke)
+        return Deleted(revoked=revoked)
 
 
-def _path(tenant: str, provider: str, name: str) -> tuple[str, str, str]:
+def path_of(tenant: str, provider: str, name: str) -> tuple[str, str, str]:
     names.check(tenant=tenant, provider=provider, name=name)
     return tenant, provider, name
 
 
-def _path_of(source: ReportedSource) -> tuple[str, str, str]:
-    return source.tenant, source.provider, source.name
+async def _shown(vault: Vault, connection: Connection, status: int = 200) -> Response[ConnectionView]:
+    source = await vault.connections.source((connection.tenant, connection.provider, connection.name))
+    return tagged(ConnectionView.of(connection, source=source), version(connection), status)
 
 
-def _change(data: PutConnection) -> Change:
+def _asked_metadata(request: Call) -> dict[str, str]:
+    """Return which values the metadata has to have, by key. Raises Invalid."""
+    found = {}
+    for parameter, value in request.query_params.items():
+        if not parameter.startswith(METADATA):
+            continue
+        key = parameter.removeprefix(METADATA)
+        if not key or len(key) > LONGEST_FILTER or len(value) > LONGEST_FILTER or not storable_text(key + value):
+            raise Invalid("A filter is metadata.KEY=VALUE.", code="invalid_filter", field=METADATA.rstrip("."))
+        found[key] = value
+    if len(found) > MOST_FILTERS:
+        raise Invalid("These are too many filters.", code="invalid_filter", field=METADATA.rstrip("."))
+    return found
+
+
+def _change(data: PutConnection | PatchConnection) -> Change:
+    replacing = isinstance(data, PutConnection)
     return Change(
-        kind=data.kind,
-        credentials=data.credentials,
-        metadata=data.metadata,
-        enabled=data.enabled,
+        kind=data.kind or None,
+        credentials=None if data.credentials is UNSET else data.credentials,
+        metadata=UNSET if replacing and data.metadata is None else data.metadata,
+        settings=UNSET if replacing and data.settings is None else data.settings,
+        merging=not replacing,
+        enabled=None if data.enabled is UNSET else data.enabled,
+        prefer=None if data.prefer is UNSET else data.prefer,
+        shared=None if data.shared is UNSET else data.shared,
         verify=data.verify,
     )

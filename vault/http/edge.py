@@ -25,7 +25,10 @@ ALWAYS = (
 
 
 class Edge:
-    """Gives each request an id, each answer its headers, and the log one line without query or body."""
+    """Gives each request an id, each answer its headers, and the log one line without query or body.
+
+    HEAD is GET without the content of the answer (RFC 9110 9.3.2), whatever is asked for.
+    """
 
     def __init__(self, app: ASGIApp, requests: RequestLog) -> None:
         self._app = app
@@ -37,6 +40,8 @@ class Edge:
             return
         identity = begin(scope)
         started, status = time.monotonic(), 0
+        bare = scope["method"] == "HEAD"
+        asked = cast(Scope, {**scope, "method": "GET"}) if bare else scope
 
         async def with_headers(message: Message) -> None:
             nonlocal status
@@ -45,16 +50,18 @@ class Edge:
                 present = {name for name, _ in message.get("headers", [])}
                 added = [*ALWAYS, (b"x-request-id", identity.encode())]
                 message["headers"] = [
-                    *message["headers"],
+                    *map(_with_head, message["headers"]),
                     *(pair for pair in added if pair[0] not in present),
                 ]
+            elif bare and message["type"] == "http.response.body":
+                message["body"] = b""
             await send(message)
 
         try:
-            await self._app(scope, receive, with_headers)
+            await self._app(asked, receive, with_headers)
         finally:
             took = round((time.monotonic() - started) * 1000, 2)
-            self._requests.note(Line(scope["method"], _route(scope), status, took, identity, **_who(scope)))
+            self._requests.note(Line(scope["method"], _route(asked), status, took, identity, **_who(asked)))
 
 
 def begin(scope: Scope) -> str:
@@ -70,6 +77,13 @@ def begin(scope: Scope) -> str:
     notes[_NOTED] = identity
     request_id.set(identity)
     return identity
+
+
+def _with_head(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Return *header*; the one that says which methods there are has HEAD wherever it has GET."""
+    name, value = header
+    methods = value.split(b", ")
+    return (name, b", ".join(sorted({*methods, b"HEAD"}))) if name == b"allow" and b"GET" in methods else header
 
 
 def _who(scope: Scope) -> dict[str, str]:

@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 
 from integrations.contract import Secret
 from vault.errors import CannotOpen, StorageUnavailable, Unavailable
+from vault.http.views.health import Health
 from vault.keyring import Context
 from vault.services import Vault
 from vault.store import migrate
@@ -14,12 +15,12 @@ _CONTEXT = Context("platform", "none", "readiness", "none", "none", 0)
 
 
 @get("/healthz", opt={"public": True}, tags=["health"], summary="The process is alive")
-async def healthz() -> dict[str, str]:
-    return {"status": "ok"}
+async def healthz() -> Health:
+    return Health(status="ok")
 
 
 @get("/readyz", opt={"public": True}, tags=["health"], summary="Database, keys and migrations are right")
-async def readyz(vault: NamedDependency[Vault]) -> dict[str, str]:
+async def readyz(vault: NamedDependency[Vault]) -> Health:
     """Say whether this replica can serve. A sweep that lags is no reason not to."""
     try:
         async with vault.database.read() as tx:
@@ -32,7 +33,7 @@ async def readyz(vault: NamedDependency[Vault]) -> dict[str, str]:
         raise Unavailable(
             "The database, its migrations or the keys are not right.", code="not_ready", retry_after=5
         )
-    return {"status": "ready"}
+    return Health(status="ready")
 
 
 @get("/metrics", opt={"public": True}, include_in_schema=False)

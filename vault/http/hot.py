@@ -3,7 +3,7 @@
 Such a request needs nothing of the framework, which would cost more than all the rest. This layer
 can only say yes. Whatever keeps it from that (a scope that is missing, a tenant out of reach, a token
 that is old, a parameter that is not quite right) it neither judges nor words: the request goes on,
-untouched, to the ordinary route in `connections.py`, where all rules and all refusals are. The rules
+untouched, to the ordinary route in `tokens.py`, where all rules and all refusals are. The rules
 that lead to yes are the same functions there and here (`Access`, `Tokens`).
 """
 
@@ -17,12 +17,13 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from vault.access import Access, Caller
 from vault.http.auth import bearer
-from vault.http.connections import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
 from vault.http.edge import ALWAYS, begin
+from vault.http.tokens import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
 from vault.http.views.connections import TokenView
 from vault.limits import CallerLimits
 from vault.request_log import Line, RequestLog
-from vault.tokens import HandedOut, Path, Tokens
+from vault.sources import Path
+from vault.tokens import HandedOut, Tokens
 
 _NUMBER = rb"(0|[1-9][0-9]{0,7})"  # as the framework takes it: without a zero in front
 _QUERY = re.compile(rb"min_ttl=%b(?:&wait=%b)?|wait=%b" % (_NUMBER, _NUMBER, _NUMBER))

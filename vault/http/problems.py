@@ -21,6 +21,7 @@ STATUS: dict[type[errors.VaultError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.Gone: 410,
+    errors.PreconditionFailed: 412,
     errors.Invalid: 422,
     errors.TooManyRequests: 429,
     errors.Unavailable: 503,
@@ -33,17 +34,6 @@ _FRAMEWORK = {
     413: ("body_too_large", "A body may have 64 KiB at most."),
     415: ("unsupported_media_type", "The body has to be application/json."),
 }
-
-
-class Problem(msgspec.Struct, omit_defaults=True):
-    """RFC 9457 problem details. `code` is stable; `detail` is for people."""
-
-    code: str
-    title: str
-    status: int
-    type: str = "about:blank"
-    detail: str | None = None
-    instance: str | None = None
 
 
 def render(_request: Request[Any, Any, Any], error: errors.VaultError) -> Response[bytes]:
@@ -77,14 +67,14 @@ def problem(
     status: int, code: str, detail: str, members: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response[bytes]:
     """Return a problem; *members* extend it."""
-    known = Problem(
-        code=code,
-        title=code.replace("_", " ").capitalize(),
-        status=status,
-        detail=detail,
-        instance=f"urn:request:{request_id.get()}",
-    )
-    body = msgspec.to_builtins(known) | {"type": "about:blank"}
+    body = {
+        "type": "about:blank",
+        "code": code,
+        "title": titled(code),
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:request:{request_id.get()}",
+    }
     present = {name: value for name, value in members.items() if value is not None}
     return Response(
         msgspec.json.encode(body | present),
@@ -92,6 +82,11 @@ def problem(
         media_type=PROBLEM_JSON,
         headers=headers or {},
     )
+
+
+def titled(code: str) -> str:
+    """Return *code* in words."""
+    return code.replace("_", " ").capitalize()
 
 
 def _errors(error: ValidationException) -> list[dict[str, str]]:

@@ -5,27 +5,51 @@ from typing import Any
 from litestar import Litestar, asgi
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, Message, Scope
 
 from vault.errors import VaultError
 from vault.http import problems
+from vault.http.audit import AuditController
 from vault.http.auth import ApiKey
-from vault.http.body import JsonRequest, each_once
+from vault.http.body import JsonRequest, each_once, no_null
 from vault.http.callers import CallersController
 from vault.http.clients import ClientsController
 from vault.http.connections import ConnectionsController
+from vault.http.description import described
 from vault.http.edge import Edge
 from vault.http.health import healthz, metrics, readyz
 from vault.http.hot import HotTokens
 from vault.http.openapi import assets, openapi
 from vault.http.providers import ProvidersController
 from vault.http.tenants import TenantsController
+from vault.http.tokens import TokensController
+from vault.http.usage import UsageController
 from vault.pages.connect import ConnectController
 from vault.pages.overview import OverviewController
 from vault.pages.signing_in import SigningInController
 from vault.services import Vault
 
 LARGEST_BODY = 64 * 1024  # bytes
+
+
+# What no vault is needed for: the routes, and so the description.
+HANDLERS: tuple[Any, ...] = (
+    TokensController,
+    ConnectionsController,
+    TenantsController,
+    ClientsController,
+    ProvidersController,
+    CallersController,
+    AuditController,
+    UsageController,
+    ConnectController,
+    SigningInController,
+    OverviewController,
+    healthz,
+    readyz,
+    metrics,
+)
 
 
 def application(vault: Vault) -> ASGIApp:
@@ -36,20 +60,7 @@ def application(vault: Vault) -> ASGIApp:
 
 def litestar(vault: Vault) -> Litestar:
     """Return the application without its outermost layer."""
-    handlers: list[Any] = [
-        ConnectionsController,
-        TenantsController,
-        ClientsController,
-        ProvidersController,
-        CallersController,
-        ConnectController,
-        SigningInController,
-        OverviewController,
-        healthz,
-        readyz,
-        metrics,
-        assets(),
-    ]
+    handlers = [*HANDLERS, assets()]
     if vault.sandbox is not None:
         mount = asgi("/sandbox", is_mount=True, copy_scope=False, opt={"public": True})
         handlers.append(mount(vault.sandbox))
@@ -57,7 +68,8 @@ def litestar(vault: Vault) -> Litestar:
         handlers,
         dependencies={"vault": Provide(lambda: vault, sync_to_thread=False)},
         middleware=[ApiKey(vault.access, vault.limits)],
-        guards=[each_once],
+        guards=[each_once, no_null],
+        before_send=[whole_allow],
         request_class=JsonRequest,
         exception_handlers={
             VaultError: problems.render,
@@ -69,3 +81,20 @@ def litestar(vault: Vault) -> Litestar:
         logging_config=None,
         debug=False,
     )
+
+
+def description() -> dict[str, Any]:
+    """Return how the API describes itself, which is the same for every vault."""
+    nothing = Provide(lambda: None, sync_to_thread=False)
+    return described(Litestar([*HANDLERS], dependencies={"vault": nothing}, openapi_config=openapi()))
+
+
+async def whole_allow(message: Message, scope: Scope) -> None:
+    """Have an answer to OPTIONS name every method: the framework's leaves out what was added to a path later."""
+    if message["type"] != "http.response.start" or scope.get("method") != "OPTIONS":
+        return
+    template = scope.get("path_template")
+    for route in scope["litestar_app"].routes:
+        if isinstance(route, HTTPRoute) and route.path_format == template:
+            others = [pair for pair in message["headers"] if pair[0] != b"allow"]
+            message["headers"] = [*others, (b"allow", ", ".join(sorted(route.route_handler_map)).encode())]

@@ -4,6 +4,7 @@ from html import escape
 
 from litestar import MediaType, Response
 
+from integrations.advice import ADVICE
 from vault.connection import Connection
 
 _WORDS = {
@@ -36,7 +37,7 @@ _CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action
 
 def result_page(connection: Connection | None, code: str, *, status_code: int) -> Response[str]:
     """Return the page for *code*. It loads and runs nothing."""
-    title, text = _WORDS.get(code, _OTHERWISE)
+    title, text = _WORDS.get(code, (_OTHERWISE[0], ADVICE.get(code, _OTHERWISE[1])))
     about = "" if connection is None else f"<p>{escape(connection.path)}</p>"
     page = _PAGE.format(title=escape(title), text=escape(text), about=about, code=escape(code))
     headers = {"Content-Security-Policy": _CSP}

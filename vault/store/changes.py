@@ -23,12 +23,18 @@ _PRUNE = delete(changes).where(_c.at < clock() - bindparam("age_ms"))
 class Stale(NamedTuple):
     """Something that may be remembered and is not true any more.
 
-    A `connection` by its id, a `caller` by its id, any `tenant` (key ""), or a `gate`: a kill switch
-    or a client that concerns any number of connections (key "").
+    A `connection` by its id, or where one comes to be by its path (`vacancy`); a `caller` by its id;
+    any `tenant` (key ""); or a `gate`: a kill switch or a client that concerns any number of
+    connections (key "").
     """
 
     kind: Literal["connection", "caller", "tenant", "gate"]
     key: str = ""
+
+
+def vacancy(tenant: str, provider: str, name: str) -> Stale:
+    """Return what ends when a connection comes to be at a path where there was none."""
+    return Stale("connection", f"{tenant}/{provider}/{name}")
 
 
 async def add(tx: AsyncConnection, found: Iterable[Stale]) -> None:

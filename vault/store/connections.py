@@ -1,6 +1,7 @@
 """Reading and writing connections: what people edit, with the state beside it that the machine writes."""
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -24,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import LIVING, Connection, TokenState
-from vault.keyring import Sealed
-from vault.store import parking, sealed, tickets
+from vault.store import devices, labels, parking, sealed, tenants, tickets
+from vault.store.clients import SECRETS, field_of, of_likeliest
 from vault.store.parking import Scope
 from vault.store.schema import (
     AnyRow,
@@ -41,7 +42,8 @@ from vault.store.schema import (
 
 _c, _s = connections.c, token_states.c
 _STATE = tuple(field.name for field in fields(TokenState))
-_READ = (
+# What `connection_of` reads.
+READ: Select[Any] = (
     select(
         connections,
         *(token_states.c[name].label(f"state_{name}") for name in _STATE),
@@ -57,13 +59,12 @@ _READ = (
     .outerjoin(provider_states, provider_states.c.provider == connections.c.provider)
     .where(_c.deleted_at.is_(None))
 )
-_AT_PATH = _READ.where(
+_AT_PATH = READ.where(
     _c.tenant_id == bindparam("tenant"),
     _c.provider == bindparam("at_provider"),
     _c.name == bindparam("at_name"),
 )
-_WITH_ACCESS_TOKEN, _ = sealed.beside(_AT_PATH, _c.id, "connection", "access_token")
-_BY_ID = _READ.where(_c.id == bindparam("connection"))
+_BY_ID = READ.where(_c.id == bindparam("connection"))
 
 _HOLD = select(_s.connection_id).where(_s.connection_id == bindparam("connection")).with_for_update()
 
@@ -80,6 +81,9 @@ _grant = (
         (clients.c.state == "rejected").label("client_rejected"),
         clients.c.tenant_id.label("client_tenant"),
         clients.c.client_id,
+        clients.c.generation.label("client_generation"),
+        clients.c.previous_first.label("client_previous_first"),
+        of_likeliest(clients.c.settings, clients.c.previous_settings).label("client_settings"),
         providers.c.definition,
     )
     .outerjoin_from(connections, clients, clients.c.id == connections.c.client)
@@ -88,7 +92,11 @@ _grant = (
 )
 _GRANTS, _ = sealed.beside(_grant, _c.id, "connection", "refresh_token")
 _GRANTS, _ = sealed.beside(_GRANTS, _c.id, "connection", "credentials")
-_GRANTS, _ = sealed.beside(_GRANTS, clients.c.id, "client", "client_secret")
+# Of its live secrets the one that is tried first; the other one is looked for where that is refused.
+for _name in SECRETS:
+    _GRANTS, _ = sealed.beside(
+        _GRANTS, clients.c.id, "client", _name, of_likeliest(_name, field_of(_name, "previous"))
+    )
 
 # As TokenState.judged says it: what nothing can renew fails when its token ends.
 JUDGED_STATUS = case(
@@ -104,9 +112,7 @@ JUDGED_STATUS = case(
 )
 _INSERT = insert(connections)
 _INSERT_STATE = insert(token_states)
-_TOMBSTONE = (
-    update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
-)
+TOMBSTONE = update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
 _ORPHANS_OF_NOBODY = select(orphaned_tokens.c.attempt_id).where(
     ~exists().where(connections.c.id == orphaned_tokens.c.connection_id)
 )
@@ -117,14 +123,6 @@ async def find(tx: AsyncConnection, tenant: str, provider: str, name: str) -> Co
     """Return the connection at a path, None where there is none."""
     row = (await tx.execute(_AT_PATH, _path(tenant, provider, name))).one_or_none()
     return None if row is None else connection_of(row)
-
-
-async def find_with_token(
-    tx: AsyncConnection, tenant: str, provider: str, name: str
-) -> tuple[Connection, tuple[Sealed, int] | None] | None:
-    """Return the connection at a path and its sealed access token, read in one statement."""
-    row = (await tx.execute(_WITH_ACCESS_TOKEN, _path(tenant, provider, name))).one_or_none()
-    return None if row is None else (connection_of(row), sealed.read(row, "connection", "access_token"))
 
 
 async def get(tx: AsyncConnection, connection: str) -> Connection | None:
@@ -149,12 +147,33 @@ async def page(
 ) -> list[Connection]:
     """Return up to *limit* connections of the tenants *within*, in the order of their paths."""
     key = (_c.tenant_id, _c.provider, _c.name)
-    statement = _READ.where(_c.tenant_id.in_(within)).order_by(*key).limit(limit)
+    statement = READ.where(_c.tenant_id.in_(within)).order_by(*key).limit(limit)
     if after:
         statement = statement.where(tuple_(*key) > tuple_(*(literal(part) for part in after)))
-    for condition in _conditions(filters):
+    for condition in _conditions(tx, filters):
         statement = statement.where(condition)
     return [connection_of(row) for row in await tx.execute(statement)]
+
+
+async def begin(
+    tx: AsyncConnection, path: tuple[str, str, str], kind: str, client: str | None = None
+) -> Connection:
+    """Store a connection at *path* that holds nothing yet, and return it. A taken path violates a constraint."""
+    tenant, provider, name = path
+    identity = secrets.token_hex(16)
+    row = {
+        "id": identity,
+        "tenant_id": tenant,
+        "provider": provider,
+        "name": name,
+        "kind": kind,
+        "client": client,
+        "created_at": await database_time(tx),
+    }
+    await add(tx, row)
+    made = await get(tx, identity)
+    assert made is not None
+    return made
 
 
 async def add(tx: AsyncConnection, row: dict[str, Any], *, renewal: str = "none") -> None:
@@ -205,9 +224,10 @@ async def note_probe(tx: AsyncConnection, connection: str, generation: int, valu
 
 async def bury(tx: AsyncConnection, connection: str) -> None:
     """Leave a tombstone: the name is free, the secrets are gone, and a late holder finds out."""
-    await tx.execute(_TOMBSTONE, {"connection": connection})
+    await tx.execute(TOMBSTONE, {"connection": connection})
     await sealed.forget(tx, "connection", connection)
     await tickets.forget(tx, connection)
+    await devices.forget(tx, connection)
 
 
 async def purge(tx: AsyncConnection, lease: timedelta) -> int:
@@ -234,6 +254,36 @@ async def uses_provider(tx: AsyncConnection, provider: str) -> bool:
     )
 
 
+async def account(tx: AsyncConnection, connection: str) -> str | None:
+    """Return whose account stands behind *connection*, which may be deleted; None where that is unknown."""
+    found: str | None = await tx.scalar(select(_c.account).where(_c.id == connection))
+    return found
+
+
+async def another_lives(
+    tx: AsyncConnection, provider: str, account: str | None, *, client_id: str | None, doomed: str | None
+) -> bool:
+    """Say whether any connection lives on what *account* has granted at *provider*, or to *client_id* there.
+
+    Where the account is None, one that is unknown as well may be the same. Those of the tenant *doomed*
+    and below are left out, as are those whose grant is over.
+    """
+    living = (
+        select(_c.id)
+        .join(token_states, _s.connection_id == _c.id)
+        .outerjoin(clients, clients.c.id == _c.client)
+        .where(_c.provider == provider, _c.deleted_at.is_(None))
+        .where(_c.account.is_(None) if account is None else _c.account == account)
+        .where(_s.status != "unconfigured", _s.reason.is_distinct_from("grant_rejected"))
+        .limit(1)
+    )
+    if client_id is not None:
+        living = living.where(clients.c.client_id == client_id)
+    if doomed is not None:
+        living = living.where(_c.tenant_id.not_in(tenants.below(doomed)))
+    return await tx.scalar(living) is not None
+
+
 def connection_of(row: AnyRow) -> Connection:
     """Return the connection in a row of these selects."""
     found = row._mapping
@@ -249,7 +299,10 @@ def connection_of(row: AnyRow) -> Connection:
         scopes=tuple(json.loads(found["scopes"])),
         asked_scopes=tuple(json.loads(found["asked_scopes"])),
         metadata=json.loads(found["metadata"]),
+        settings=json.loads(found["settings"]),
         enabled=found["enabled"],
+        prefer=found["prefer"],
+        shared=found["shared"],
         created_at=found["created_at"],
         state=TokenState(**{name: found[f"state_{name}"] for name in _STATE}).judged(found["read_at"]),
         client_rejected=bool(found["client_rejected"]),
@@ -261,11 +314,12 @@ def connection_of(row: AnyRow) -> Connection:
     )
 
 
-def _conditions(filters: dict[str, Any]) -> list[Any]:
+def _conditions(tx: AsyncConnection, filters: dict[str, Any]) -> list[Any]:
     columns = {"provider": _c.provider, "status": JUDGED_STATUS, "name": _c.name}
     found = [columns[name].in_(value) for name, value in filters.items() if name in columns]
     if "expiring_before" in filters:
         found.append(_s.access_expires_at < filters["expiring_before"])
+    found += [labels.says(tx, _c.metadata, *pair) for pair in filters.get("metadata", {}).items()]
     return found
 
 

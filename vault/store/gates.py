@@ -71,7 +71,7 @@ _TRY_PROVIDER = (
 
 _REJECT_CLIENT = (
     update(clients)
-    .where(_c.id == bindparam("this_client"), _c.state == "active")
+    .where(_c.id == bindparam("this_client"), _c.generation == bindparam("of_secrets"), _c.state == "active")
     .values(state="rejected", rejected_at=_now, retry_not_before=_now + CLIENT_PROBE_INTERVAL)
 )
 _ACCEPT_CLIENT = (
@@ -171,9 +171,13 @@ async def close_breaker(tx: AsyncConnection, provider: str) -> bool:
     return bool((await tx.execute(_CLOSE_BREAKER, {"this_provider": provider})).rowcount)
 
 
-async def reject_client(tx: AsyncConnection, client: str) -> bool:
-    """Take *client* as wrong. Returns whether that is news: of all that fail together, one raises the alarm."""
-    return bool((await tx.execute(_REJECT_CLIENT, {"this_client": client})).rowcount)
+async def reject_client(tx: AsyncConnection, client: str, generation: int) -> bool:
+    """Take *client* as wrong with its secrets of *generation*.
+
+    Returns whether that is news: of all that fail together, one raises the alarm.
+    """
+    refused = {"this_client": client, "of_secrets": generation}
+    return bool((await tx.execute(_REJECT_CLIENT, refused)).rowcount)
 
 
 async def accept_client(tx: AsyncConnection, client: str) -> bool:
@@ -193,6 +197,12 @@ async def pause_provider(tx: AsyncConnection, provider: str, *, paused: bool) ->
 async def pause_clients(tx: AsyncConnection, tenant: str, provider: str, *, paused: bool) -> bool:
     """Pause or resume *tenant*'s registrations at *provider*, former ones too. Returns whether that is news."""
     return await _switch(tx, clients, [_c.tenant_id == tenant, _c.provider == provider], paused)
+
+
+async def note_who_paused(tx: AsyncConnection, tenant: str, provider: str, who: str | None) -> None:
+    """Write down from which tenant *tenant*'s registrations at *provider* are paused, if they are."""
+    place = (_c.tenant_id == tenant, _c.provider == provider)
+    await tx.execute(update(clients).where(*place).values(paused_by=who))
 
 
 async def clients_of(tx: AsyncConnection, tenant: str, provider: str) -> list[str]:

@@ -8,7 +8,14 @@ from sqlalchemy import Column, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.sealing import Place
-from vault.store.schema import clients, connections, orphaned_tokens, pending_authorizations, tickets
+from vault.store.schema import (
+    clients,
+    connections,
+    device_authorizations,
+    orphaned_tokens,
+    pending_authorizations,
+    tickets,
+)
 
 Owner = tuple[str, str]  # its kind and id
 _MANY: Any = bindparam("owners", expanding=True)
@@ -30,6 +37,10 @@ _STATEMENTS = {
     "authorization": _bound(pending_authorizations.c.state_digest, connections)
     .join_from(pending_authorizations, tickets)
     .join(connections),
+    # The code of a consent at another device.
+    "device": _bound(device_authorizations.c.id, connections).join_from(
+        device_authorizations, connections, connections.c.id == device_authorizations.c.connection_id
+    ),
 }
 # Where the id of an owner is not its key as it stands.
 _KEYS: dict[str, Callable[[str], Any]] = {"authorization": bytes.fromhex}

@@ -192,6 +192,15 @@ clients = Table(
     Column("paused_at", Moment),
     # How it authenticates, where that is not as the provider's definition says.
     Column("settings", Text, nullable=False, server_default="{}"),
+    # When its secret was entered.
+    Column("secret_since", Moment),
+    # The same of the former secret while that is live too; both are null where none is.
+    Column("previous_settings", Text),
+    Column("previous_since", Moment),
+    # Whether of the two the former one is tried first: it worked where the other was refused.
+    Column("previous_first", Boolean, nullable=False, server_default=text("false")),
+    # The tenant whose key has paused it: whoever is not there, or above, does not resume it.
+    Column("paused_by", String),
     CheckConstraint("state IN ('active', 'rejected')", name="state"),
     UniqueConstraint("tenant_id", "provider", "client_id"),
     Index(
@@ -236,6 +245,14 @@ connections = Table(
         "provider",
         "name",
         unique=True,
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+    # What else an account is connected as: a revocation may end all of it.
+    Index(
+        "ix_connections_account",
+        "provider",
+        "account",
         sqlite_where=text("deleted_at IS NULL"),
         postgresql_where=text("deleted_at IS NULL"),
     ),
@@ -286,6 +303,8 @@ token_states = Table(
     Column("rejected_age", BigInteger),
     # Seconds that tokens really live, where the provider says more.
     Column("learned_lifetime", BigInteger),
+    # When a person consented to the present grant. What ends with its age is told apart by it.
+    Column("granted_at", Moment),
     CheckConstraint(f"status IN {STATUSES}", name="status"),
     CheckConstraint(f"renewal IN {RENEWALS}", name="renewal"),
     CheckConstraint("(lease_holder IS NULL) = (lease_expires_at IS NULL)", name="whole_lease"),
@@ -357,6 +376,22 @@ pending_authorizations = Table(
     Column("used_at", Moment),
 )
 
+# Consents that a person gives at another device (RFC 8628): the provider is asked now and then about them.
+device_authorizations = Table(
+    "device_authorizations",
+    metadata,
+    Column("id", String, primary_key=True),
+    # One at a time: whoever begins anew has given up the one before.
+    Column("connection_id", String, ForeignKey("connections.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("client", String, ForeignKey("clients.id"), nullable=False, index=True),
+    Column("scopes", Text, nullable=False),
+    Column("replace_account", Boolean, nullable=False),
+    # Seconds between two questions: the provider's word, and five more each time that it finds us too quick.
+    Column("interval_seconds", Integer, nullable=False),
+    Column("next_poll_at", Moment, nullable=False, index=True),
+    Column("expires_at", Moment, nullable=False),
+)
+
 callers = Table(
     "callers",
     metadata,
@@ -410,6 +445,27 @@ audit_streams = Table(
     Column("head_at", Moment, nullable=False),
     Column("head_signature", LargeBinary, nullable=False),
     CheckConstraint("base_seq <= head_seq", name="base_before_head"),
+)
+
+# How many tokens were handed out: by the path that was asked for, and by whose connection they came from.
+usage_daily = Table(
+    "usage_daily",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970, UTC
+    Column("tenant", String, primary_key=True),
+    Column("provider", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("source", String, primary_key=True),  # a tenant
+    Column("handed_out", BigInteger, nullable=False),
+)
+
+# How far the hand-outs of each stream of the audit are in `usage_daily`: moved in the transaction that puts them
+# there, so that none is counted twice or never.
+usage_marks = Table(
+    "usage_marks",
+    metadata,
+    Column("stream", String, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
 )
 
 # What replicas have to forget of what they remember, in the order in which it was written.

@@ -1,6 +1,6 @@
 """Every secret at rest is a row of one table, so that one loop can seal them all anew."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, delete, select
@@ -28,6 +28,7 @@ _PUT = {
 _FORGET = delete(sealed_values).where(
     sealed_values.c.owner_kind == bindparam("kind"), sealed_values.c.owner_id == bindparam("id")
 )
+_DROP = _FORGET.where(sealed_values.c.field.in_(bindparam("fields", expanding=True)))
 
 _DISABLED = (
     select(keyring.c.key_id)
@@ -76,17 +77,34 @@ async def forget(tx: AsyncConnection, owner_kind: str, owner_id: str) -> None:
     await tx.execute(_FORGET, {"kind": owner_kind, "id": owner_id})
 
 
+async def drop(tx: AsyncConnection, owner_kind: str, owner_id: str, fields: Collection[str]) -> None:
+    """Delete the values of some *fields* of one owner."""
+    await tx.execute(_DROP, {"kind": owner_kind, "id": owner_id, "fields": list(fields)})
+
+
+async def fields(tx: AsyncConnection, owner_kind: str, owner_id: str) -> frozenset[str]:
+    """Return what fields of one owner have a value."""
+    about = (sealed_values.c.owner_kind == owner_kind, sealed_values.c.owner_id == owner_id)
+    return frozenset((await tx.execute(select(sealed_values.c.field).where(*about))).scalars())
+
+
 def columns_of(alias: Any) -> list[Any]:
     """Return the columns of *alias* that `read` wants, to be added to a select."""
     return [alias.c[name].label(f"{alias.name}_{name}") for name in _COLUMNS]
 
 
-def beside(statement: Select[Any], owner_id: Any, owner_kind: str, field: str) -> tuple[Select[Any], Any]:
-    """Return *statement* with one sealed field of the owner joined on, and the alias it goes by."""
+def beside(
+    statement: Select[Any], owner_id: Any, owner_kind: str, field: str, stored_as: Any = None
+) -> tuple[Select[Any], Any]:
+    """Return *statement* with one sealed field of the owner joined on, and the alias it goes by.
+
+    *stored_as* is an expression for the field to take, where each row decides.
+    """
     alias = sealed_values.alias(f"{owner_kind}_{field}")
+    wanted = field if stored_as is None else stored_as
     joined = statement.outerjoin(
         alias,
-        and_(alias.c.owner_id == owner_id, alias.c.owner_kind == owner_kind, alias.c.field == field),
+        and_(alias.c.owner_id == owner_id, alias.c.owner_kind == owner_kind, alias.c.field == wanted),
     )
     return joined.add_columns(*columns_of(alias)), alias
 

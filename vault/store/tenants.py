@@ -8,7 +8,7 @@ from sqlalchemy import Select, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store import clients
-from vault.store.schema import connections, tenants
+from vault.store.schema import AnyRow, connections, tenants
 
 ROOT = "platform"
 _t = tenants.c
@@ -35,9 +35,19 @@ async def ancestors(tx: AsyncConnection, tenant: str) -> list[str]:
 async def find(tx: AsyncConnection, tenant: str) -> dict[str, Any] | None:
     """Return the columns of *tenant*, None where it does not exist."""
     row = (await tx.execute(select(tenants).where(_t.id == tenant))).one_or_none()
-    if row is None:
-        return None
-    return {**row._mapping, "return_urls": json.loads(row.return_urls)}
+    return None if row is None else _columns(row)
+
+
+async def page(
+    tx: AsyncConnection, within: str, parent: str | None, after: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """Return up to *limit* tenants of *within* and below, of *parent*'s own children if given, by their ids."""
+    statement = select(tenants).where(_t.id.in_(below(within))).order_by(_t.id).limit(limit)
+    if parent is not None:
+        statement = statement.where(_t.parent_id == parent)
+    if after is not None:
+        statement = statement.where(_t.id > after)
+    return [_columns(row) for row in await tx.execute(statement)]
 
 
 async def hold_tree(tx: AsyncConnection) -> None:
@@ -45,11 +55,9 @@ async def hold_tree(tx: AsyncConnection) -> None:
     await tx.execute(_HOLD_TREE)
 
 
-async def put(
-    tx: AsyncConnection, tenant: str, parent: str | None, name: str, return_urls: list[str], now: datetime
-) -> bool:
-    """Store *tenant*. Returns whether it is new."""
-    values = {"parent_id": parent, "name": name, "return_urls": json.dumps(return_urls)}
+async def put(tx: AsyncConnection, tenant: str, columns: dict[str, Any], now: datetime) -> bool:
+    """Store what people edit of *tenant*. Returns whether it is new."""
+    values = {**columns, "return_urls": json.dumps(columns["return_urls"])}
     changed = await tx.execute(update(tenants).where(_t.id == tenant).values(values))
     if changed.rowcount:
         return False
@@ -68,3 +76,7 @@ async def remove(tx: AsyncConnection, tenant: str) -> None:
     )
     await clients.prune(tx, tenant)
     await tx.execute(delete(tenants).where(_t.id == tenant))
+
+
+def _columns(row: AnyRow) -> dict[str, Any]:
+    return {**row._mapping, "return_urls": json.loads(row.return_urls)}

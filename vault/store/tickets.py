@@ -99,6 +99,13 @@ async def forget(tx: AsyncConnection, connection: str) -> None:
     await tx.execute(delete(tickets).where(_t.connection_id == connection))
 
 
+async def forget_visits(tx: AsyncConnection, clients: Sequence[str]) -> None:
+    """Drop the visits that are under way with these *clients*."""
+    with_them = _p.client.in_(clients)
+    await _forget_verifiers(tx, select(_p.state_digest).where(with_them))
+    await tx.execute(delete(pending_authorizations).where(with_them))
+
+
 async def _forget_verifiers(tx: AsyncConnection, visits: Select[bytes]) -> None:
     owners = [digest.hex() for digest in (await tx.execute(visits)).scalars()]
     for owner in owners:

@@ -5,9 +5,11 @@ import json
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from litestar.params import QueryParameter
+from msgspec import Meta, Struct, ValidationError, convert
 
 from integrations.contract import encodable
+from vault.clock import storable
 from vault.errors import Invalid
 
 # Printable, because no database takes a NUL and no log should take a line break. `$` alone would
@@ -21,6 +23,11 @@ Entry = Annotated[str, Meta(max_length=32_768, pattern=r"^[^\x00\ud800-\udfff]*$
 Instant = Annotated[datetime, Meta(tz=True)]
 ScopeWord = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$(?!\n)")]
 
+# Words of ours, as the audit has them: `caller:abc`, `invalid_grant`.
+Word = Annotated[str | None, QueryParameter(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@~-]{0,127}$(?!\n)")]
+Moment = Annotated[str | None, QueryParameter(format="date-time", description="RFC 3339, with its zone")]
+Limit = Annotated[int, QueryParameter(ge=1, le=200)]
+
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):
     """What a caller sends."""
@@ -28,6 +35,16 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
 
 class View(Struct, omit_defaults=True, kw_only=True):
     """What a caller gets."""
+
+
+def moment_of(text: str | None, field: str) -> datetime | None:
+    """Return the moment that *text* names. Raises Invalid where it names none, or leaves the zone open."""
+    try:
+        return None if text is None else storable(convert(text, Instant), field)
+    except ValidationError:
+        raise Invalid(
+            "A moment is written as in 2026-01-31T12:00:00Z.", code="invalid_moment", field=field
+        ) from None
 
 
 def whole(moment: datetime) -> datetime:
@@ -47,11 +64,18 @@ def decode_cursor(cursor: str | None, length: int) -> list[str] | None:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, RecursionError):
         parts = None
-    if not isinstance(parts, list) or len(parts) != length or not all(_storable_text(part) for part in parts):
+    if not isinstance(parts, list) or len(parts) != length or not all(storable_text(part) for part in parts):
         raise Invalid("This cursor is not one of ours.", code="invalid_cursor")
     return list(parts)
 
 
-def _storable_text(part: object) -> bool:
+def number(part: str, *, digits: int = 18) -> int:
+    """Return a whole number of a cursor. Raises Invalid for one that the column could not hold."""
+    if not part.isascii() or not part.isdigit() or len(part) > digits:
+        raise Invalid("This cursor is not one of ours.", code="invalid_cursor")
+    return int(part)
+
+
+def storable_text(part: object) -> bool:
     """Say whether a database could compare with *part*: neither NUL nor half a character is in it."""
     return isinstance(part, str) and "\x00" not in part and encodable(part)

@@ -3,10 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType, field
 
+from integrations.advice import ADVICE
 from integrations.contract import Verdict
-from vault.connection import Connection
+from vault.connection import Connection, Prefer
+from vault.devices import Asked
+from vault.disconnect import Outcome
 from vault.http.views.common import Body, Entry, Line, ScopeWord, Url, View, whole
 from vault.tokens import HandedOut
 
@@ -58,6 +61,8 @@ class ConnectionView(View):
     status: str
     next_action: str
     enabled: bool
+    prefer: Prefer
+    shared: bool
     generation: int
     renewal: str
     scopes: tuple[str, ...]
@@ -73,17 +78,29 @@ class ConnectionView(View):
     next_refresh_at: datetime | None = None
     retry_not_before: datetime | None = None
     failing_since: datetime | None = None
+    granted_at: datetime | None = None  # when a person consented
+    missing_scopes: tuple[str, ...] = ()  # asked for and not granted
     last_error_code: str | None = None
+    advice: str | None = None  # what a person can do about it
     paused: Literal["provider", "client", "tenant"] | None = None  # whose kill switch is on
     learned_lifetime: int | None = None  # seconds that tokens really live, where the provider says more
+    settings: dict[str, Any] = field(default_factory=dict)
+    source: Source | None = None  # whose token is served for it now, where that was looked up
     verdict: Verdict | None = None  # of a verification that was just asked for
 
     @classmethod
-    def of(cls, connection: Connection, verdict: Verdict | None = None) -> "ConnectionView":
+    def of(
+        cls,
+        connection: Connection,
+        verdict: Verdict | None = None,
+        *,
+        source: tuple[str, str, str] | None = None,
+    ) -> "ConnectionView":
         state = connection.state
         times = {
             "expires_at": state.access_expires_at,
             "refresh_expires_at": state.refresh_expires_at,
+            "granted_at": state.granted_at,
             "refreshed_at": state.refreshed_at,
             "verified_at": state.verified_at,
             "next_refresh_at": state.next_refresh_at,
@@ -99,6 +116,8 @@ class ConnectionView(View):
             reason=state.reason,
             next_action=state.next_action,
             enabled=connection.enabled,
+            prefer=connection.prefer,
+            shared=connection.shared,
             generation=state.generation,
             renewal=state.renewal,
             scopes=connection.scopes,
@@ -106,10 +125,14 @@ class ConnectionView(View):
             created_at=whole(connection.created_at),
             account=connection.account,
             account_label=connection.account_label,
+            missing_scopes=connection.missing_scopes,
             last_error_code=state.last_error_code,
+            advice=ADVICE.get(state.last_error_code or ""),
             paused=connection.paused,
             learned_lifetime=state.learned_lifetime,
             verdict=verdict,
+            settings=dict(connection.settings),
+            source=None if source is None else Source(tenant=source[0], provider=source[1], name=source[2]),
             **{name: whole(moment) for name, moment in times.items() if moment is not None},
         )
 
@@ -126,8 +149,24 @@ class PutConnection(Body):
     kind: Line | None = None
     credentials: Annotated[dict[Line, Entry], Meta(max_length=30)] | None = None
     metadata: dict[str, Any] | None = None
+    settings: dict[str, Any] | None = None
     verify: bool = True
     enabled: bool | None = None
+    prefer: Prefer | None = None
+    shared: bool | None = None
+
+
+class PatchConnection(Body):
+    """What is not sent stays as it is; only `metadata` and `settings`, and what is in them, can be null."""
+
+    kind: Line | UnsetType = UNSET
+    credentials: Annotated[dict[Line, Entry], Meta(max_length=30)] | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+    settings: dict[str, Any] | UnsetType | None = UNSET
+    verify: bool = True
+    enabled: bool | UnsetType = UNSET
+    prefer: Prefer | UnsetType = UNSET
+    shared: bool | UnsetType = UNSET
 
 
 class AuthorizeBody(Body):
@@ -159,7 +198,39 @@ class ConnectLink(View):
     expires_at: datetime
 
 
-class Deleted(View):
-    """What became of it at the provider: not_asked, revoked, not_supported or failed."""
+class DeviceBody(Body):
+    """`replace_account` allows that a person connects another account than the one that is stored."""
 
-    revoked: Literal["not_asked", "revoked", "not_supported", "failed"]
+    scopes: Annotated[list[ScopeWord], Meta(max_length=100)] | None = None
+    replace_account: bool = False
+
+
+class DeviceCode(View):
+    """A person opens `verification_uri` on any device and types `user_code`; the vault finds out by itself."""
+
+    user_code: str
+    verification_uri: str
+    expires_at: datetime
+    interval: int  # seconds between two looks of the vault
+    verification_uri_complete: str | None = None  # with the code in it: nothing is left to type
+
+    @classmethod
+    def of(cls, asked: Asked) -> "DeviceCode":
+        about = asked.authorization
+        return cls(
+            user_code=about.user_code,
+            verification_uri=about.verification_uri,
+            verification_uri_complete=about.verification_uri_complete,
+            expires_at=whole(asked.expires_at),
+            interval=about.interval,
+        )
+
+
+class Deleted(View):
+    """What became of its grant at the provider.
+
+    `not_asked`: nobody wished it to end, or there was none. `withheld`: ending it would have ended what
+    another connection lives on.
+    """
+
+    revoked: Outcome

@@ -3,9 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, structs
+import msgspec
+from msgspec import Meta
 
-from integrations.contract import ClientAuthMethod, Field, Kind, Provider, Rotation
+from integrations.contract import ClientAuthMethod, Field, Kind, Provider, RevocationScope, Rotation
+from integrations.knobs import Errors, Probe, Revocation, TokenFields
 from vault.http.views.common import Body, Line, ScopeWord, Url, View, whole
 
 # What an authorization request says for us, and what the library that makes it calls its own arguments.
@@ -22,37 +24,84 @@ _OURS = frozenset(
         "code_challenge_method",
     }
 )
+# What a token request says for us.
+_OURS_OF_TOKENS = frozenset(
+    {
+        "grant_type",
+        "code",
+        "code_verifier",
+        "redirect_uri",
+        "refresh_token",
+        "device_code",
+        "assertion",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+    }
+)
 
 
-GrantType = Literal["authorization_code", "client_credentials"]
+GrantType = Literal["authorization_code", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"]
 
 
 class PutProvider(Body):
-    """A generic provider: an `issuer` to be discovered, or endpoints (RFC 8414) and knobs (RFC 7591)."""
+    """A generic provider: an `issuer` to be discovered, or endpoints (RFC 8414) and knobs (RFC 7591).
+
+    The defaults are the standards'. README, "Providers of your own", says what each knob is for.
+    """
 
     issuer: Url | None = None
     authorization_endpoint: Url | None = None
     token_endpoint: Url | None = None
+    device_authorization_endpoint: Url | None = None
     revocation_endpoint: Url | None = None
     userinfo_endpoint: Url | None = None
+    probe_endpoint: Url | None = None
+    jwks_uri: Url | None = None
     name: Line | None = None
     docs: Url | None = None
     scopes: Annotated[list[ScopeWord], Meta(max_length=100)] | None = None
-    token_endpoint_auth_method: ClientAuthMethod | None = None
     grant_types: Annotated[list[GrantType], Meta(min_length=1, max_length=10)] | None = None
+    token_endpoint_auth_method: ClientAuthMethod | None = None
+    client_secret_basic_encoded: bool | None = None
+    assertion_audience: Literal["token_endpoint", "issuer"] | None = None
+    assertion_lifetime: Annotated[int, Meta(ge=10, le=300)] | None = None
+    assertion_scope_claim: bool | None = None
     authorization_response_iss_parameter_supported: bool | None = None
     authorization_parameters: dict[Line, Line] | None = None
+    code_challenge_methods_supported: Annotated[list[Literal["S256"]], Meta(max_length=1)] | None = None
+    redirect_uri_on_exchange: bool | None = None
+    scope_parameter: ScopeWord | None = None
+    scope_separator: Annotated[str, Meta(min_length=1, max_length=4, pattern=r"^[ -~]+$(?!\n)")] | None = None
+    token_request_method: Literal["POST", "GET"] | None = None
+    token_request_encoding: Literal["form", "json"] | None = None
+    token_parameters: dict[Line, Line] | None = None
+    refresh_parameters: dict[Line, Line] | None = None
+    token_response: TokenFields | None = None
+    errors: Errors | None = None
     rotation: Rotation | None = None
     rotation_grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
+    revocation_scope: RevocationScope | None = None
     default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
+    probe: Probe | None = None
+    revocation: Revocation | None = None
 
     def __post_init__(self) -> None:
-        if _OURS.intersection(self.authorization_parameters or ()):
-            raise ValueError("These parameters are for the vault to set: " + ", ".join(sorted(_OURS)))
+        _leave_to_us(self.authorization_parameters, _OURS)
+        _leave_to_us(self.token_parameters, _OURS_OF_TOKENS)
+        _leave_to_us(self.refresh_parameters, _OURS_OF_TOKENS)
+        if self.scope_parameter in _OURS - {"scope"}:
+            raise ValueError("This parameter has another meaning.")
 
     def given(self) -> dict[str, Any]:
         """Return the fields that were sent."""
-        return {name: value for name, value in structs.asdict(self).items() if value is not None}
+        return {name: value for name, value in msgspec.to_builtins(self).items() if value is not None}
+
+
+def _leave_to_us(parameters: dict[str, str] | None, ours: frozenset[str]) -> None:
+    if ours.intersection(parameters or ()):
+        raise ValueError("These parameters are for the vault to set: " + ", ".join(sorted(ours)))
 
 
 class FieldView(View):

@@ -1,0 +1,28 @@
+"""What a person can do about a code, in a sentence: for those codes whose name alone helps nobody."""
+
+from collections.abc import Mapping
+
+ADVICE: Mapping[str, str] = {
+    "testing_app_expired": "Google ends the grants of an app in testing after seven days: in the Google Cloud"
+    ' console, Google Auth Platform, Audience, press "Publish app", then connect again.',
+    "time_limit_reached": "Access was granted for a limited time, which is over: connect again.",
+    "no_refresh_token": "The provider gave access for an hour only, as it does where access was granted before:"
+    " follow the link again, and it will ask for consent anew.",
+    "expired_or_revoked": "Access was withdrawn at the provider, was unused for six months, or ended with a"
+    " password change: connect again.",
+    "account_deleted": "The account does not exist at the provider any more: connect another one.",
+    "invalid_rapt": "The organisation makes people sign in again after some hours: connect again, and have the"
+    ' administrator trust this app (Google Admin console, Security, "Google Cloud session control").',
+    "admin_policy_enforced": "The organisation's administrator blocks this app or what it asks for: have it"
+    ' allowed (Google Admin console, Security, "API controls"), then connect again.',
+    "org_internal": "This app is for people of its own organisation only: use an account of that organisation,"
+    " or make the app external (Google Auth Platform, Audience).",
+    "redirect_uri_mismatch": "The redirect address is not registered with the client: add it at the provider.",
+    "deleted_client": "The client was deleted at the provider: restore it there, or register another one.",
+    "invalid_jwt_signature": "The key of the service account was deleted or disabled: enter a new key file.",
+    "service_account_not_found": "The service account was deleted or disabled: enter a key file of another one.",
+    "subject_unknown": "The user to act for does not exist in the domain: correct it.",
+    "not_delegated": "The service account may not act for this user with these scopes: add its client ID and the"
+    ' scopes at Google Admin console, Security, "API controls", "Domain-wide delegation".',
+    "clock_skew": "This machine's clock is wrong by minutes: set it right.",
+}

@@ -1,0 +1,14 @@
+"""The providers that come with the vault."""
+
+from collections.abc import Callable, Mapping
+
+from integrations.contract import Provider
+from integrations.endpoints import BUILT_IN, Endpoints
+from integrations.google import Google
+
+_MADE: Mapping[str, Callable[[Endpoints], Provider]] = {"google": Google}
+
+
+def providers(moved: Mapping[str, Endpoints]) -> dict[str, Provider]:
+    """Return every built-in provider by its id, with those of its endpoints elsewhere that are *moved*."""
+    return {name: make({**BUILT_IN[name], **moved.get(name, {})}) for name, make in _MADE.items()}

@@ -1,0 +1,25 @@
+"""Where the built-in providers are, by provider and endpoint: data alone, for settings to be read by.
+
+Each may be moved by `TOKENVAULT_{PROVIDER}_{ENDPOINT}`. Sources: Google's discovery document
+(`https://accounts.google.com/.well-known/openid-configuration`).
+"""
+
+from collections.abc import Mapping
+
+Endpoints = Mapping[str, str]
+
+GOOGLE: Endpoints = {
+    "authorization_endpoint": "https://accounts.google.com/o/oauth2/v2/auth",
+    "token_endpoint": "https://oauth2.googleapis.com/token",
+    "revocation_endpoint": "https://oauth2.googleapis.com/revoke",
+    "userinfo_endpoint": "https://openidconnect.googleapis.com/v1/userinfo",
+    "jwks_uri": "https://www.googleapis.com/oauth2/v3/certs",
+    "tokeninfo_endpoint": "https://oauth2.googleapis.com/tokeninfo",
+}
+
+BUILT_IN: Mapping[str, Endpoints] = {"google": GOOGLE}
+
+
+def setting(provider: str, endpoint: str) -> str:
+    """Return the name of the setting that moves *endpoint* of *provider*."""
+    return f"TOKENVAULT_{provider}_{endpoint}".upper()

@@ -1,0 +1,162 @@
+"""Credentials that are entered: tried first, stored, and renewed through the one function like any others."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.conftest import Leaks
+from tests.integration.conftest import Store
+from tests.integration.judge import age
+from tests.integration.test_api import refused
+from tests.rig import PROVIDER, TENANT, Rig
+
+PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
+OWN = {"kind": "client_credentials", "credentials": {"scope": "read"}}
+BOTH = ["authorization_code", "client_credentials"]
+AT_ONCE = timedelta(seconds=10)  # a sixth of the lease that would be waited for otherwise
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+
+async def with_both_kinds(rig: Rig, **definition: Any) -> None:
+    await rig.setup(grant_types=BOTH, **definition)
+
+
+async def count(rig: Rig, table: str) -> int:
+    async with rig.vault.database.read() as tx:
+        return int(await tx.scalar(text(f"SELECT count(*) FROM {table}")) or 0)
+
+
+async def test_a_clients_own_access_is_got_at_once_and_renewed(rig: Rig, store: Store, leaks: Leaks) -> None:
+    """Nothing but the kind is given: the token is there with the answer, and a new one when it is old."""
+    await with_both_kinds(rig)
+
+    answer = await rig.api.put(PATH, json=OWN)
+
+    shown = answer.json()
+    leaks.check(answer.text)
+    assert (answer.status_code, shown["kind"], shown["renewal"]) == (
+        201,
+        "client_credentials",
+        "client_credentials",
+    )
+    assert (shown["status"], shown["generation"], shown["scopes"]) == ("verified", 1, ["read"])
+    first = (await rig.token("c")).json()
+    await age(rig, timedelta(hours=2))
+    second = (await rig.token("c")).json()
+    assert (first["generation"], second["generation"]) == (1, 2)
+    assert first["access_token"] != second["access_token"]
+    assert second["expires_in"] > 3500
+
+
+async def test_the_sweep_renews_what_was_entered(rig: Rig, store: Store) -> None:
+    """Due is due, whatever it is renewed with."""
+    await with_both_kinds(rig)
+    await rig.api.put(PATH, json=OWN)
+    await age(rig, timedelta(hours=2))
+
+    await rig.vault.sweeper.once()
+
+    assert (await rig.look("c")).state.generation == 2
+
+
+async def test_what_is_not_tried_is_stored_unproven_and_due(rig: Rig, store: Store) -> None:
+    """With verify false, or where the provider does not say: configured, and the first fetch finds out."""
+    await with_both_kinds(rig)
+
+    untried = (await rig.api.put(PATH, json={**OWN, "verify": False})).json()
+    fetched = (await rig.token("c")).json()
+
+    assert (untried["status"], untried["reason"]) == ("configured", "unverified")
+    assert (await rig.provider.counts())["token_requests"] == 1
+    assert (fetched["status"], fetched["generation"]) == ("verified", 2)
+    await rig.provider.fault("token", status=503)
+    unsure = (await rig.api.put(PATH, json=OWN)).json()
+    assert (unsure["status"], unsure["reason"]) == ("configured", "probe_unknown")
+
+
+async def test_a_refused_client_is_the_clients_matter_and_nothing_is_stored(
+    rig: Rig, store: Store, leaks: Leaks
+) -> None:
+    """What is wrong is the registration: 409 that says so, and no connection."""
+    await with_both_kinds(rig)
+    await rig.provider.configure(clients={rig.provider.client_id: "canary-another"})
+
+    problem = await rig.api.put(PATH, json=OWN)
+
+    leaks.check(problem.text)
+    assert refused(problem, 409, "client_misconfigured")["reason"] == "invalid_client"
+    assert await count(rig, "connections") == 0
+
+
+@on_sqlite
+async def test_a_form_is_held_to_its_kind(rig: Rig, store: Store, leaks: Leaks) -> None:
+    """Another field, another kind, tokens where none are taken: refused by name, and never repeated."""
+    await with_both_kinds(rig)
+    own = "client_credentials"
+
+    problem = refused(
+        await rig.api.put(PATH, json={"kind": own, "credentials": {"canary-field": "canary-value"}}), 422
+    )
+    assert (problem["code"], problem["fields"]) == ("unknown_field", ["scope"])
+    leaks.check(str(problem))
+    refused(await rig.api.put(PATH, json={"kind": "api_key", "credentials": {}}), 422, "unknown_kind")
+    refused(
+        await rig.api.put(PATH, json={"kind": own, "credentials": {"access_token": "x"}}), 422, "unknown_field"
+    )
+    refused(await rig.api.put(PATH, json={"credentials": {"scope": "read"}}), 422, "unknown_field")
+    assert await count(rig, "connections") == 0
+
+
+@on_sqlite
+async def test_an_app_without_consent_has_no_consent(rig: Rig, store: Store) -> None:
+    """A link for a person is only made for a kind that a person consents to."""
+    await rig.setup(grant_types=["client_credentials"])
+
+    refused(await rig.api.post(f"{PATH}/authorize", json={}), 422, "unknown_kind")
+    kinds = (await rig.api.get(f"/v1/providers/{PROVIDER}")).json()["kinds"]
+    assert [kind["id"] for kind in kinds] == ["client_credentials"]
+    assert kinds[0]["fields"][0] == {
+        "name": "scope",
+        "label": "Scopes, separated by spaces",
+        "secret": False,
+        "required": False,
+    }
+
+
+async def test_entered_credentials_that_are_refused_later_ask_for_other_ones(rig: Rig, store: Store) -> None:
+    """A person can mend that by entering them again, and is told so."""
+    await with_both_kinds(rig)
+    await rig.api.put(PATH, json=OWN)
+    await age(rig, timedelta(hours=2))
+    await rig.provider.fault("token", status=400, body={"error": "invalid_grant"})
+
+    problem = refused(await rig.token("c"), 409)
+    shown = (await rig.api.get(PATH)).json()
+
+    assert problem["code"] == "credentials_rejected"
+    assert (shown["status"], shown["reason"], shown["next_action"]) == (
+        "failed",
+        "credentials_rejected",
+        "fix_credentials",
+    )
+    assert (await rig.api.put(PATH, json=OWN)).json()["status"] == "verified"
+    assert (await rig.token("c")).status_code == 200
+
+
+async def test_a_holder_of_what_cannot_be_spent_is_not_waited_for(rig: Rig, store: Store) -> None:
+    """An attempt whose end nobody knows is taken over as soon as its lease has lapsed: nothing was consumed."""
+    await with_both_kinds(rig, rotation="strict")
+    await rig.api.put(PATH, json=OWN)
+    await age(rig, timedelta(hours=2))
+    await rig.provider.fault("token", reset="after")
+
+    await rig.vault.refresher.refresh(await rig.look("c"), "operator")
+    unsure = await rig.look("c")
+
+    assert unsure.state.reason == "outcome_unknown"
+    assert unsure.state.retake_after is not None
+    assert unsure.state.retake_after < unsure.read_at + AT_ONCE
+    await age(rig, timedelta(seconds=6), "retry_not_before")
+    assert (await rig.token("c")).json()["generation"] == 2

@@ -1,0 +1,86 @@
+"""Disconnecting: unusable at once and its secrets gone; then, where that is wanted, its grant at the provider."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from integrations.contract import Provider, Secret
+from vault.audit import Event
+from vault.connection import Connection
+from vault.errors import CannotOpen, StorageUnavailable
+from vault.keyring import Sealed
+from vault.means import Means
+from vault.registration import Registration, registration
+from vault.revoke import Revoked, revoke
+from vault.sealing import Place, open_one
+from vault.store import clients, connections, sealed, settle
+from vault.store.changes import Stale
+from vault.store.writer import Transaction
+
+log = logging.getLogger(__name__)
+Revoking = Literal["false", "true", "all"]  # all: also where that takes other connections with it
+Outcome = Revoked | Literal["not_asked"]
+
+
+@dataclass(frozen=True)
+class Last:
+    """What a connection held when it was deleted. *grant* is None where it was nothing, or does not open."""
+
+    connection: Connection
+    held: bool
+    grant: tuple[Provider, Registration | None, Secret] | None
+
+
+async def bury(tx: Transaction, means: Means, actor: str, connection: Connection) -> Last:
+    """Delete *connection*; return what is needed to end its grant."""
+    # First, so that no other replica can settle a successor behind our back.
+    await settle.supersede(tx.connection, connection.id)
+    values = await sealed.load(tx.connection, "connection", connection.id)
+    last = Last(connection, bool(values), await _grant(tx.connection, means, connection, values))
+    await connections.bury(tx.connection, connection.id)
+    tx.outdate(Stale("connection", connection.id))
+    tx.record(Event(actor, "connection.deleted", "ok", *path(connection)))
+    return last
+
+
+async def end(means: Means, actor: str, last: Last, revoking: Revoking, *, doomed: str | None = None) -> Outcome:
+    """End the grant of a connection that was deleted, as far as is wanted; return what came of it.
+
+    Grants of the tenant *doomed* and below may go with it.
+    """
+    if revoking == "false" or not last.held:
+        return "not_asked"
+    outcome: Revoked = "failed"
+    if last.grant is not None:
+        account, regardless = last.connection.account, revoking == "all"
+        outcome = await revoke(means, *last.grant, account, doomed=doomed, regardless=regardless)
+    try:
+        await means.writer.record(Event(actor, "connection.revoked", outcome, *path(last.connection)))
+    except StorageUnavailable:
+        log.error("what came of a revocation is not in the audit", extra={"outcome": outcome})
+    return outcome
+
+
+def path(connection: Connection) -> tuple[str, str, str]:
+    return connection.tenant, connection.provider, connection.name
+
+
+async def _grant(
+    tx: AsyncConnection, means: Means, connection: Connection, values: Mapping[str, tuple[Sealed, int]]
+) -> tuple[Provider, Registration | None, Secret] | None:
+    row = None if connection.client is None else await clients.get(tx, connection.client)
+    field = "refresh_token" if "refresh_token" in values else "access_token"
+    if field not in values:
+        return None
+    place = Place(connection.tenant, connection.provider, "connection", connection.id)
+    try:
+        token = open_one(means.keyring, place, field, values[field])
+        provider = await means.providers.get(connection.provider, tx)
+        if row is None:
+            return provider, None, token
+        return provider, registration(means.keyring, row, await sealed.load(tx, "client", row.id)), token
+    except CannotOpen:
+        return None

@@ -1,0 +1,97 @@
+"""Where the token for a path comes from, remembered until anything on the way there changes."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from vault.audit import Action, Event
+from vault.connection import Connection
+from vault.errors import Conflict
+from vault.inheritance import served_by
+from vault.keyring import Keyring
+from vault.memory import GATES, TENANTS, Memory
+from vault.providers import Providers
+from vault.sealing import Kept, Place
+from vault.store import ways
+from vault.store.changes import Stale
+from vault.store.database import Database
+from vault.store.ways import Way
+
+Path = tuple[str, str, str]
+
+
+class Found(Struct, frozen=True):
+    """The connection that serves *path*, its own or an inherited one, and its access token."""
+
+    path: Path
+    connection: Connection
+    token: Kept | None
+
+    @property
+    def source(self) -> Path:
+        return self.connection.tenant, self.connection.provider, self.connection.name
+
+    @property
+    def inherited(self) -> bool:
+        return self.connection.tenant != self.path[0]
+
+    def event(self, actor: str, action: Action, outcome: str, generation: int) -> Event:
+        """Return a line of the audit: about the path, and whose connection it is where that is another's."""
+        detail = {"source": self.connection.tenant} if self.inherited else {}
+        return Event(actor, action, outcome, *self.path, generation, detail)
+
+
+class Sources:
+    def __init__(self, database: Database, keyring: Keyring, memory: Memory, providers: Providers) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._memory = memory
+        self._providers = providers
+
+    def recall(self, path: Path) -> Found | None:
+        """Return what is remembered to serve *path*. Whoever asks has asked the memory for the time."""
+        found: Found | None = self._memory.recall(("connection", *path))
+        return found
+
+    async def read(self, path: Path) -> Found:
+        """Return what serves *path* by the database now, to be remembered.
+
+        Raises NotFound where there is no such tenant or provider, Conflict where nothing is connected
+        or a kill switch is on.
+        """
+        return await self._memory.load(("connection", *path), lambda: self._load(path))
+
+    async def _load(self, path: Path) -> tuple[Found, Sequence[Stale]]:
+        async with self._database.read() as tx:
+            way = await ways.find(tx, *path)
+            if not way.stops:
+                await self._providers.get(path[1], tx)
+                raise _not_connected()
+        number = served_by([stop.connection for stop in way.stops])
+        connection, stored, _ = way.stops[number or 0]
+        _check_switches(connection, way)
+        if number is None or connection is None:
+            raise _not_connected(connection)
+        place = Place(connection.tenant, connection.provider, "connection", connection.id)
+        token = stored and Kept(self._keyring, place, "access_token", stored)
+        return Found(path, connection, token), _because(way, number) if token else ()
+
+
+def _not_connected(own: Connection | None = None) -> Conflict:
+    reason = None if own is None or own.state.holds_tokens else own.state.reason
+    return Conflict("Nobody has connected this yet.", code="not_connected", reason=reason)
+
+
+def _check_switches(connection: Connection | None, way: Way) -> None:
+    """Raise Conflict where a kill switch is on: of *connection* or what it depends on, or above the path."""
+    if connection is not None and not connection.enabled:
+        raise Conflict("This connection is switched off.", code="disabled")
+    paused = (connection and connection.paused) or ("tenant" if way.tenant_paused else None)
+    if paused is not None:
+        raise Conflict(f"The {paused} is paused.", code="disabled", paused=paused)
+
+
+def _because(way: Way, number: int) -> Sequence[Stale]:
+    """Return what makes it untrue that the place with that *number* serves: a change there, or nearer."""
+    changes = tuple(stop.change for stop in way.stops[: number + 1])
+    return (*changes, GATES) if number == 0 else (*changes, TENANTS, GATES)
