@@ -58,7 +58,7 @@ async def furnish(vault: Vault, token_endpoint: str = "http://127.0.0.1:9/token"
     wanted = {"name": "load", "scopes": ["tokens:read"], **limits}
     _caller, key = await vault.callers.create(OPERATOR, wanted)
     registered = await vault.clients.get(TENANT, PROVIDER)
-    return Furnished(key.reveal(), registered.id)
+    return Furnished(key.reveal(), registered.row.id)
 
 
 async def connect(vault: Vault, client: str, count: int, prefix: str = "c") -> None:
