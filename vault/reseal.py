@@ -18,11 +18,11 @@ from vault.keys import shown
 from vault.sealing import Place, sealed_anew
 from vault.store import reseal as store
 from vault.store.database import Database
-from vault.store.reseal import Found, Row
+from vault.store.reseal import Found
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction, Writer
 
-BATCH = 200  # values a transaction: about ten milliseconds
+BATCH = 500  # values a transaction: some tens of milliseconds
 # On SQLite there is one writer at a time: at least as long as we write, others can.
 PAUSE = 0.02  # seconds
 BETWEEN_ROUNDS = 0.5  # seconds, in which every process hears which key seals
@@ -58,7 +58,7 @@ async def reseal(database: Database, writer: Writer, keyring: Keyring, begin: Be
 
 async def pages(database: Database, but: Callable[[], int | None]) -> AsyncIterator[list[Found]]:
     """Give all values, a batch at a time; at the time of each, none under the key that *but* returns."""
-    after: Row | None = None
+    after: AnyRow | None = None
     while True:
         async with database.read() as tx:
             found = await store.page(tx, after, BATCH, but=but())

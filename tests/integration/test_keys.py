@@ -1,6 +1,7 @@
 """Rotating keys: from pending to disabled, beside processes that refresh and hand out, and with nothing lost."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from integrations.contract import Secret
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import age, audited, eventually, now_of, stored_pair
+from tests.integration.test_devices import furnished, later
 from tests.integration.turning import grow_old, keys_of, promoted, resealed, retired, rows, stored, unseen
 from tests.person import Asking, Person
 from tests.rig import PROVIDER, TENANT, Rig
@@ -30,8 +32,18 @@ on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 ORPHAN = "attempt-of-nobody"
 
 
-async def a_value_of_every_kind(rig: Rig) -> tuple[Person, str]:
-    """Store what each kind of owner holds; return a person on the way back from the provider, and the address."""
+@dataclass(frozen=True)
+class Halfway:
+    """Consents that are under way: a person on the way back from the provider, and one at another device."""
+
+    person: Person
+    back: str
+    user_code: str
+
+
+async def a_value_of_every_kind(rig: Rig) -> Halfway:
+    """Store what each kind of owner holds."""
+    await furnished(rig)
     connection, _ = await rig.a_connection("c")
     place = Place(TENANT, PROVIDER, "orphan", ORPHAN)
     values = seal_all(rig.vault.keyring, place, 2, {"refresh_token": Secret("canary-orphan")})
@@ -43,7 +55,9 @@ async def a_value_of_every_kind(rig: Rig) -> tuple[Person, str]:
 
     await rig.vault.writer.submit(unit)
     asking, person = Asking(rig, "visited"), Person(rig)
-    return person, await person.go(await asking.link())
+    back = await person.go(await asking.link())
+    elsewhere = await rig.api.post(f"/v1/connections/{TENANT}/{PROVIDER}/elsewhere/device", json={})
+    return Halfway(person, back, elsewhere.json()["user_code"])
 
 
 async def deaf(rig: Rig) -> Rig:
@@ -65,7 +79,7 @@ async def spoil(rig: Rig, name: str, field: str) -> None:
 
 async def test_a_key_goes_through_its_states(rig: Rig, leaks: Leaks) -> None:
     """Added, promoted, all sealed anew whoever owns it, and the former key gone for good: everything works on."""
-    person, back = await a_value_of_every_kind(rig)
+    halfway = await a_value_of_every_kind(rig)
     before = await rows(rig, "SELECT key_id, purpose, state FROM keyring ORDER BY purpose")
     mac, (old, *_) = before
     kinds = {kind for (kind,) in await rows(rig, "SELECT DISTINCT owner_kind FROM sealed_values")}
@@ -87,8 +101,10 @@ async def test_a_key_goes_through_its_states(rig: Rig, leaks: Leaks) -> None:
     assert states[f"{old:08x}"] == ("disabled", 0, 0)
     assert states[f"{new:08x}"] == ("primary", count, 1)
     assert await rows(rig, "SELECT key_id, purpose, state FROM keyring WHERE purpose = 'mac'") == [mac]
-    assert (await person.open(back)).status_code == 200
-    assert (await rig.token("c")).status_code == 200
+    assert (await halfway.person.open(halfway.back)).status_code == 200
+    await rig.provider.decide_device(halfway.user_code)
+    await later(rig)
+    assert [(await rig.token(name)).status_code for name in ("c", "visited", "elsewhere")] == [200] * 3
     for action in ("key.added", "key.promoted", "key.resealed", "key.retired"):
         (event,) = await audited(rig, action)
         assert (event["actor"], event["outcome"]) == ("operator", "ok")
@@ -286,6 +302,25 @@ async def test_what_changed_since_it_was_read_is_not_overwritten(rig: Rig) -> No
     pair, ledger = await stored_pair(rig, "changing"), await rig.provider.ledger()
     assert (pair.generation, pair.refresh_token) == (2, ledger.last_refresh_token(grant.family))
     assert (await stored(rig))[1] == []
+
+
+async def test_what_a_laggard_wrote_since_it_was_read_is_not_overwritten(rig: Rig, store: Store) -> None:
+    """The same where the new tokens are sealed under the former key: another value, under the same key."""
+    connection, _ = await rig.a_connection("c")
+    await promoted(rig)
+    async with rig.vault.database.read() as tx:
+        page = await store_reseal.page(tx, None, 100, but=rig.vault.keyring.primary)
+    anew = [(row, sealed_under(rig.vault.keyring, row, place)) for row, place in page.values]
+    place = Place(TENANT, PROVIDER, "connection", connection.id)
+    newer = seal_all(store.keyring, place, 1, {"refresh_token": Secret("canary-newer")})
+    await rig.vault.writer.submit(lambda tx: sealed.put(tx.connection, "connection", connection.id, 1, newer))
+
+    moved = await rig.vault.writer.submit(lambda tx: store_reseal.replace(tx.connection, anew))
+
+    assert moved == len(anew) - 1
+    assert (await stored_pair(rig, "c")).refresh_token == "canary-newer"
+    assert (await resealed(rig)).resealed == 1
+    assert (await stored_pair(rig, "c")).refresh_token == "canary-newer"
 
 
 async def test_what_was_deleted_since_it_was_read_does_not_come_back(rig: Rig) -> None:
