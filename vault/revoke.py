@@ -12,12 +12,13 @@ Revoked = Literal["revoked", "not_supported", "failed"]
 
 async def revoke(means: Means, provider: Provider, registration: Registration | None, token: Secret) -> Revoked:
     """Ask *provider* to end the grant of *token*, as the client that got it."""
+    deadline = means.deadline()
 
     async def ask(client: Client | None) -> Revoked:
         request = provider.revoke_request(client, token)
         if request is None:
             return "not_supported"
-        answer = await means.outbound.send(request, deadline=means.deadline())
+        answer = await means.outbound.send(request, deadline=deadline)
         if provider.revoked(answer):
             return "revoked"
         _check_client(provider, answer)

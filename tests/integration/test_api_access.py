@@ -1,6 +1,7 @@
 """Who may call what: 401, then 403 by route and key alone, then 404 for missing and foreign alike."""
 
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,7 +58,8 @@ async def furnish(rig: Rig, tenant: str) -> str:
     parent = "acme" if tenant.startswith("acme-") else "platform"
     await rig.vault.tenants.put(OPERATOR, tenant, parent=parent, name=tenant, return_urls=[])
     client = Client(rig.provider.client_id, Secret(rig.provider.client_secret))
-    await rig.vault.clients.put(tenant, PROVIDER, client, "operator")
+    for each in (replace(client, client_secret=Secret("canary-former")), client):
+        await rig.vault.clients.put(tenant, PROVIDER, each, "operator")
     change = Change(credentials=await tokens(rig), verify=False)
     await rig.vault.connections.put("operator", (tenant, PROVIDER, "c"), [tenant, parent], change)
     wanted = {"name": "x", "scopes": ["tokens:read"], "tenant": tenant}
