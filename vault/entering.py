@@ -159,11 +159,11 @@ async def _probed(means: Means, provider: Provider, tokens: TokenSet, user: Regi
 
 async def _renewed(means: Means, provider: Provider, root: Root, user: Registration | None) -> TokenSet | None:
     """Return new tokens got with *root* as the client *user*, None where nobody can tell now if it is any good."""
+    deadline = means.deadline()
 
     async def renew(client: Client | None) -> TokenSet:
         return await renewed(means.outbound, provider, replace(root, client=client), deadline=deadline)
 
-    deadline = means.deadline()
     try:
         done = await as_client(means, user, renew)
     except ProviderError as error:

@@ -37,13 +37,12 @@ from vault.keyring import Sealed
 from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
-from vault.registration import Registration, client_with
+from vault.registration import Registration, of_grant
 from vault.renew import renewed
 from vault.revoke import give_back_successor
 from vault.sealing import Place, open_one, opened_fields, seal_all, sealed_anew
 from vault.store import connections, gates, sealed, settle
 from vault.store.changes import Stale
-from vault.store.clients import SECRETS, Slot, field_of
 from vault.store.leases import Turn
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
@@ -61,7 +60,7 @@ _OUTCOMES: dict[settle.Stored, Outcome] = {
 class Grant:
     """What is sent: the root of one generation's tokens, and whose it is.
 
-    The client of the root is that of the *registration*; None where none takes part.
+    The root has no client yet: *registration* says which it is, and it is None where none takes part.
     """
 
     tenant: str
@@ -142,7 +141,7 @@ class Exchange:
             provider=self._means.providers.speaking(row.provider, row.definition),
             name=row.name,
             root=self._root(turn, row),
-            registration=self._registration(row),
+            registration=of_grant(self._means.keyring, row),
             client_rejected=bool(row.client_rejected),
         )
 
@@ -157,22 +156,6 @@ class Exchange:
             refresh_token=token and open_one(self._means.keyring, place, "refresh_token", token),
             credentials=opened_fields(self._means.keyring, place, entered) if entered else {},
             scopes=tuple(json.loads(row.scopes)),
-        )
-
-    def _registration(self, row: AnyRow) -> Registration | None:
-        if row.client is None:
-            return None
-        slot: Slot = "previous" if row.client_previous_first else "current"
-        place = Place(row.client_tenant, row.provider, "client", row.client)
-        read = {field_of(name, slot): sealed.read(row, "client", name) for name in SECRETS}
-        values = {field: value for field, value in read.items() if value is not None}
-        return Registration(
-            id=row.client,
-            tenant=row.client_tenant,
-            provider=row.provider,
-            client_id=row.client_id,
-            generation=row.client_generation,
-            likeliest=client_with(self._means.keyring, place, row.client_id, row.client_settings, values, slot),
         )
 
     async def _send(self, grant: Grant, started: float) -> Done[TokenSet]:

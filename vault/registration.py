@@ -9,6 +9,7 @@ from integrations.contract import Client
 from vault.errors import CannotOpen
 from vault.keyring import Keyring, Sealed
 from vault.sealing import Place, open_one
+from vault.store import sealed
 from vault.store.clients import SECRETS, Slot, field_of
 from vault.store.schema import AnyRow
 
@@ -43,13 +44,31 @@ def registration(keyring: Keyring, row: AnyRow, values: Stored) -> Registration:
     )
 
 
+def of_grant(keyring: Keyring, row: AnyRow) -> Registration | None:
+    """Return the registration in a row of `connections.grants`, None where none takes part."""
+    if row.client is None:
+        return None
+    slot: Slot = "previous" if row.client_previous_first else "current"
+    place = Place(row.client_tenant, row.provider, "client", row.client)
+    read = {field_of(name, slot): sealed.read(row, "client", name) for name in SECRETS}
+    values = {field: value for field, value in read.items() if value is not None}
+    return Registration(
+        id=row.client,
+        tenant=row.client_tenant,
+        provider=row.provider,
+        client_id=row.client_id,
+        generation=row.client_generation,
+        likeliest=_with(keyring, place, row.client_id, row.client_settings, values, slot),
+    )
+
+
 def opened(keyring: Keyring, row: AnyRow, values: Stored, slot: Slot) -> Client | None:
     """Return the client of a row of `clients` with the secret in *slot*; None where none is there, or opens."""
     if slot == "previous" and not is_live(values, slot):
         return None
     settings = row.settings if slot == "current" else row.previous_settings or "{}"
     place = Place(row.tenant_id, row.provider, "client", row.id)
-    return client_with(keyring, place, row.client_id, settings, values, slot)
+    return _with(keyring, place, row.client_id, settings, values, slot)
 
 
 def is_live(fields: Mapping[str, object] | frozenset[str], slot: Slot) -> bool:
@@ -57,7 +76,7 @@ def is_live(fields: Mapping[str, object] | frozenset[str], slot: Slot) -> bool:
     return any(field_of(name, slot) in fields for name in SECRETS)
 
 
-def client_with(
+def _with(
     keyring: Keyring, place: Place, client_id: str, settings: str, values: Stored, slot: Slot
 ) -> Client | None:
     """Return *client_id* with its *settings* and the secrets in *slot*, None where one of them does not open."""

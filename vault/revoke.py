@@ -31,6 +31,7 @@ async def revoke(
     Withheld where that would take another connection with it: one of an account that is unknown as well may
     be of the same. Those of the tenant *doomed* and below do not count, nor, *regardless*, do any.
     """
+    deadline = means.deadline()
 
     async def ask(client: Client | None) -> Revoked:
         request = provider.revoke_request(client, token)
@@ -38,7 +39,7 @@ async def revoke(
             return "not_supported"
         if not regardless and await _takes_another(means, provider, registration, account, doomed):
             return "withheld"
-        answer = await means.outbound.send(request, deadline=means.deadline())
+        answer = await means.outbound.send(request, deadline=deadline)
         if provider.revoked(answer):
             return "revoked"
         _check_client(provider, answer)

@@ -111,6 +111,7 @@ SCOPES: dict[tuple[str, str], str | None] = {
     ("GET", "/v1/clients/{tenant}/{provider}"): "clients:write",
     ("PUT", "/v1/clients/{tenant}/{provider}"): "clients:write",
     ("DELETE", "/v1/clients/{tenant}/{provider}"): "clients:write",
+    ("DELETE", "/v1/clients/{tenant}/{provider}/secrets/previous"): "clients:write",
     ("GET", "/v1/providers"): None,
     ("GET", "/v1/providers/{provider}"): None,
     ("PUT", "/v1/providers/{provider}"): "providers:write",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.conftest import Leaks
 from tests.integration.conftest import Store
 from tests.integration.test_api import refused
+from tests.keys import ec_key, pem
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.http.server import application
 
@@ -65,7 +66,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "inherit": False,
         "return_urls": ["https://canary.example/"],
     },
-    ("PUT", f"/v1/clients/{TENANT}/{PROVIDER}"): {"client_id": "client-1", "client_secret": "canary-cs"},
+    ("PUT", f"/v1/clients/{TENANT}/{PROVIDER}"): {
+        "client_id": "client-1",
+        "client_secret": "canary-cs",
+        "private_key": pem(ec_key()),
+        "settings": {"token_endpoint_auth_method": "private_key_jwt", "key_id": "canary-k", "algorithm": "ES256"},
+    },
     ("PUT", "/v1/providers/other"): {
         "authorization_endpoint": "https://canary.example/a",
         "token_endpoint": "https://canary.example/t",
