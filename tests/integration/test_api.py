@@ -92,7 +92,6 @@ SCOPES: dict[tuple[str, str], str | None] = {
     ("GET", f"{CONNECTION}/token"): "tokens:read",
     ("POST", f"{CONNECTION}/authorize"): "connections:write",
     ("POST", f"{CONNECTION}/device"): "connections:write",
-    ("DELETE", "/v1/clients/{tenant}/{provider}/secrets/previous"): "clients:write",
     ("POST", f"{CONNECTION}/rejections"): "tokens:read",
     ("POST", f"{CONNECTION}/refresh"): "connections:write",
     ("POST", f"{CONNECTION}/verify"): "connections:write",
