@@ -12,6 +12,12 @@ class WrongField(View):
     message: str
 
 
+class SharedSource(View):
+    """Whose the connection is that a person has to see to, where it is inherited."""
+
+    tenant: str
+
+
 class Problem(View, forbid_unknown_fields=True):
     """RFC 9457 problem details. `code` is stable; `detail` is for people. The rest goes with some codes.
 
@@ -34,3 +40,4 @@ class Problem(View, forbid_unknown_fields=True):
     next_action: str | None = None
     connect_url: str | None = None
     paused: str | None = None
+    source: SharedSource | None = None
