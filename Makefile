@@ -27,7 +27,7 @@ run: .venv/.runtime  ## start a vault on SQLite, with a sandbox account already 
 	@set -a && . ./.env && export TOKENVAULT_SANDBOX=$${TOKENVAULT_SANDBOX:-true} && exec $(BIN)/tokenvault quickstart
 
 test: .venv/.dev  ## every test, on SQLite and a real PostgreSQL
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check: .venv/.dev  ## lint, format and types
 	$(BIN)/ruff check .
