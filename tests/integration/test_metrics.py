@@ -273,7 +273,7 @@ async def test_requests_are_counted_by_route_and_never_by_address(rig: Rig) -> N
     found = await figures(rig)
 
     assert found.of("http_requests_total", route=ROUTE, method="GET", status="200") == 2
-    assert found.of("http_requests_total", route=ROUTE, method="GET", status="404") == 1
+    assert found.of("http_requests_total", route=ROUTE, method="GET", status="409") == 1
     assert found.of("http_requests_total", route="unmatched", method="GET", status="404") == 1
     assert found.of("http_requests_total", route="unmatched", method="other", status="404") == 1
     assert found.of("http_request_duration_seconds_count", route=ROUTE, method="GET") == 3
