@@ -362,7 +362,7 @@ async def test_a_revocation_takes_no_other_connection_with_it(
     assert (grant.family in await revoked(rig)) is not withheld
     outcomes = [one["outcome"] for one in await audited(rig, "connection.revoked")]
     assert outcomes == ["revoked", second["revoked"]]
-    refused(await rig.token("c"), 404)
+    refused(await rig.token("c"), 409, "not_connected")
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
