@@ -214,6 +214,22 @@ async def test_the_other_secret_is_tried_once_and_then_first(
     assert [vars(record)["works"] for record in warnings] == ["previous"]
 
 
+@on_sqlite
+async def test_a_secret_that_was_just_entered_is_tried_first(rig: Rig) -> None:
+    """That another one worked before says nothing of the new one, nor of which was replaced by it."""
+    await rig.a_connection("c", expires_in=0)
+    await put(rig, NEW)
+    assert (await rig.token("c")).status_code == 200
+    await takes(rig, NEWEST)
+
+    newest = await put(rig, NEWEST)
+    await age(rig, HOUR)
+
+    assert newest["secrets"]["in_use"] == "current"
+    assert (await rig.token("c")).status_code == 200
+    assert await outcomes(rig) == ["invalid_client", "ok", "ok"]
+
+
 async def test_many_that_are_refused_together_say_it_once(rig: Rig) -> None:
     """All that were under way with the refused secret find the other one, and raise one warning together."""
     for n in range(6):
@@ -595,6 +611,7 @@ async def test_who_is_below_does_not_resume_what_was_paused_from_above(rig: Rig)
     refused(await rig.api.delete(registration, headers=own), 409, "paused_above")
     anew = await rig.api.put(registration, json={"client_id": "x", "client_secret": OLD}, headers=own)
     assert "paused_at" in anew.json()
+    await rig.vault.tidy()  # the former one is gone, and what is known of the pause is the new one's
     refused(await switch("resume", own), 409, "paused_above")
     assert [row["outcome"] for row in await audited(rig, "caller.denied")] == ["paused_above"] * 3
     assert "paused_at" not in (await switch("resume", above)).json()
