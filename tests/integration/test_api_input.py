@@ -70,7 +70,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "client_id": "client-1",
         "client_secret": "canary-cs",
         "private_key": pem(ec_key()),
-        "settings": {"token_endpoint_auth_method": "private_key_jwt", "key_id": "canary-k", "algorithm": "ES256"},
+        "settings": {"token_endpoint_auth_method": "private_key_jwt", "key_id": "k-1", "algorithm": "ES256"},
     },
     ("PUT", "/v1/providers/other"): {
         "authorization_endpoint": "https://canary.example/a",

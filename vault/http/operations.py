@@ -45,7 +45,7 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     "connections.refresh": {409: ("not_renewable",)},
     "connections.verify": {409: ("operator_required",)},
     "tenants.put": {201: "same", 409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
-    "tenants.page": {404: ("not_found",)},
+    "tenants.page": {404: ("not_found",), 422: ("invalid_name",)},
     "tenants.patch": {409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
     "tenants.remove": {204: "bare", 409: ("tenant_is_root", "tenant_not_empty", "client_in_use")},
     "audit.page": {404: ("not_found",), 422: ("invalid_moment",)},

@@ -4,6 +4,7 @@ from vault import names
 
 _NAME = f"^{names.NAME.pattern}$"
 _PROVIDER = f"^{names.PROVIDER.pattern}$"
+_WORD = "^[A-Za-z0-9][A-Za-z0-9._:/@~-]{0,127}$"
 # By name: what it is, and the pattern of it.
 PARAMETERS: dict[str, tuple[str, str | None]] = {
     "tenant": ("Whom it belongs to.", _NAME),
@@ -26,9 +27,9 @@ PARAMETERS: dict[str, tuple[str, str | None]] = {
     "cascade": ("Whether all that hangs on it goes with it.", None),
     "parent": ("Only those directly below this one.", _NAME),
     "action": ("Only records of this action.", None),
-    "outcome": ("Only records with this outcome.", None),
-    "actor": ("Only records of what this one did: `caller:ID`, `scheduler`, `person` or `operator`.", None),
-    "request_id": ("Only records of this request.", None),
+    "outcome": ("Only records with this outcome.", _WORD),
+    "actor": ("Only records of what this one did: `caller:ID`, `scheduler`, `person` or `operator`.", _WORD),
+    "request_id": ("Only records of this request.", _WORD),
     "since": ("From here on, this included.", None),
     "until": ("Up to here.", None),
 }
