@@ -1,7 +1,7 @@
 """Where a provider departs from the standards, as data: a Definition has a field for each of these groups."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -15,6 +15,7 @@ HeaderValue = Annotated[str, Meta(max_length=1024, pattern=r"^[\x20-\x7e]*$(?!\n
 # `data.token` is the member `token` of the object `data`.
 Path = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^.]+(\.[^.]+)*$(?!\n)")]
 Status = Annotated[int, Meta(ge=100, le=599)]
+ErrorClass = Literal["grant_rejected", "client_rejected", "rate_limited", "transient", "bug"]
 
 
 class TokenFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -44,9 +45,9 @@ class Errors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     """
 
     codes: tuple[Path, ...] = ("error",)
-    classes: dict[Word, tuple[Word, ...]] = {}
+    classes: dict[ErrorClass, tuple[Word, ...]] = {}
     messages: tuple[Path, ...] = ("error_description",)
-    phrases: dict[Word, tuple[Word, ...]] = {}
+    phrases: dict[ErrorClass, tuple[Word, ...]] = {}
 
     def verdicts(self) -> Mapping[str, type[ProviderError]]:
         """Return what each code means, the standard's included; and each class, for a phrase to name it."""
@@ -88,3 +89,13 @@ class Revocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     token_in: Literal["body", "query", "header"] = "body"  # noqa: S105 - a place
     token_parameter: Word = "token"  # noqa: S105 - a name
     success: tuple[Status, ...] = (200,)
+
+    # What it cannot be, for descriptions of the API: JSON Schema for what is checked below.
+    NEVER: ClassVar[Mapping[str, Any]] = {
+        "required": ["method"],
+        "properties": {"method": {"const": "GET"}, "token_in": {"const": "body"}},
+    }
+
+    def __post_init__(self) -> None:
+        if self.token_in == "body" and self.method == "GET":  # noqa: S105
+            raise ValueError("a GET has no body for the token")

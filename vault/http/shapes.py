@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 from inspect import cleandoc
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -43,7 +43,7 @@ def _all_of(types: Iterable[Any]) -> set[type]:
 
 
 def _told(shape: type, known: dict[str, Any]) -> dict[str, Any]:
-    """Return *known* of *shape* with what msgspec does not say: moments are RFC 3339, and no answer has a null."""
+    """Return *known* of *shape* with what msgspec does not say: RFC 3339, the keys of a dictionary, no nulls."""
     if "description" in known:
         known["description"] = " ".join(cleandoc(known["description"]).split())
     for field in msgspec.structs.fields(shape):
@@ -52,9 +52,19 @@ def _told(shape: type, known: dict[str, Any]) -> dict[str, Any]:
             told = _without_null(told)
         if datetime in (field.type, *get_args(field.type)):
             told["format"] = "date-time"
+        if keys := _listed_keys(field.type):
+            told["propertyNames"] = {"enum": keys}
         known["properties"][field.encode_name] = told
+    if never := getattr(shape, "NEVER", None):
+        known["not"] = never
     plain: dict[str, Any] = _plain(known)
     return plain
+
+
+def _listed_keys(annotation: Any) -> list[str]:
+    """Return the only keys that a dictionary may have, where it lists them."""
+    key = get_args(annotation)[0] if get_origin(annotation) is dict else None
+    return list(get_args(key)) if get_origin(key) is Literal else []
 
 
 def _without_null(known: dict[str, Any]) -> dict[str, Any]:
