@@ -54,9 +54,13 @@ class Signer:
         now = int(time.time())
         claims: dict[str, Any] = {**(more or {}), "iss": issuer, "sub": subject, "aud": audience}
         claims |= {"iat": now, "exp": now + lifetime, "jti": secrets.token_urlsafe(16)}
+        return self.signed(claims)
+
+    def signed(self, claims: Mapping[str, Any]) -> Secret:
+        """Return a JWT of just these *claims*."""
         header = {"alg": self.algorithm} | ({"kid": self.key_id} if self.key_id else {})
         key = RSAKey(self.key, self.key) if isinstance(self.key, rsa.RSAPrivateKey) else ECKey(self.key, self.key)
-        return Secret(jwt.encode(header, claims, key, algorithms=[self.algorithm]))
+        return Secret(jwt.encode(header, dict(claims), key, algorithms=[self.algorithm]))
 
 
 def signer(private_key: Secret, *, key_id: str | None = None, algorithm: str | None = None) -> Signer:

@@ -2,21 +2,15 @@
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import RSAKey
-
 from integrations.answers import json_object, text
+from integrations.assertions import JWT_BEARER, Signer, signer
 from integrations.contract import Account, Field, Kind, Secret, Unreadable
 
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 BACKDATED = 10  # seconds, for a clock of ours that is a little ahead
 LIFETIME = 3600  # seconds: the longest that Google takes
-SHORTEST_KEY = 2048  # bits
 # Hosts that key files of different ages name in `token_uri`.
 _HOSTS = frozenset({"oauth2.googleapis.com", "accounts.google.com", "www.googleapis.com"})
 
@@ -58,8 +52,7 @@ class KeyFile:
 
     client_email: str
     project_id: str
-    private_key_id: str | None
-    private_key: RSAKey
+    signer: Signer = field(repr=False)
 
     def account(self, subject: str | None) -> Account:
         label = f"{subject} by {self.client_email}" if subject else self.client_email
@@ -78,7 +71,7 @@ def read_key_file(content: Secret, hosts: Collection[str] = _HOSTS) -> KeyFile:
     email, project = text(found.get("client_email")), text(found.get("project_id"))
     if email is None or project is None or not f"{email}{project}".isprintable():
         raise Unreadable("key_file_incomplete")
-    return KeyFile(email, project, text(found.get("private_key_id")), _private_key(found.get("private_key")))
+    return KeyFile(email, project, _signer(found.get("private_key"), text(found.get("private_key_id"))))
 
 
 def assertion_form(credentials: Mapping[str, Secret], audience: str, hosts: Collection[str] = _HOSTS) -> str:
@@ -94,10 +87,7 @@ def assertion_form(credentials: Mapping[str, Secret], audience: str, hosts: Coll
     }
     if "subject" in credentials:
         claims["sub"] = credentials["subject"].reveal()
-    header = {"alg": "RS256", "typ": "JWT"}
-    if key_file.private_key_id:
-        header["kid"] = key_file.private_key_id
-    return urlencode({"grant_type": GRANT_TYPE, "assertion": jwt.encode(header, claims, key_file.private_key)})
+    return urlencode({"grant_type": JWT_BEARER, "assertion": key_file.signer.signed(claims).reveal()})
 
 
 def hosts_beside(token_endpoint: str) -> frozenset[str]:
@@ -116,15 +106,11 @@ def _host(address: object) -> str | None:
         return None
 
 
-def _private_key(pem: object) -> RSAKey:
+def _signer(pem: object, key_id: str | None) -> Signer:
     found = text(pem)
     if found is None:
         raise Unreadable("key_file_incomplete")
     try:
-        key = RSAKey.import_key(found)
-        usable = key.private_key is not None and key.private_key.key_size >= SHORTEST_KEY
-    except (ValueError, TypeError, JoseError, UnsupportedAlgorithm):
-        usable = False
-    if not usable:
-        raise Unreadable("private_key_malformed")
-    return key
+        return signer(Secret(found), key_id=key_id, algorithm="RS256")
+    except Unreadable:
+        raise Unreadable("private_key_malformed") from None
