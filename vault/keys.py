@@ -16,7 +16,7 @@ from math import ceil
 
 from vault.audit import Action, Event
 from vault.errors import Conflict
-from vault.keyring import KEY_BYTES, Keyring, new_key_id, unwrap, wrap
+from vault.keyring import KEY_BYTES, Keyring, new_key_id, wrap
 from vault.live_keyring import LEARNED_WITHIN
 from vault.store import keys
 from vault.store.database import Database
@@ -119,7 +119,7 @@ class Keys:
         wrapping = self._keyring.wrapping.get(key.salt)
         if wrapping is None:
             raise Conflict("ENCRYPTION_SECRET was changed meanwhile: run this with the present one.")
-        unwrap(wrapping, key.wrapped_key, instance=self._keyring.instance, key_id=key.key_id, purpose=key.purpose)
+        key.unwrapped(wrapping, self._keyring.instance)
         return wrapping
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.clock import uptime
 from vault.errors import CannotOpen, StorageUnavailable
-from vault.keyring import Keyring, unwrap
+from vault.keyring import Keyring
 from vault.store import keys
 from vault.store.keys import WrappedKey
 
@@ -79,8 +79,7 @@ class LiveKeyring(Keyring):
 
     def _unwrapped(self, key: WrappedKey) -> bytes | None:
         wrapping = self.wrapping.get(key.salt)
-        about = {"instance": self.instance, "purpose": key.purpose}
         try:
-            return wrapping and unwrap(wrapping, key.wrapped_key, key_id=key.key_id, **about)
+            return wrapping and key.unwrapped(wrapping, self.instance)
         except CannotOpen:
             return None

@@ -13,7 +13,7 @@ from dataclasses import replace
 from integrations.contract import Secret
 from vault.audit import Event
 from vault.errors import CannotOpen, Conflict
-from vault.keyring import SALT_BYTES, SCRYPT, Keyring, unwrap, wrap, wrapping_key
+from vault.keyring import SALT_BYTES, SCRYPT, Keyring, wrap, wrapping_key
 from vault.store import keys
 from vault.store.database import Database
 from vault.store.keys import WrappedKey
@@ -115,12 +115,6 @@ class Rewrapping:
 
     def _root(self, key: WrappedKey, wrapping: bytes) -> bytes | None:
         try:
-            return unwrap(
-                wrapping,
-                key.wrapped_key,
-                instance=self._keyring.instance,
-                key_id=key.key_id,
-                purpose=key.purpose,
-            )
+            return key.unwrapped(wrapping, self._keyring.instance)
         except CannotOpen:
             return None

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.contract import Secret
 from vault.errors import CannotOpen
-from vault.keyring import KEY_BYTES, SALT_BYTES, SCRYPT, Keyring, new_key_id, unwrap, wrap, wrapping_key
+from vault.keyring import KEY_BYTES, SALT_BYTES, SCRYPT, Keyring, new_key_id, wrap, wrapping_key
 from vault.store import keys, migrate
 from vault.store.database import Database
 from vault.store.keys import WrappedKey
@@ -79,7 +79,7 @@ async def _unwrapped(
             if key.salt not in derived:
                 derived[key.salt] = await asyncio.to_thread(wrapping_key, secret, key.salt, key.kdf_params)
             try:
-                found[key.key_id] = (key, _root(key, derived[key.salt], instance))
+                found[key.key_id] = (key, key.unwrapped(derived[key.salt], instance))
             except CannotOpen:
                 continue
     except CannotOpen:
@@ -89,10 +89,6 @@ async def _unwrapped(
         raise CannotStart(f"ENCRYPTION_SECRET is not the one that key {missing[0]:08x} was wrapped with.")
     opened_by = {key.salt for key, _ in found.values()}
     return found, {salt: wrapping for salt, wrapping in derived.items() if salt in opened_by}
-
-
-def _root(key: WrappedKey, wrapping: bytes, instance: str) -> bytes:
-    return unwrap(wrapping, key.wrapped_key, instance=instance, key_id=key.key_id, purpose=key.purpose)
 
 
 async def _new(tx: AsyncConnection, secret: Secret) -> Keyring:

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.keyring import unwrap
 from vault.store.schema import AnyRow, clock, instance, keyring, keyring_wraps, sealed_values
 
 _k, _w, _v = keyring.c, keyring_wraps.c, sealed_values.c
@@ -64,6 +65,10 @@ class WrappedKey:
     kdf_params: dict[str, int]
     salt: bytes
     wrapped_key: bytes
+
+    def unwrapped(self, wrapping: bytes, instance: str) -> bytes:
+        """Return the root key. Raises CannotOpen where *wrapping* is another slot's."""
+        return unwrap(wrapping, self.wrapped_key, instance=instance, key_id=self.key_id, purpose=self.purpose)
 
 
 async def load(tx: AsyncConnection) -> tuple[str | None, list[WrappedKey]]:
