@@ -143,6 +143,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         holder=f"{socket.gethostname()}/{secrets.token_hex(4)}",
         concurrency=settings.provider_concurrency,
     )
+    connections = Connections(means)
     return Vault(
         settings=settings,
         database=database,
@@ -170,7 +171,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         ),
         callback=Callback(means),
         devices=Devices(means),
-        connections=Connections(means),
+        connections=connections,
         offboarding=Offboarding(means, gates),
         refresher=refresher,
         sweeper=Sweeper(database, refresher),
@@ -186,7 +187,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             waiting=WaitingRoom(settings.waiting_readers),
             metrics=metrics,
         ),
-        verify=Verify(means, refresher),
+        verify=Verify(means, connections, refresher),
         sandbox=application,
     )
 

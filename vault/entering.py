@@ -31,6 +31,7 @@ from vault.as_client import as_client, note
 from vault.clock import storable
 from vault.errors import Conflict, Invalid
 from vault.means import Means
+from vault.probe import probed
 from vault.registration import Registration, registration
 from vault.renew import renewed
 from vault.store import clients, sealed
@@ -102,7 +103,9 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
         values = {} if client is None else await sealed.load(tx, "client", client.id)
     user = None if client is None else registration(means.keyring, client, values)
     if entered.tokens is not None:
-        verdict = await _probed(means, provider, entered.tokens, user) if verify else "unknown"
+        verdict: Verdict = "unknown"
+        if verify and (token := entered.tokens.access_token):
+            verdict = await probed(means, provider, token, None if user is None else user.client_id, ())
         if verdict == "invalid":
             raise Invalid("The provider refuses this access token.", code="credentials_rejected")
         return Tried(verdict=verdict, tokens=entered.tokens, client=client)
@@ -143,18 +146,6 @@ def _account(provider: Provider, entered: Entered) -> Account | None:
     except Unreadable as error:
         detail = "These credentials cannot be any of this kind."
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
-
-
-async def _probed(means: Means, provider: Provider, tokens: TokenSet, user: Registration | None) -> Verdict:
-    """Ask the provider about an access token, in a way that spends nothing."""
-    request = provider.probe_request(tokens.access_token) if tokens.access_token else None
-    if request is None:
-        return "unknown"
-    try:
-        answer = await means.outbound.send(request, deadline=means.deadline())
-    except ProviderError:
-        return "unknown"
-    return provider.read_probe(answer, None if user is None else Client(user.client_id), ())
 
 
 async def _renewed(means: Means, provider: Provider, root: Root, user: Registration | None) -> TokenSet | None:

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from integrations.contract import Client, ProviderError, Secret, Verdict
+from integrations.contract import Secret, Verdict
 from vault.audit import Event
-from vault.connection import Connection
-from vault.errors import CannotOpen, Conflict, NotFound
+from vault.connection import Connection, Path
+from vault.connections import Connections
+from vault.errors import CannotOpen, Conflict
 from vault.means import Means
+from vault.probe import probed
 from vault.refresh import Refresher
 from vault.sealing import Place, open_one
 from vault.store import clients, sealed
@@ -14,14 +16,13 @@ from vault.store import connections as store
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
 
-Path = tuple[str, str, str]
-
 
 class Verify:
     """What a person asks for who does not want to wait for the sweep."""
 
-    def __init__(self, means: Means, refresher: Refresher) -> None:
+    def __init__(self, means: Means, connections: Connections, refresher: Refresher) -> None:
         self._means = means
+        self._connections = connections
         self._refresher = refresher
 
     async def refresh(self, actor: str, path: Path) -> Connection:
@@ -30,39 +31,32 @@ class Verify:
         A backoff, a lease of somebody else and a closed gate are respected: then nothing is tried.
         Raises NotFound, Conflict where nothing can renew it.
         """
-        connection = await self._found(path)
+        connection = await self._connections.get(path)
         if connection.state.renewal == "none":
             raise Conflict("Nothing renews these credentials.", code="not_renewable")
         if connection.state.status == "failed":
             action = connection.state.next_action
             raise Conflict("A person has to act first.", code="not_renewable", next_action=action)
         await self._refresher.refresh(connection, actor)
-        return await self._found(path)
+        return await self._connections.get(path)
 
     async def verify(self, actor: str, path: Path) -> tuple[Connection, Verdict]:
         """Ask the provider whether what is stored at *path* works; return the connection and the answer.
 
         A token that is old, or that the provider refuses, is renewed first: a probe spends no refresh token.
         """
-        connection = await self._found(path)
+        connection = await self._connections.get(path)
         renewable = connection.state.renewal != "none" and connection.state.status != "failed"
         if renewable and not connection.state.living(connection.read_at):
             await self._refresher.refresh(connection, actor)
-            connection, renewable = await self._found(path), False
+            connection, renewable = await self._connections.get(path), False
         verdict = await self._probed(connection)
         if verdict == "invalid" and renewable:
             await self._refresher.refresh(connection, actor)
-            connection = await self._found(path)
+            connection = await self._connections.get(path)
             verdict = await self._probed(connection)
         await self._note(actor, connection, verdict)
-        return await self._found(path), verdict
-
-    async def _found(self, path: Path) -> Connection:
-        async with self._means.database.read() as tx:
-            connection = await store.find(tx, *path)
-        if connection is None:
-            raise NotFound
-        return connection
+        return await self._connections.get(path), verdict
 
     async def _probed(self, connection: Connection) -> Verdict:
         if not connection.state.living(connection.read_at):
@@ -71,15 +65,8 @@ class Verify:
             provider = await self._means.providers.get(connection.provider, tx)
             values = await sealed.load(tx, "connection", connection.id)
             row = None if connection.client is None else await clients.get(tx, connection.client)
-        request = provider.probe_request(self._token(connection, values))
-        if request is None:
-            return "unknown"
-        try:
-            answer = await self._means.outbound.send(request, deadline=self._means.deadline())
-        except ProviderError:
-            return "unknown"
-        client = None if row is None else Client(row.client_id)
-        return provider.read_probe(answer, client, connection.asked_scopes)
+        token, client_id = self._token(connection, values), None if row is None else row.client_id
+        return await probed(self._means, provider, token, client_id, connection.asked_scopes)
 
     def _token(self, connection: Connection, values: Any) -> Secret:
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
