@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from integrations.contract import Renewal, TokenSet
 
+Path = tuple[str, str, str]  # of a connection: its tenant, provider and name
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
 Reason = Literal[
     "awaiting_consent", "empty",                                            # unconfigured

@@ -9,7 +9,7 @@ from integrations.contract import Provider, TokenSet
 from vault.access import Caller, subtree
 from vault.audit import Event
 from vault.conditions import UNCONDITIONAL, Condition
-from vault.connection import Connection
+from vault.connection import Connection, Path
 from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.editing import Edit, columns, version
 from vault.entering import Entered, Tried, checked, imported, tried
@@ -24,7 +24,6 @@ from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
 
-Path = tuple[str, str, str]
 NOTHING: Mapping[str, str] = {}
 
 

@@ -27,7 +27,7 @@ from integrations.contract import (
 from vault.as_client import Done, as_client, note, used
 from vault.audit import Event
 from vault.clock import uptime
-from vault.connection import Connection
+from vault.connection import Connection, Path
 from vault.consent import Consent, accept, note_failure
 from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable
 from vault.grants import begun
@@ -45,7 +45,6 @@ log = logging.getLogger(__name__)
 AT_ONCE = 20  # questions under way
 # Of one question, and no answer to it: a client that is refused may be mended before the code runs out.
 _PASSING = (Transient, RateLimited, OutcomeUnknown, ClientRejected)
-Path = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Devices:
             if row is None:
                 raise Conflict("No client is registered for this provider.", code="no_client")
             client = registration(self._means.keyring, row, await sealed.load(tx, "client", row.id))
-        kind_of(provider, None, how="consent")
+        kind = kind_of(provider, None, how="consent").id
         wanted = scopes if scopes is not None else (known and known.asked_scopes) or provider.default_scopes
         authorization = await self._code(provider, client, tuple(wanted))
 
@@ -84,7 +83,6 @@ class Devices:
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
             connection = await connections.find(tx.connection, *path)
-            kind = kind_of(provider, None, how="consent").id
             connection = connection or await begun(tx, path, kind, row.id)
             tx.record(Event(actor, "connection.authorized", "device", *path))
             return await self._keep(tx, connection, row, authorization, tuple(wanted), replace_account)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.audit import Event
 from vault.clock import uptime
+from vault.connection import Path
 from vault.disconnect import Last, Outcome, Revoking, bury, end, path
 from vault.errors import Conflict
 from vault.gates import Gates
@@ -29,8 +30,6 @@ from vault.store.writer import Transaction
 ABREAST = 8  # connections a transaction, and then calls to providers at once
 BUDGET = 25.0  # seconds after which nothing more is begun: with the calls under way, less than most will wait
 MOST_NAMED = 1000  # connections in a report; all are in the audit
-
-Path = tuple[str, str, str]
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from vault.audit import Action, Event
-from vault.connection import Connection
+from vault.connection import Connection, Path
 from vault.errors import Conflict
 from vault.inheritance import served_by
 from vault.keyring import Keyring
@@ -16,8 +16,6 @@ from vault.store import ways
 from vault.store.changes import Stale
 from vault.store.database import Database
 from vault.store.ways import Way
-
-Path = tuple[str, str, str]
 
 
 class Found(Struct, frozen=True):

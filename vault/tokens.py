@@ -11,14 +11,14 @@ from msgspec import Struct
 from integrations.contract import Secret
 from vault.access import Access, Caller
 from vault.clock import uptime
-from vault.connection import Connection
+from vault.connection import Connection, Path
 from vault.errors import CannotOpen, Conflict, Invalid, StorageUnavailable, Unavailable, VaultError
 from vault.limits import Overloaded, WaitingRoom
 from vault.memory import STALE_AFTER, Memory
 from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
 from vault.sealing import Kept
-from vault.sources import Found, Path, Sources
+from vault.sources import Found, Sources
 from vault.store import connections, leases, rejections
 from vault.store.changes import Stale
 from vault.store.writer import Transaction, Writer

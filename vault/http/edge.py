@@ -13,7 +13,7 @@ from vault import names
 from vault.audit import request_id
 from vault.request_log import Line, RequestLog
 
-_ids = (f"{prefix}{number:08x}" for prefix in [secrets.token_hex(4)] for number in count())
+_PROCESS, _numbers = secrets.token_hex(4), count()  # what an id of ours is made of: no two are alike
 _NOTED = "vault.request_id"
 _OF_A_CONNECTION = "/v1/connections/{"
 _USABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -73,7 +73,7 @@ def begin(scope: Scope) -> str:
     if _NOTED in notes:
         return str(notes[_NOTED])
     sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
-    identity = sent[-1].decode() if sent and _USABLE_ID.fullmatch(sent[-1]) else next(_ids)
+    identity = sent[-1].decode() if sent and _USABLE_ID.fullmatch(sent[-1]) else f"{_PROCESS}{next(_numbers):08x}"
     notes[_NOTED] = identity
     request_id.set(identity)
     return identity

@@ -16,13 +16,13 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from vault.access import Access, Caller
+from vault.connection import Path
 from vault.http.auth import bearer
 from vault.http.edge import ALWAYS, begin
 from vault.http.tokens import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
 from vault.http.views.connections import TokenView
 from vault.limits import CallerLimits
 from vault.request_log import Line, RequestLog
-from vault.sources import Path
 from vault.tokens import HandedOut, Tokens
 
 _NUMBER = rb"(0|[1-9][0-9]{0,7})"  # as the framework takes it: without a zero in front

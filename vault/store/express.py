@@ -18,7 +18,8 @@ import psycopg
 from vault.errors import StorageUnavailable
 
 Row = tuple[Any, ...]
-_SIZES = tuple(2**exponent for exponent in range(9))  # rows a statement has room for
+MOST = 256  # rows at a time
+_SIZES = tuple(2**exponent for exponent in range(MOST.bit_length()))  # rows a statement has room for
 
 
 class Express(Protocol):
@@ -27,7 +28,7 @@ class Express(Protocol):
     plenty: int  # rows in a transaction, from which on its own price hardly counts
 
     async def append(self, rows: Sequence[Row]) -> None:
-        """Store *rows*, 256 at most, all or none. Raises StorageUnavailable; then nobody knows which."""
+        """Store *rows*, MOST at most, all or none. Raises StorageUnavailable; then nobody knows which."""
         ...
 
     async def close(self) -> None: ...
@@ -39,7 +40,7 @@ class SqliteExpress:
     What is not there of a statement's rows is filled up with NULL, which it leaves out.
     """
 
-    plenty = 256  # a commit waits four times for the disk
+    plenty = MOST  # a commit waits four times for the disk
 
     def __init__(self, path: str, pragmas: Sequence[str], table: str, columns: Sequence[str]) -> None:
         self._path = path

@@ -24,6 +24,7 @@ from vault.metrics import Metrics
 from vault.store import changes
 from vault.store.changes import Stale
 from vault.store.database import Database
+from vault.store.express import MOST
 from vault.store.schema import audit_events
 from vault.store.trail import STORED, Trail
 
@@ -31,7 +32,7 @@ T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
 log = logging.getLogger(__name__)
 SLOWEST_RETRY = 5.0  # seconds between tries to write down an outcome
-LARGEST_GROUP = 256  # units a commit
+LARGEST_GROUP = MOST  # units a commit
 
 
 @dataclass
