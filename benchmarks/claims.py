@@ -1,5 +1,6 @@
 """Claiming 100 due rows: of few and of many, and with those of a rejected client due before them."""
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
@@ -115,7 +116,7 @@ async def _measured(kind: str, urls: list[str], few: int, many: int, rejected: i
             how = way if parked else f"{way}, **which parks none**"
             names.append(f"{few:,} rows behind {rejected:,} of a rejected client ({how}), {kind}")
         for vault, client, count in zip(vaults, ours, (few, many, few, few), strict=True):
-            fill(kind, vault, client, "c", count, one_in=max(few // CLAIMED, 1))
+            await asyncio.to_thread(fill, kind, vault, client, "c", count, one_in=max(few // CLAIMED, 1))
         cases = [Case(name, vault) for name, vault in zip(names, vaults, strict=True)]
         await in_turns(cases, rounds)
         return cases
@@ -158,7 +159,8 @@ async def put_rejected(kind: str, vault: Vault, count: int, reject: Reject) -> b
         "platform", filling.PROVIDER, Client(filling.REFUSED, Secret(filling.REFUSED)), "operator"
     )
     client = (await vault.clients.get("platform", filling.PROVIDER)).row.id
-    fill(kind, vault, client, "r", count, one_in=count + 1)
+    # Not in the loop: the vault may be in the middle of a read there, and SQLite would wait for its end.
+    await asyncio.to_thread(fill, kind, vault, client, "r", count, one_in=count + 1)
     await reject(vault, client)
     await filling.make_due(vault, client)
     async with vault.database.transaction() as tx:  # no try of it while claims are measured

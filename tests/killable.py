@@ -5,7 +5,6 @@ committed), aiohttp's connector (the last moment before the request's bytes) and
 """
 
 import asyncio
-import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
+from tests.forks import FORKS
 from tests.rig import settings
 from vault.app import build
 from vault.http.server import application
@@ -52,8 +52,6 @@ STATEMENTS = {
     id(connections.TOMBSTONE): "bury",
     id(usage.MOVE_MARK): "count",
 }
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload([__name__])  # so that a child costs no imports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +111,8 @@ class Child:
 @contextmanager
 def started(order: Order) -> Iterator[Child]:
     """Give a process that carries out *order*; kills it in the end by its process id."""
-    mine, its = _forks.Pipe(duplex=False)
-    process = _forks.Process(target=main, args=(order, its), daemon=True)
+    mine, its = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=main, args=(order, its), daemon=True)
     process.start()
     its.close()
     try:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
 from integrations.contract import Secret
-from tests.killable import _forks
+from tests.forks import FORKS
 from tests.rig import settings
 from vault.app import build
 from vault.errors import Conflict
@@ -31,7 +31,6 @@ from vault.services import Vault
 from vault.store.database import Database
 from vault.unlock import open_keyring
 
-_forks.set_forkserver_preload(["tests.killable", __name__])  # so that a child costs no imports
 Command = Literal["add", "promote", "reseal", "retire", "rewrap", "finish"]
 REFUSED = 3  # exit code of a command that found nothing to do
 NEW_SECRET = "canary-new-secret-" + "n" * 32
@@ -58,7 +57,7 @@ def carried_out(order: Order) -> int:
 
 @contextmanager
 def _started(order: Order) -> Iterator[BaseProcess]:
-    process = _forks.Process(target=main, args=(order,), daemon=True)
+    process = FORKS.Process(target=main, args=(order,), daemon=True)
     process.start()
     try:
         yield process

@@ -33,6 +33,12 @@ class CallerLimits:
             self._buckets.popitem(last=False)
         return taken
 
+    def give_back(self, caller: str) -> None:
+        """Put back a request of *caller*'s that was taken, and is going to be taken again."""
+        if caller in self._buckets:
+            left, since = self._buckets[caller]
+            self._buckets[caller] = (left + 1, since)
+
 
 class WaitingRoom:
     """The places for callers that wait for a refresh: *most* in all, and fewer for any one connection."""

@@ -1,6 +1,6 @@
 """Deleting a tenant with all that hangs on it, a handful at a time.
 
-First its keys are withdrawn and its kill switch is thrown: from then on nothing of it is served or
+First its kill switch is thrown and its keys are withdrawn: from then on nothing of it is served or
 refreshed anywhere. Then connections go, a few in a transaction, and after each of those their grants
 at the providers. The tenants themselves go last, from the leaves up, the one that was named at the very
 end. So whoever is interrupted finds it again, and goes on with what is left.
@@ -76,10 +76,10 @@ class Offboarding:
         async with self._means.database.read() as tx:
             if await store.is_leaned_on(tx, tenant):
                 raise _leaned_on()
+        await self._gates.switch_tenant(tenant, actor, paused=True)  # NotFound before anything is deleted
         began, report = uptime(), Report()
         while withdrawn := await self._withdraw(actor, tenant):
             report.callers += withdrawn
-        await self._gates.switch_tenant(tenant, actor, paused=True)
         while not report.complete and uptime() - began < BUDGET:
             lasts = await self._bury(actor, tenant)
             report.ended(lasts, await self._end(actor, tenant, lasts, revoking))

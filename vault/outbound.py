@@ -17,6 +17,7 @@ import ssl
 import zlib
 from collections.abc import Coroutine
 from contextvars import ContextVar
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -91,12 +92,18 @@ class _InProcess(httpx.ASGITransport):
         return await super().handle_async_request(request)
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return how servers are trusted: reading the machine's certificates takes a while, and is done once."""
+    return ssl.create_default_context()
+
+
 class Outbound:
     """The shared client. *in_process* maps an origin to the application that answers there."""
 
     def __init__(self, *, allow_local: bool, in_process: dict[str, Any] | None = None) -> None:
         self._allow_local = allow_local
-        context = ssl.create_default_context()
+        context = _tls()
         self._client = httpx.AsyncClient(
             transport=AiohttpTransport(verify=context, client=lambda: self._session(context)),
             mounts={origin: _InProcess(app=app) for origin, app in (in_process or {}).items()},

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlencode
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Leaks
@@ -570,16 +570,17 @@ def bodies(draw: st.DrawFn) -> tuple[tuple[str, str], bytes]:
 @on_sqlite
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sent=bodies())
+@example(sent=(("PUT", "/v1/tenants/globex"), b'{"name": "canary-"}'))
 async def test_no_body_breaks_a_route(
     rig: Rig,
     store: Store,
     leaks: Leaks,
-    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     sent: tuple[tuple[str, str], bytes],
 ) -> None:
     """Whatever is sent, it is carried out or refused as the sender's mistake, and no refusal repeats it."""
     # A body may be right by chance, and what it says is then stored: names and metadata are no secrets.
-    monkeypatch.setattr(logging.getLogger("aiosqlite"), "level", logging.INFO)
+    caplog.set_level(logging.INFO, "aiosqlite")
     answer = await send(rig, *sent)
 
     assert answer.status_code < 500, (sent, answer.text)

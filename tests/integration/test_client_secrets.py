@@ -31,9 +31,9 @@ on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(autouse=True, name="quiet")
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     """Two records a statement, each kept and searched for secrets, are half of the time here."""
-    monkeypatch.setattr(logging.getLogger("aiosqlite"), "level", logging.INFO)
+    caplog.set_level(logging.INFO, "aiosqlite")
 
 
 async def put(rig: Rig, secret: str | None = None, client_id: str = "client-1", **more: Any) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 import asyncio
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.integration.conftest import Replicas
 from tests.integration.judge import adopt_many, an_aged_connection, audited, eventually
+from tests.integration.test_memory import heard
 from tests.integration.test_outages import another_provider, on_sqlite, requests
 from tests.provider.client import FakeProvider
-from tests.rig import TENANT, Rig
+from tests.rig import PROVIDER, TENANT, Rig
 from vault.limits import MOST_WAITING_A_CONNECTION
+from vault.store.writer import Transaction
 
 AT_ONCE = 2.0  # seconds; whoever waits does so for 10
 TICK = 5.0  # seconds
@@ -120,6 +124,30 @@ async def test_a_caller_that_asks_too_often_is_told_to_slow_down(replicas: Repli
     assert await ask(calm) == (200, None)
     assert len(await audited(rig, "token.handed_out")) == len([one for one in answers if one[0] == 200]) + 1
     assert await audited(rig, "caller.denied") == []
+
+
+@on_sqlite
+async def test_a_request_is_counted_once_however_it_is_refused(replicas: Replicas) -> None:
+    """What is begun the short way and refused the ordinary way is one request of the caller's two."""
+    rig = await replicas(caller_rate=1)
+    connection, _ = await rig.a_connection("c")
+
+    async def damage(tx: Transaction) -> None:
+        broken = text("UPDATE sealed_values SET iv = salt WHERE owner_id = :id AND field = 'access_token'")
+        await tx.execute(broken, {"id": connection.id})
+
+    async def ask(key: str, path: str) -> tuple[int, str]:
+        answer = await rig.api.get(path, headers={"Authorization": f"Bearer {key}"})
+        return answer.status_code, answer.json()["code"]
+
+    await rig.vault.writer.submit(damage)
+    path, key = (TENANT, PROVIDER, "c"), await rig.key("tokens:read")
+    await rig.vault.tokens._sources.read(path)  # has it remembered before anybody knows that it is damaged
+    await heard(rig)
+    assert rig.vault.tokens._recalled(path, timedelta(0)) is not None
+    assert (await ask(key, "/v1/connections"))[0] == 403  # the first of two; the key is remembered, too
+
+    assert await ask(key, f"/v1/connections/{'/'.join(path)}/token") == (409, "operator_required")
 
 
 @on_sqlite

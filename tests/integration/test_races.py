@@ -33,9 +33,9 @@ Ask = Callable[[str], Awaitable[httpx.Response]]
 
 
 @pytest.fixture(autouse=True, name="quiet")
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     """Two records a statement, each kept and searched for secrets, are half of the time here."""
-    monkeypatch.setattr(logging.getLogger("aiosqlite"), "level", logging.INFO)
+    caplog.set_level(logging.INFO, "aiosqlite")
 
 
 async def one_round(rig: Rig, number: int, asks: list[Ask]) -> Grant:

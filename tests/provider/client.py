@@ -4,18 +4,19 @@ import asyncio
 import base64
 import http.client
 import json
-import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 from urllib.parse import urlencode
 
+from tests.forks import FORKS
 from tests.provider.config import CLIENT_ID, CLIENT_SECRET
 from tests.provider.faults import When
 from tests.provider.oracle import Ledger
 from tests.provider.orders import ConsentOrder, FaultOrder, Grant, MintOrder, Settings
+from tests.provider.process import Start, main
 
-ROOT = Path(__file__).parents[2]
 CONTROL_SECONDS = 30.0
 
 
@@ -30,7 +31,7 @@ class FakeProvider:
         self.port = port
         self._fsync = fsync
         self._settings = settings
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: BaseProcess | None = None
 
     @property
     def issuer(self) -> str:
@@ -76,6 +77,7 @@ class FakeProvider:
     @property
     def pid(self) -> int:
         assert self._process is not None
+        assert self._process.pid is not None
         return self._process.pid
 
     async def __aenter__(self) -> Self:
@@ -88,31 +90,28 @@ class FakeProvider:
         await self.stop()
 
     async def start(self) -> None:
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *self._arguments(), cwd=ROOT, stdin=pipe, stdout=pipe
-        )
-        self._process = process
-        assert process.stdout is not None
-        line = await process.stdout.readline()
-        if not line:
-            await self.stop()
-            raise RuntimeError(f"the fake provider did not start: exit {process.returncode}")
-        self.port = json.loads(line)["port"]
+        """Fork the provider and wait until it listens; RuntimeError where it ends instead."""
+        mine, its = FORKS.Pipe(duplex=False)
+        start = Start(self.ledger_path.absolute(), self.port, self._fsync, dict(self._settings))
+        self._process = FORKS.Process(target=main, args=(start, its), daemon=True)
+        self._process.start()
+        its.close()
+        with mine:
+            try:
+                self.port = await asyncio.to_thread(mine.recv)
+            except EOFError:
+                raise RuntimeError(f"the fake provider did not start: exit {await self.stop()}") from None
 
-    def _arguments(self) -> list[str]:
-        keys = [f"--key={name}={json.dumps(value)}" for name, value in self._settings.items()]
-        where = [f"--port={self.port}", f"--ledger={self.ledger_path.absolute()}", "--until-stdin-closes"]
-        return ["-m", "tests.provider", *where, *keys, *([] if self._fsync else ["--no-fsync"])]
-
-    async def stop(self) -> None:
-        """End the process we started and wait for it; its ledger stays."""
+    async def stop(self) -> int | None:
+        """End the process we started and wait for it; its ledger stays. Tells its exit code."""
         process, self._process = self._process, None
         if process is None:
-            return
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
+            return None
+        process.terminate()
+        await asyncio.to_thread(process.join)
+        code = process.exitcode
+        process.close()
+        return code
 
     async def configure(self, **settings: Unpack[Settings]) -> dict[str, Any]:
         """Change settings from now on; tells all of them."""

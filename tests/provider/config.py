@@ -17,9 +17,7 @@ class BadControl(Exception):
 
 @dataclass
 class Config:
-    """
-    Set by `--key NAME=VALUE`, by POST /control/config, or by `FakeProvider(..., name=value)`.
-    """
+    """Set by `FakeProvider(..., name=value)`, or by POST /control/config."""
 
     dialect: Dialect = "standard"
     """Set at the start: whether it follows the standards, or has Google's habits (`google.py`)."""

@@ -7,6 +7,7 @@ untouched, to the ordinary route in `tokens.py`, where all rules and all refusal
 that lead to yes are the same functions there and here (`Access`, `Tokens`).
 """
 
+import logging
 import re
 import time
 from datetime import timedelta
@@ -17,13 +18,16 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from vault.access import Access, Caller
 from vault.connection import Path
+from vault.errors import Unauthenticated, VaultError
 from vault.http.auth import bearer
 from vault.http.edge import ALWAYS, begin
 from vault.http.tokens import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
 from vault.http.views.connections import TokenView
 from vault.limits import CallerLimits
 from vault.request_log import Line, RequestLog
-from vault.tokens import HandedOut, Tokens
+from vault.tokens import HandedOut, Ready, Tokens
+
+log = logging.getLogger(__name__)
 
 _NUMBER = rb"(0|[1-9][0-9]{0,7})"  # as the framework takes it: without a zero in front
 _QUERY = re.compile(rb"min_ttl=%b(?:&wait=%b)?|wait=%b" % (_NUMBER, _NUMBER, _NUMBER))
@@ -65,18 +69,27 @@ class HotTokens:
         return True
 
     async def _handed(self, scope: Scope, path: Path) -> tuple[Caller | None, HandedOut | None]:
+        caller, ready = self._ready(scope, path)
+        if caller is None or ready is None or not self._limits.take(caller.id):
+            return None, None
+        try:
+            return caller, await self._tokens.hand_out(caller, ready)
+        except Exception as error:
+            # The ordinary route meets a refusal too, and knows how to say it. It may not meet a mistake of ours.
+            if not isinstance(error, VaultError):
+                log.exception("a token was not handed out the short way")
+            self._limits.give_back(caller.id)
+            return None, None
+
+    def _ready(self, scope: Scope, path: Path) -> tuple[Caller | None, Ready | None]:
         min_ttl = _min_ttl(scope["query_string"])
         try:
             caller = self._access.recognised(bearer(scope))
-            if caller is None or min_ttl is None:
-                return None, None
-            ready = self._tokens.at_once(caller, path, min_ttl=min_ttl)
-            if ready is None or not self._limits.take(caller.id):
-                return None, None
-            return caller, await self._tokens.hand_out(caller, ready)
-        except Exception:
-            # Whatever it is: the ordinary route meets it too, and knows how to say it.
+        except Unauthenticated:
             return None, None
+        if caller is None or min_ttl is None:
+            return None, None
+        return caller, self._tokens.at_once(caller, path, min_ttl=min_ttl)
 
 
 def _path(scope: Scope) -> Path | None:

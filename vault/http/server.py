@@ -86,7 +86,8 @@ def litestar(vault: Vault) -> Litestar:
 def description() -> dict[str, Any]:
     """Return how the API describes itself, which is the same for every vault."""
     nothing = Provide(lambda: None, sync_to_thread=False)
-    return described(Litestar([*HANDLERS], dependencies={"vault": nothing}, openapi_config=openapi()))
+    bare = Litestar([*HANDLERS], dependencies={"vault": nothing}, openapi_config=openapi(), logging_config=None)
+    return described(bare)
 
 
 async def whole_allow(message: Message, scope: Scope) -> None:
