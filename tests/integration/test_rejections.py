@@ -158,8 +158,11 @@ async def told(rig: Rig, number: int) -> bool:
 async def test_who_does_not_wait_has_the_refresh_begun(rig: Rig) -> None:
     """With `wait=0` the refused token comes back at once, and the next report finds the new one."""
     _, grant = await rig.a_connection("c")
+    await rig.provider.hold()
 
     at_once = await report(rig, 1, wait=0)
+    await rig.provider.wait_for_held()
+    await rig.provider.release()
     await rig.vault.refresher.settled()
     later = await report(rig, 1, wait=0)
 
