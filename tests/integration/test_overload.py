@@ -15,6 +15,7 @@ from tests.integration.test_outages import another_provider, on_sqlite, requests
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.limits import MOST_WAITING_A_CONNECTION
+from vault.store.changes import Stale
 from vault.store.writer import Transaction
 
 AT_ONCE = 2.0  # seconds; whoever waits does so for 10
@@ -135,11 +136,13 @@ async def test_a_request_is_counted_once_however_it_is_refused(replicas: Replica
     async def damage(tx: Transaction) -> None:
         broken = text("UPDATE sealed_values SET iv = salt WHERE owner_id = :id AND field = 'access_token'")
         await tx.execute(broken, {"id": connection.id})
+        tx.outdate(Stale("connection", connection.id))
 
     async def ask(key: str, path: str) -> tuple[int, str]:
         answer = await rig.api.get(path, headers={"Authorization": f"Bearer {key}"})
         return answer.status_code, answer.json()["code"]
 
+    await rig.token("c")  # has the tenant remembered
     await rig.vault.writer.submit(damage)
     path, key = (TENANT, PROVIDER, "c"), await rig.key("tokens:read")
     await rig.vault.tokens._sources.read(path)  # has it remembered before anybody knows that it is damaged
