@@ -54,7 +54,7 @@ def stage(*, quick: bool) -> Iterator[Stage]:
     """Give a stage, and clear it away. Raises Unsuitable."""
     cores = Cores.here()
     directory = Path(tempfile.mkdtemp(prefix="tokenvault-bench-"))
-    run = postgres.Run.begin(None)
+    run = postgres.Run.begin(None, postgres.DISK)  # a commit in memory would cost nothing
     try:
         yield Stage(cores, directory, run, quick)
     finally:

@@ -108,6 +108,7 @@ def _server(vault: Vault, host: str, port: int) -> _Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who is at the other end
             lifespan="off",
             timeout_graceful_shutdown=int(vault.settings.provider_timeout) + GRACE,
         )

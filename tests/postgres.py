@@ -33,7 +33,7 @@ START_SECONDS = 60
 STOP_SECONDS = 20
 ABANDONED_SECONDS = 60  # a run directory this old, whose owner is gone, is swept
 RUN_PREFIX = "tokenvault-test-"
-RUN_PARENTS = (Path("/dev/shm"), Path("/tmp"))  # not $TMPDIR: the path of a unix socket must stay under 104 bytes
+MEMORY, DISK = Path("/dev/shm"), Path("/tmp")  # not $TMPDIR: the path of a unix socket must stay under 104 bytes
 ROOM = 2 << 30  # bytes that a run may need
 
 # Fast, and still the semantics of a real server: only what survives a power cut is given up.
@@ -323,9 +323,10 @@ class Run:
     owner: IO[str] | None = None  # locked while the process lives that began the run
 
     @classmethod
-    def begin(cls, choice: str | None) -> "Run":
+    def begin(cls, choice: str | None, parent: Path | None = None) -> "Run":
+        """Make a run's directory in *parent*, which is memory where there is room if none is named."""
         sweep()
-        directory = Path(tempfile.mkdtemp(prefix=RUN_PREFIX, dir=run_parent()))
+        directory = Path(tempfile.mkdtemp(prefix=RUN_PREFIX, dir=parent or roomy()))
         directory.chmod(0o711)  # the account that runs PostgreSQL must get through
         owner = (directory / "owner").open("w")
         fcntl.flock(owner, fcntl.LOCK_EX)
@@ -370,19 +371,18 @@ class Run:
                 self.owner.close()
 
 
-def run_parent() -> Path:
-    """Return where a run lives: in memory where there is room, for a new database is the making of 300 files."""
-    memory, disk = RUN_PARENTS
-    if memory.is_dir() and os.access(memory, os.W_OK | os.X_OK):
-        may_execute = not os.statvfs(memory).f_flag & os.ST_NOEXEC  # binaries may have to be copied there
-        if may_execute and shutil.disk_usage(memory).free > ROOM:
-            return memory
-    return disk
+def roomy() -> Path:
+    """Return MEMORY where it has room, for a new database is the making of 300 files; else DISK."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK | os.X_OK):
+        may_execute = not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC  # binaries may have to be copied there
+        if may_execute and shutil.disk_usage(MEMORY).free > ROOM:
+            return MEMORY
+    return DISK
 
 
 def sweep() -> None:
     """Remove what killed runs left; their servers notice that their directory is gone and stop."""
-    for directory in [each for parent in RUN_PARENTS for each in parent.glob(f"{RUN_PREFIX}*")]:
+    for directory in [each for parent in (MEMORY, DISK) for each in parent.glob(f"{RUN_PREFIX}*")]:
         try:
             if abandoned(directory):
                 shutil.rmtree(directory)
