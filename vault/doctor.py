@@ -88,7 +88,7 @@ async def _inside(
     for finding in findings.of_sqlite(facts) if database.on_sqlite else findings.of_postgresql(facts):
         yield finding
     yield await _clock(tx, wall)
-    if not await migrate.is_current(tx):
+    if await migrate.standing(tx) != "current":
         yield Finding("migrations", "problem", "The tables are not those of this version.", _SET_UP)
         return
     yield Finding("migrations", "ok", "The tables are those of this version.")

@@ -13,6 +13,8 @@ from vault.store import keys, migrate
 from vault.store.database import Database
 from vault.store.keys import WrappedKey
 
+_LATER = "This database belongs to a later version of the vault."
+
 
 class CannotStart(Exception):
     """The keys in this database cannot be used with this secret. The message is for the operator."""
@@ -29,7 +31,7 @@ async def open_vault(database: Database, secret: Secret) -> Keyring:
         try:
             await migrate.upgrade(tx)
         except migrate.Newer:
-            raise CannotStart("This database belongs to a later version of the vault.") from None
+            raise CannotStart(_LATER) from None
         if keyring is None:
             if await keys.has_sealed_values(tx):
                 raise CannotStart("The keyring is gone, but sealed values are left: restore it from a backup.")
@@ -41,8 +43,11 @@ async def open_vault(database: Database, secret: Secret) -> Keyring:
 async def open_keyring(database: Database, secret: Secret) -> Keyring:
     """Return the keyring of a vault that is set up, writing nothing. Raises CannotStart."""
     async with database.read() as tx:
+        standing = await migrate.standing(tx)
+        if standing == "later":
+            raise CannotStart(_LATER)
         keyring = await _existing(tx, secret)
-        if keyring is None or not await migrate.is_current(tx):
+        if keyring is None or standing != "current":
             raise CannotStart("This database is not set up for this version yet: run `tokenvault migrate`.")
     return keyring
 

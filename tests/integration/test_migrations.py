@@ -225,7 +225,7 @@ async def test_a_database_that_is_not_migrated_is_told(database_url: str) -> Non
     prepare_file(database_url)
     async with opened(database_url) as database:
         async with database.read() as tx:
-            assert await migrate.is_current(tx) is False
+            assert await migrate.standing(tx) == "earlier"
         with pytest.raises(CannotStart, match="tokenvault migrate"):
             await open_keyring(database, Secret(SECRET))
 
@@ -238,8 +238,8 @@ async def test_a_database_newer_than_the_code_is_told(store: Store) -> None:
     before = await seen(store.url, counts)
     async with opened(store.url) as database:
         async with database.read() as tx:
-            assert await migrate.is_current(tx) is False
-        with pytest.raises(CannotStart, match="tokenvault migrate"):
+            assert await migrate.standing(tx) == "later"
+        with pytest.raises(CannotStart, match="later version"):
             await open_keyring(database, Secret(SECRET))
         with pytest.raises(CannotStart):
             await open_vault(database, Secret(SECRET))
@@ -247,11 +247,22 @@ async def test_a_database_newer_than_the_code_is_told(store: Store) -> None:
     assert await seen(store.url, counts) == before
 
 
+@pytest.mark.parametrize(("revision", "status"), [("9999", 200), ("0001", 503), (None, 503)])
+async def test_a_replica_stays_ready_while_a_later_version_migrates(
+    rig: Rig, store: Store, revision: str | None, status: int
+) -> None:
+    """Old replicas serve until new ones have taken over; tables that they cannot use make them unready."""
+    change = "DELETE FROM alembic_version" if revision is None else "UPDATE alembic_version SET version_num = :r"
+    await executed(store.url, change.replace(":r", f"'{revision}'"))
+
+    assert (await rig.api.get("/readyz")).status_code == status
+
+
 async def test_a_database_that_is_up_to_date_opens_without_a_write(store: Store) -> None:
     """Commands get the keyring that the server made."""
     async with opened(store.url) as database:
         async with database.read() as tx:
-            assert await migrate.is_current(tx) is True
+            assert await migrate.standing(tx) == "current"
         assert same(await open_keyring(database, Secret(SECRET)), store.keyring)
 
 

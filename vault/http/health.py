@@ -24,12 +24,12 @@ async def readyz(vault: NamedDependency[Vault]) -> Health:
     """Say whether this replica can serve. A sweep that lags is no reason not to."""
     try:
         async with vault.database.read() as tx:
-            current = await migrate.is_current(tx)
+            ready = await migrate.standing(tx) != "earlier"
         vault.keyring.open(vault.keyring.seal(Secret("ready"), _CONTEXT), _CONTEXT)
-        current = current and vault.keyring.complete
+        ready = ready and vault.keyring.complete
     except (StorageUnavailable, CannotOpen):
-        current = False
-    if not current:
+        ready = False
+    if not ready:
         raise Unavailable(
             "The database, its migrations or the keys are not right.", code="not_ready", retry_after=5
         )

@@ -1,6 +1,7 @@
 """Bringing the tables up to date, by one replica at a time."""
 
 from pathlib import Path
+from typing import Literal
 
 from alembic import command
 from alembic.config import Config
@@ -10,6 +11,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+Standing = Literal["earlier", "current", "later"]
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -33,7 +35,14 @@ async def upgrade(connection: AsyncConnection) -> None:
         raise Newer from None
 
 
-async def is_current(connection: AsyncConnection) -> bool:
-    """Say whether the tables are those that this code was written for."""
-    head = ScriptDirectory.from_config(config()).get_current_head()
-    return head == await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+async def standing(connection: AsyncConnection) -> Standing:
+    """Say how the tables stand to those that this code was written for.
+
+    *later* ones serve it as well: a migration does not break the version before it.
+    """
+    scripts = ScriptDirectory.from_config(config())
+    stored = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    if stored == scripts.get_current_head():
+        return "current"
+    known = {script.revision for script in scripts.walk_revisions()}
+    return "earlier" if stored is None or stored in known else "later"
