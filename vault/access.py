@@ -68,6 +68,11 @@ class Caller:
             name is None or self.names is None or name in self.names
         )
 
+    def covers(self, row: dict[str, Any]) -> bool:
+        """Say whether the limits of the caller in a *row* of the store are within these ones."""
+        pairs = ((self.providers, row["providers"]), (self.names, row["names"]))
+        return all(mine is None or (its is not None and mine.issuperset(its)) for mine, its in pairs)
+
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Caller":
         """Return the caller in a row of the store."""
@@ -167,8 +172,12 @@ class Access:
         await self.require_reach(known.caller, tenant, provider, name)
 
     async def require_switch(self, caller: Caller, tenant: str, provider: str | None = None) -> None:
-        """Raise NotFound where a switch of *tenant*, or of its *provider*, reaches beyond the key's limits."""
+        """Raise NotFound where what changes all of *tenant*, or of its *provider*, is beyond the key's limits."""
         await self.require_reach(caller, tenant, provider)
+        await self.require_whole(caller, tenant, provider)
+
+    async def require_whole(self, caller: Caller, tenant: str, provider: str | None = None) -> None:
+        """Raise NotFound where the key is limited to some of what hangs on *tenant*, or on its *provider*."""
         if caller.names is not None or (provider is None and caller.providers is not None):
             await self.denied(caller, "out_of_reach", tenant, provider)
             raise NotFound

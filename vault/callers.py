@@ -79,7 +79,7 @@ class Callers:
             above = await tenants.ancestors(tx, row["tenant_id"]) if row else []
         if row is None:
             raise NotFound
-        if caller.tenant not in above:
+        if caller.tenant not in above or not caller.covers(row):
             await self._access.denied(caller, "out_of_reach", row["tenant_id"])
             raise NotFound
         return row

@@ -13,13 +13,13 @@ from vault.connection import Connection, Path
 from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.editing import Edit, columns, version
 from vault.entering import Entered, Tried, checked, imported, tried
-from vault.errors import Invalid, NotFound
+from vault.errors import Conflict, Invalid, NotFound
 from vault.grants import Received, begun, store_grant
 from vault.inheritance import served_by
 from vault.means import Means
 from vault.providers import kind_of
+from vault.store import clients, parking, tenants, ways
 from vault.store import connections as store
-from vault.store import parking, tenants, ways
 from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
@@ -109,6 +109,8 @@ class Connections:
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(path[1], tx)
             known = await store.find(tx, *path)
+        # Before anything is tried; and once more when it is stored.
+        _check(known, condition, new_too=new_too)
         entered = _entered(provider, known, change)
         found = None
         if entered is not None:
@@ -119,9 +121,9 @@ class Connections:
                 raise NotFound
             connection = await _held(tx, path)
             new = connection is None
-            if new and not new_too:
-                raise NotFound
-            condition.check(None if connection is None else version(connection))
+            _check(connection, condition, new_too=new_too)
+            if found is not None and found.client is not None:
+                await _require_client(tx, found.client.id)
             if connection is None:
                 if entered is None:
                     raise Invalid("A new connection needs credentials.", code="credentials_missing")
@@ -168,6 +170,17 @@ async def _held(tx: Transaction, path: Path) -> Connection | None:
     return None if found is None else await store.hold(tx.connection, found.id)
 
 
+def _check(known: Connection | None, condition: Condition, *, new_too: bool) -> None:
+    if known is None and not new_too:
+        raise NotFound
+    condition.check(None if known is None else version(known))
+
+
+async def _require_client(tx: Transaction, client: str) -> None:
+    if await clients.get(tx.connection, client) is None:
+        raise Conflict("The client registration that was tried is gone.", code="no_client")
+
+
 async def _edit(tx: Transaction, connection: Connection, change: Change) -> None:
     values = columns(change, connection)
     if values:
@@ -181,9 +194,13 @@ def _entered(provider: Provider, known: Connection | None, change: Change) -> En
     kind = kind_of(provider, change.kind or (known.kind if known else None))
     given = change.credentials
     if kind.how == "consent":
+        if given is None and known is not None and known.kind != kind.id:
+            raise Invalid("Another kind needs credentials of that kind.", code="credentials_missing")
         return None if given is None else imported(kind, given)
     if given is None and change.kind is not None and not any(field.required for field in kind.fields):
         given = {}  # it takes nothing but to be wanted
+    if given is None and known is not None and known.kind != kind.id:
+        given = {}  # another kind needs credentials of that kind: what is missing is named
     return None if given is None else Entered(kind=kind, fields=checked(kind, given))
 
 

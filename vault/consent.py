@@ -11,7 +11,7 @@ from vault.grants import Received, store_grant
 from vault.means import Means
 from vault.registration import Registration
 from vault.revoke import give_back
-from vault.store import connections
+from vault.store import connections, parking
 from vault.store.writer import Transaction
 
 
@@ -79,7 +79,8 @@ async def _stored(
     means: Means, consent: Consent, received: Received, done: Callable[[Transaction], Awaitable[object]]
 ) -> str:
     async def unit(tx: Transaction) -> str:
-        now = await connections.get(tx.connection, consent.connection.id)
+        await parking.stand_still(tx.connection)
+        now = await connections.hold(tx.connection, consent.connection.id)
         if now is None:
             return "connection_deleted"
         doubt = None if consent.replace_account else _doubt(now, received)

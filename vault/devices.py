@@ -1,7 +1,7 @@
 """Consent at another device (RFC 8628): a code that a person types where there is a browser.
 
 The provider does not send anybody back to us, so it is asked now and then what became of it. Whoever
-takes the question has it for the interval that the provider wants between two; no other replica asks.
+takes the question has it until its answer must have come; no other replica asks meanwhile.
 """
 
 import asyncio
@@ -29,20 +29,21 @@ from vault.audit import Event
 from vault.clock import uptime
 from vault.connection import Connection, Path
 from vault.consent import Consent, accept, note_failure
-from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable
+from vault.errors import CannotOpen, Conflict, Invalid, NotFound, StorageUnavailable, Unavailable
 from vault.grants import begun
 from vault.keyring import Sealed
 from vault.means import Means
 from vault.providers import kind_of
 from vault.registration import Registration, registration
 from vault.sealing import Place, open_one, seal_all
-from vault.store import clients, connections, sealed, tenants
+from vault.store import clients, connections, parking, sealed, tenants
 from vault.store import devices as store
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
 AT_ONCE = 20  # questions under way
+MARGIN = timedelta(seconds=10)  # beyond the deadline of a question, for what comes before and after it
 # Of one question, and no answer to it: a client that is refused may be mended before the code runs out.
 _PASSING = (Transient, RateLimited, OutcomeUnknown, ClientRejected)
 
@@ -82,8 +83,12 @@ class Devices:
         async def unit(tx: Transaction) -> datetime:
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
-            connection = await connections.find(tx.connection, *path)
-            connection = connection or await begun(tx, path, kind, row.id)
+            if await clients.get(tx.connection, row.id) is None:
+                raise Conflict("The client registration that was used is gone.", code="no_client")
+            await parking.stand_still(tx.connection)
+            found = await connections.find(tx.connection, *path)
+            held = None if found is None else await connections.hold(tx.connection, found.id)
+            connection = held or await begun(tx, path, kind, row.id)
             tx.record(Event(actor, "connection.authorized", "device", *path))
             return await self._keep(tx, connection, row, authorization, tuple(wanted), replace_account)
 
@@ -91,9 +96,11 @@ class Devices:
 
     async def poll(self) -> None:
         """Begin to ask about all that it is time to ask about. Nobody waits here for an answer."""
-        room = AT_ONCE - len(self._asking)
+        room, turn = AT_ONCE - len(self._asking), timedelta(seconds=self._means.timeout) + MARGIN
+        if not room:
+            return
         try:
-            due = await self._means.writer.submit(lambda tx: store.claim(tx.connection, room)) if room else []
+            due = await self._means.writer.submit(lambda tx: store.claim(tx.connection, room, turn))
         except StorageUnavailable:
             log.warning("devices cannot be asked about: the database does not answer")
             return
@@ -122,9 +129,12 @@ class Devices:
         except ClientRejected as error:
             detail = "The provider refuses the client registration."
             raise Conflict(detail, code="client_misconfigured", reason=error.code) from None
-        except ProviderError as error:
+        except _PASSING as error:
             detail = "The provider gives no code for a device now."
             raise Unavailable(detail, code="provider_unavailable", retry_after=5, reason=error.code) from None
+        except ProviderError as error:
+            detail = "The provider refuses to give a code for this."
+            raise Invalid(detail, code="request_refused", reason=error.code) from None
         await note(self._means, done.other)
         return done.value
 
@@ -153,6 +163,12 @@ class Devices:
         return connection.read_at + lifetime
 
     async def _ask(self, row: AnyRow) -> None:
+        try:
+            await self._asked(row)
+        except StorageUnavailable:
+            log.warning("a device was not asked about: the database does not answer")
+
+    async def _asked(self, row: AnyRow) -> None:
         """Ask about one authorization, and end it unless there is more to wait for."""
         async with self._means.database.read() as tx:
             connection = await connections.get(tx, row.connection_id)
@@ -161,16 +177,18 @@ class Devices:
         try:
             code = "expired_token" if row.is_over else await self._answered(row, connection)
         except _PASSING:
-            return
+            code = "authorization_pending"
         except (ProviderError, CannotOpen) as error:
             code = getattr(error, "code", "undecryptable")
-        if code in {"connected", "authorization_pending"}:
+        if code == "authorization_pending":
+            await self._means.writer.submit(lambda tx: store.again(tx.connection, row.id))
+        if code in {"connected", "authorization_pending", "slow_down"}:
             return
         if await self._means.writer.submit(lambda tx: store.end(tx.connection, row.id)):
             await note_failure(self._means, connection, code)
 
     async def _answered(self, row: AnyRow, connection: Connection) -> str:
-        """Return what came of a question: "connected", "authorization_pending", or why it is over."""
+        """Return what came of a question: "connected", what the provider says of waiting, or why it is over."""
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(connection.provider, tx)
             known = await clients.get(tx, row.client)
@@ -182,7 +200,6 @@ class Devices:
         done = await self._polled(provider, client, device_code, started)
         if done.value == "slow_down":
             await self._means.writer.submit(lambda tx: store.slow_down(tx.connection, row.id))
-            return "authorization_pending"
         if isinstance(done.value, str):
             return done.value
         consent = Consent(

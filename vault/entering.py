@@ -18,6 +18,7 @@ from integrations.contract import (
     ClientRejected,
     GrantRejected,
     Kind,
+    Misused,
     Provider,
     ProviderError,
     Root,
@@ -166,7 +167,7 @@ async def _renewed(means: Means, provider: Provider, root: Root, user: Registrat
 
 def _refuse(error: ProviderError) -> None:
     """Raise Invalid or Conflict where *error* says whose fault it is."""
-    if isinstance(error, GrantRejected):
+    if isinstance(error, GrantRejected | Misused):  # what is wrong with the request, was entered
         detail = "The provider refuses these credentials."
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
     if isinstance(error, ClientRejected):

@@ -81,7 +81,7 @@ class TooManyRequests(VaultError):
 
 
 class StorageUnavailable(Unavailable):
-    """The database does not take this now. Nothing was handed out or sent."""
+    """The database does not take this now."""
 
     code = "storage_unavailable"
 

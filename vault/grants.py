@@ -8,7 +8,7 @@ from typing import Any
 
 from integrations.contract import Account, Provider, Renewal, Secret, TokenSet
 from vault.connection import Connection, NewTokens, Reason, Status, new_tokens
-from vault.errors import CannotOpen
+from vault.errors import CannotOpen, NotFound
 from vault.keyring import Keyring
 from vault.means import Means
 from vault.sealing import Place, fields_together, open_one, seal_all
@@ -51,7 +51,10 @@ async def store_grant(
     """
     await parking.stand_still(tx.connection)
     # Held first: what another replica claims or settles meanwhile decides what of it may be kept.
-    connection = await connections.hold(tx.connection, connection.id) or connection
+    held = await connections.hold(tx.connection, connection.id)
+    if held is None:
+        raise NotFound  # another replica has deleted it
+    connection = held
     place = Place(connection.tenant, connection.provider, "connection", connection.id)
     renewing = received.tokens.refresh_token or await _still_good(
         tx, means.keyring, place, connection, received, provider
@@ -67,7 +70,7 @@ async def store_grant(
     values = seal_all(means.keyring, place, generation, kept)
     await sealed.forget(tx.connection, "connection", connection.id)
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
-    await connections.edit(tx.connection, connection.id, _whose(connection, received))
+    await connections.edit(tx.connection, connection.id, _whose(received))
     await connections.edit_state(
         tx.connection, connection.id, _begun(received, times, now, _renewal(received, renewing))
     )
@@ -75,9 +78,9 @@ async def store_grant(
     return generation
 
 
-def _whose(connection: Connection, received: Received) -> dict[str, Any]:
+def _whose(received: Received) -> dict[str, Any]:
     """Return the columns of a connection that a new grant decides."""
-    account = received.account or _as_before(connection, received)
+    account = received.account  # what stands behind the former grant need not stand behind this one
     return {
         "kind": received.kind,
         "client": received.client,
@@ -127,20 +130,11 @@ def keeps_refresh_token(connection: Connection, client: str | None, provider: Pr
     )
 
 
-def _as_before(connection: Connection, received: Received) -> Account | None:
-    """Return the account that is stored, where nothing calls for a new word on it."""
-    asked = received.consented and "openid" in received.scopes
-    if asked or connection.account is None:
-        return None
-    return Account(connection.account, connection.account_label)
-
-
 async def _still_good(
     tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received, provider: Provider
 ) -> Secret | None:
     """Return the refresh token that a second consent leaves in force: many providers give only one."""
-    whose = received.account or _as_before(connection, received)
-    mine = (whose.subject if whose else None) == connection.account
+    mine = (received.account.subject if received.account else None) == connection.account
     if not received.consented or not mine or not keeps_refresh_token(connection, received.client, provider):
         return None
     stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")

@@ -9,6 +9,7 @@ from typing import Literal
 
 from integrations.contract import Answer, Client, ClientRejected, Provider, ProviderError, Secret
 from vault.as_client import as_client, note
+from vault.errors import StorageUnavailable
 from vault.means import Means
 from vault.registration import Registration
 from vault.store import connections
@@ -28,8 +29,8 @@ async def revoke(
 ) -> Revoked:
     """Ask *provider* to end the grant of *token*, *account*'s where that is known, as the client that got it.
 
-    Withheld where that would take another connection with it: one of an account that is unknown as well may
-    be of the same. Those of the tenant *doomed* and below do not count, nor, *regardless*, do any.
+    Withheld where that would take another connection with it: where one account of two is unknown, they may
+    be the same. Those of the tenant *doomed* and below do not count, nor, *regardless*, do any.
     """
     deadline = means.deadline()
 
@@ -47,8 +48,8 @@ async def revoke(
 
     try:
         done = await as_client(means, registration, ask)
-    except ProviderError:
-        return "failed"
+    except (ProviderError, StorageUnavailable):
+        return "failed"  # whoever asks has nothing left to try it with again, and has to be told
     await note(means, done.other if done.value == "revoked" else None)
     return done.value
 

@@ -6,7 +6,7 @@ from integrations.contract import Secret, Verdict
 from vault.audit import Event
 from vault.connection import Connection, Path
 from vault.connections import Connections
-from vault.errors import CannotOpen, Conflict
+from vault.errors import CannotOpen, Conflict, NotFound
 from vault.means import Means
 from vault.probe import probed
 from vault.refresh import Refresher
@@ -69,6 +69,8 @@ class Verify:
         return await probed(self._means, provider, token, client_id, connection.asked_scopes)
 
     def _token(self, connection: Connection, values: Any) -> Secret:
+        if "access_token" not in values:
+            raise NotFound  # it was deleted a moment ago
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         try:
             return open_one(self._means.keyring, place, "access_token", values["access_token"])

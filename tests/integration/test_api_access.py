@@ -417,3 +417,45 @@ async def test_a_404_comes_before_what_is_wrong_with_the_connection(replicas: Re
         await rig.api.get(f"/v1/connections/globex/{PROVIDER}/c/token", headers=bearing(key)), 404, "not_found"
     )
     refused(await rig.api.get(f"/v1/connections/globex/{PROVIDER}/c/token"), 409, "disabled")
+
+
+@pytest.mark.parametrize(
+    "limits", [{"names": ["one"]}, {"providers": ["another"]}, {"providers": [PROVIDER], "names": ["one"]}]
+)
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_limited_key_changes_nothing_that_reaches_further(
+    rig: Rig, store: Store, limits: dict[str, Any]
+) -> None:
+    """What changes all of a tenant, a client or a provider is as far out of its reach as their kill switches."""
+    await rig.vault.tenants.put(OPERATOR, "below", parent="acme", name="x", return_urls=[])
+    key = bearing(await rig.key("admin", **limits))
+    cells = [
+        ("PUT", "/v1/tenants/below", {"name": "A", "parent": "acme", "inherit": False}),
+        ("PATCH", "/v1/tenants/below", {"inherit": False}),
+        ("DELETE", "/v1/tenants/below", None),
+        ("PUT", f"/v1/clients/acme/{PROVIDER}", {"client_id": "client-1", "client_secret": "canary-other"}),
+        ("DELETE", f"/v1/clients/acme/{PROVIDER}/secrets/previous", None),
+        ("DELETE", f"/v1/clients/acme/{PROVIDER}", None),
+        ("PUT", f"/v1/providers/{PROVIDER}", {"issuer": "https://id.example"}),
+        ("DELETE", f"/v1/providers/{PROVIDER}", None),
+    ]
+
+    for method, path, body in cells:
+        refused(await rig.api.request(method, path, json=body, headers=key), 404, "not_found")
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_limited_key_sees_only_keys_that_are_as_limited(rig: Rig, store: Store) -> None:
+    """It neither lists, shows nor withdraws one that can do more than it can itself."""
+    limits = {"providers": [PROVIDER, "another"], "names": ["one", "two"]}
+    key = bearing(await rig.key("callers:write", **limits))
+    for wider in ({}, {**limits, "names": None}, {**limits, "providers": [PROVIDER, "third"]}):
+        made = (await rig.key("tokens:read", **wider)).split("_")[1]
+        for method in ("GET", "DELETE"):
+            refused(await rig.api.request(method, f"/v1/callers/{made}", headers=key), 404, "not_found")
+    narrower = (await rig.key("tokens:read", providers=[PROVIDER], names=["two"])).split("_")[1]
+
+    listed = (await rig.api.get("/v1/callers", headers=key)).json()["items"]
+    assert narrower in {one["id"] for one in listed}
+    assert len(listed) == 2  # and itself
+    assert (await rig.api.delete(f"/v1/callers/{narrower}", headers=key)).status_code == 204

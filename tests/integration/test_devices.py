@@ -11,6 +11,7 @@ from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import audited
 from tests.integration.test_api import refused
 from tests.rig import PROVIDER, TENANT, Rig
+from vault.store import connections
 from vault.store.schema import device_authorizations, sealed_values
 from vault.store.writer import Transaction
 
@@ -197,3 +198,46 @@ async def test_a_provider_without_it_says_so(rig: Rig, store: Store) -> None:
     refused(await rig.api.get(PATH), 404)
     await rig.api.delete(f"/v1/clients/{TENANT}/{PROVIDER}")
     refused(await rig.api.post(f"{PATH}/device", json={}), 409, "no_client")
+
+
+async def test_a_slow_answer_is_waited_for(rig: Rig, store: Store) -> None:
+    """Whoever asks has the turn until the answer must have come, and nobody else asks with the same code."""
+    await furnished(rig)
+    await begun(rig)
+    await rig.provider.hold()
+    await rig.vault.writer.submit(lambda tx: tx.execute(text("UPDATE device_authorizations SET next_poll_at = 0")))
+    await rig.vault.devices.poll()
+    await rig.provider.wait_for_held()
+
+    (row,) = await under_way(rig)
+    async with rig.vault.database.read() as tx:
+        now = await connections.database_time(tx)
+    await rig.provider.release()
+    await rig.vault.devices.drain()
+    (asked,) = await under_way(rig)
+
+    assert row.next_poll_at - now > timedelta(seconds=rig.vault.settings.provider_timeout)
+    assert asked.next_poll_at < row.next_poll_at
+
+
+@on_sqlite
+async def test_scopes_that_the_provider_refuses_are_the_askers_mistake(rig: Rig, store: Store) -> None:
+    """422: asking again would not help."""
+    await furnished(rig)
+    await rig.provider.fault("device_authorization", status=400, body={"error": "invalid_scope"})
+
+    answer = await rig.api.post(f"{PATH}/device", json={"scopes": ["nonsense"]})
+
+    assert refused(answer, 422, "request_refused")["reason"] == "invalid_scope"
+
+
+async def test_what_was_begun_for_a_connection_that_is_gone_goes_with_it(rig: Rig, store: Store) -> None:
+    """A code that another replica stored while it was deleted does not stay for ever."""
+    await furnished(rig)
+    await begun(rig)
+    gone = "UPDATE connections SET deleted_at = 1"
+    await rig.vault.writer.submit(lambda tx: tx.execute(text(gone)))
+
+    await rig.vault.tidy()
+
+    assert (await under_way(rig), await codes(rig)) == ([], 0)

@@ -1,5 +1,6 @@
 """Credentials that are entered: tried first, stored, and renewed through the one function like any others."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -160,3 +161,62 @@ async def test_a_holder_of_what_cannot_be_spent_is_not_waited_for(rig: Rig, stor
     assert unsure.state.retake_after < unsure.read_at + AT_ONCE
     await age(rig, timedelta(seconds=6), "retry_not_before")
     assert (await rig.token("c")).json()["generation"] == 2
+
+
+@on_sqlite
+async def test_a_scope_that_is_refused_is_not_stored(rig: Rig, store: Store) -> None:
+    """What is wrong with the request was entered: 422 with the provider's word, and nobody's alarm."""
+    await with_both_kinds(rig)
+    await rig.provider.fault("token", status=400, body={"error": "invalid_scope"})
+
+    assert refused(await rig.api.put(PATH, json=OWN), 422, "credentials_rejected")["reason"] == "invalid_scope"
+    assert await count(rig, "connections") == 0
+
+
+async def test_a_client_that_is_removed_during_the_try_is_missed(rig: Rig, store: Store) -> None:
+    """What was tried with a registration that is gone is not stored, and that is no fault of the server's."""
+    await with_both_kinds(rig)
+    await rig.provider.hold()
+    asking = asyncio.create_task(rig.api.put(PATH, json=OWN))
+    await rig.provider.wait_for_held()
+    assert (await rig.api.delete(f"/v1/clients/{TENANT}/{PROVIDER}")).status_code == 204
+    await rig.provider.release()
+
+    refused(await asking, 409, "no_client")
+    assert await count(rig, "connections") == 0
+
+
+@on_sqlite
+async def test_a_condition_that_is_not_met_costs_no_call(rig: Rig, store: Store) -> None:
+    """The provider is not asked for tokens that would not be stored."""
+    await with_both_kinds(rig)
+    await rig.api.put(PATH, json=OWN)
+    before = (await rig.provider.ledger()).token_requests
+
+    refused(await rig.api.put(PATH, json=OWN, headers={"If-Match": '"another"'}), 412, "precondition_failed")
+    assert (await rig.provider.ledger()).token_requests == before
+
+
+@on_sqlite
+async def test_another_kind_needs_its_credentials(rig: Rig, store: Store) -> None:
+    """Naming a kind without them changes nothing, and says so."""
+    await with_both_kinds(rig)
+    await rig.api.put(PATH, json=OWN)
+
+    refused(await rig.api.patch(PATH, json={"kind": "oauth2"}), 422, "credentials_missing")
+    assert (await rig.look("c")).kind == "client_credentials"
+
+
+async def test_credentials_of_whoever_are_not_called_the_former_accounts(rig: Rig, store: Store) -> None:
+    """Whose tokens are imported, or entered, over a consent is not known: the account goes with its grant."""
+    await with_both_kinds(rig)
+    connection, _ = await rig.a_connection("c")
+    named = "UPDATE connections SET account = 'ann', account_label = 'ann' WHERE id = :id"
+    await rig.vault.writer.submit(lambda tx: tx.execute(text(named), {"id": connection.id}))
+    other = await rig.provider.mint()
+    tokens = {"access_token": other.access_token, "refresh_token": other.refresh_token}
+
+    answer = await rig.api.put(PATH, json={"credentials": tokens, "verify": False})
+
+    assert answer.status_code == 200
+    assert {"account", "account_label"} & set(answer.json()) == set()

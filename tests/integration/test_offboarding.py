@@ -7,15 +7,20 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from integrations.contract import Secret, TokenSet
 from tests import killable
 from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import audited
 from tests.integration.test_api import bearing, refused
+from tests.integration.test_storage import away, terminate_all
 from tests.killable import Order, Step
 from tests.provider.client import Grant
 from tests.rig import PROVIDER, TENANT, Rig
 from vault import offboarding
 from vault.callers import OPERATOR
+from vault.disconnect import bury, end
+from vault.errors import NotFound
+from vault.grants import Received, store_grant
 from vault.store import offboarding as store_offboarding
 from vault.store.writer import Transaction
 
@@ -319,7 +324,7 @@ async def test_tenants_are_listed_within_the_subtree(rig: Rig) -> None:
         ("token", {"account": "a"}, False),
         ("grant", {"account": "a"}, True),
         ("grant", {"account": "b"}, False),
-        ("grant", {}, False),
+        ("grant", {}, True),  # whose it is, is not known: it may be the same
         ("grant", {"account": "a", "tenant": "globex"}, True),
         ("grant", {"account": "a", "client": "client-2"}, False),
         ("project", {"account": "a", "client": "client-2"}, True),
@@ -416,3 +421,54 @@ async def test_a_late_successor_is_not_revoked_over_the_new_grant(replicas: Repl
 
     assert [one["outcome"] for one in await audited(rig, "token.refreshed")] == ["superseded"]
     assert (await rig.provider.ledger()).requests("revoke") == []
+
+
+async def test_a_tenant_is_taken_away_over_what_was_seen_only(rig: Rig) -> None:
+    """With an ETag of before a change, cascade is refused like any other, and nothing is paused or deleted."""
+    await furnish(rig, "c")
+    seen = (await rig.api.get(f"/v1/tenants/{TENANT}")).headers["ETag"]
+    await rig.api.patch(f"/v1/tenants/{TENANT}", json={"name": "Another"})
+    before = await left(rig)
+
+    answer = await rig.api.delete(CASCADE, headers={"If-Match": seen})
+
+    refused(answer, 412, "precondition_failed")
+    assert await left(rig) == before
+    assert "paused_at" not in (await rig.api.get(f"/v1/tenants/{TENANT}")).json()
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_a_revocation_that_cannot_be_judged_has_failed(
+    replicas: Replicas, store: Store, postgres_cluster: Any
+) -> None:
+    """Once a connection is deleted its token is nowhere else: an outage is an outcome, and not lost with it."""
+    rig = await replicas({"revocation_scope": "grant"})
+    await connect(rig, TENANT, "c")
+    connection = await rig.look("c")
+    means = rig.vault.connections._means
+    last = await rig.vault.writer.submit(lambda tx: bury(tx, means, "operator", connection), alone=True)
+
+    async with away(store, postgres_cluster):
+        terminate_all(postgres_cluster, store)
+        assert await end(means, "operator", last, "true") == "failed"
+
+
+async def test_nothing_is_stored_for_a_connection_that_is_deleted(rig: Rig) -> None:
+    """Whoever comes with new tokens after another replica has deleted it is told, and leaves nothing sealed."""
+    await connect(rig, TENANT, "c")
+    before, means = await rig.look("c"), rig.vault.connections._means
+    await rig.api.delete(f"/v1/connections/{TENANT}/{PROVIDER}/c")
+    tokens = TokenSet(Secret("canary-at"), Secret("canary-rt"), expires_in=3600)
+    received = Received(
+        tokens=tokens, account=None, client=None, scopes=(), age=0.0, consented=True, kind="oauth2"
+    )
+
+    async def unit(tx: Transaction) -> int | None:
+        provider = await means.providers.get(PROVIDER, tx.connection)
+        return await store_grant(tx, means, before, provider, received)
+
+    with pytest.raises(NotFound):
+        await rig.vault.writer.submit(unit, alone=True)
+
+    async with rig.vault.database.read() as tx:
+        assert await tx.scalar(text("SELECT count(*) FROM sealed_values WHERE owner_kind = 'connection'")) == 0

@@ -8,6 +8,7 @@ from tests.integration.conftest import Store
 from tests.integration.judge import age, audited
 from tests.integration.test_api import refused
 from tests.rig import PROVIDER, TENANT, Rig
+from vault.errors import NotFound
 
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -110,3 +111,13 @@ async def test_a_provider_that_cannot_tell_changes_nothing(rig: Rig, store: Stor
     await rig.provider.fault("token", status=500)
     shown = (await rig.api.post(f"{PATH}/verify")).json()
     assert (shown["verdict"], shown["status"], shown["reason"]) == ("unknown", "degraded", "transient")
+
+
+async def test_a_connection_that_is_deleted_meanwhile_is_not_found(rig: Rig, store: Store) -> None:
+    """Its tokens are gone when they are looked for."""
+    await rig.a_connection("c")
+    seen = await rig.look("c")
+    await rig.api.delete(f"/v1/connections/{TENANT}/{PROVIDER}/c")
+
+    with pytest.raises(NotFound):
+        await rig.vault.verify._probed(seen)

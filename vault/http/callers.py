@@ -54,7 +54,8 @@ class CallersController(Controller):
         after = decode_cursor(cursor, 1)
         found = await vault.callers.page(request.auth, after[0] if after else None, limit)
         following = encode_cursor([found[-1]["id"]]) if len(found) == limit else None
-        return CallerList(items=[CallerView.of(row) for row in found], next=following)
+        mine = [CallerView.of(row) for row in found if request.auth.covers(row)]
+        return CallerList(items=mine, next=following)
 
     @get("/{caller_id:str}", opt={"scope": "callers:write"}, summary="One caller")
     async def show(self, request: Call, vault: NamedDependency[Vault], caller_id: FromPath[str]) -> CallerView:

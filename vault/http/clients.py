@@ -39,7 +39,7 @@ class ClientsController(Controller):
         with either, a rejected client is taken out of its pause.
         """
         names.check(tenant=tenant, provider=provider)
-        await vault.access.require_reach(request.auth, tenant, provider)
+        await vault.access.require_switch(request.auth, tenant, provider)
         await vault.clients.put(tenant, provider, data.client(), request.auth.actor)
         return await _view(vault, tenant, provider)
 
@@ -49,7 +49,7 @@ class ClientsController(Controller):
     ) -> None:
         """Remove it; grants that were got with it keep it and go on working."""
         names.check(tenant=tenant, provider=provider)
-        await vault.access.require_reach(request.auth, tenant, provider)
+        await vault.access.require_switch(request.auth, tenant, provider)
         try:
             await vault.clients.delete(tenant, provider, request.auth)
         except Conflict as error:
@@ -66,7 +66,7 @@ class ClientsController(Controller):
     ) -> None:
         """End a rotation: from now on only the current secret, or private key, is used."""
         names.check(tenant=tenant, provider=provider)
-        await vault.access.require_reach(request.auth, tenant, provider)
+        await vault.access.require_switch(request.auth, tenant, provider)
         await vault.clients.drop_previous(tenant, provider, request.auth.actor)
 
     @post(

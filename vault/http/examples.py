@@ -175,6 +175,7 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "unauthenticated": ("The API key is missing, malformed, unknown, expired or revoked.", {}),
     "insufficient_scope": ("The API key lacks the scope of this call.", {"scope": "tokens:read"}),
+    "request_refused": ("The provider refuses to give a code for this.", {"reason": "invalid_scope"}),
     "device_not_supported": ("This provider has no consent at another device.", {}),
     "client_in_use": ("Connections elsewhere were got with its registrations.", {}),
     "precondition_failed": ("Somebody has changed it meanwhile, or it is not there.", {}),
@@ -193,7 +194,7 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "rate_limited": ("This API key asks more often than it may.", {"retry_after": 1}),
     "internal_error": ("This is a fault of the vault; the request id finds it in the log.", {}),
     "storage_unavailable": (
-        "The database does not take this now. Nothing was handed out or sent.",
+        "The database does not take this now.",
         {"retry_after": 2},
     ),
     "overloaded": ("Too many callers wait already.", {"retry_after": 1}),

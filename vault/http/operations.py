@@ -36,7 +36,7 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     "connections.authorize": {409: ("no_client",), 422: ("unknown_kind", "invalid_return_url")},
     "connections.device": {
         409: ("no_client", "device_not_supported", "client_misconfigured"),
-        422: ("unknown_kind",),
+        422: ("unknown_kind", "request_refused"),
         503: ("provider_unavailable",),
     },
     "connections.page": {404: ("not_found",), 422: ("invalid_filter",)},
@@ -52,7 +52,7 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     "usage.page": {404: ("not_found",), 422: ("invalid_moment", "invalid_span")},
     "clients.resume": {409: ("paused_above",)},
     "clients.remove": {409: ("paused_above",)},
-    "clients.put": {409: ("paused_above",), 422: ("credentials_missing", "invalid_private_key")},
+    "clients.put": {422: ("credentials_missing", "invalid_private_key")},
     "providers.put": {
         201: "same",
         409: ("provider_built_in", "provider_in_use"),

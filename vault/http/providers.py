@@ -42,14 +42,14 @@ class ProvidersController(Controller):
         sent to another origin (409).
         """
         names.check(provider=provider)
-        await vault.access.require_reach(request.auth, "platform", provider)
+        await vault.access.require_switch(request.auth, "platform", provider)
         new = await vault.providers.define(provider, data.given(), request.auth.actor)
         return Response(await _view(vault, provider), status_code=201 if new else 200)
 
     @delete("/{provider:str}", opt={"scope": "providers:write"}, summary="Forget a generic provider")
     async def remove(self, request: Call, vault: NamedDependency[Vault], provider: FromPath[str]) -> None:
         names.check(provider=provider)
-        await vault.access.require_reach(request.auth, "platform", provider)
+        await vault.access.require_switch(request.auth, "platform", provider)
         await vault.providers.forget(provider, request.auth.actor)
 
     @post("/{provider:str}/pause", status_code=200, opt={"scope": "providers:write"}, summary="Pause a provider")

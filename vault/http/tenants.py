@@ -62,6 +62,7 @@ class TenantsController(Controller):
         `inherit: false` keeps what tenants above share from it, and from all below it.
         """
         names.check(tenant=tenant)
+        await vault.access.require_whole(request.auth, tenant)
         try:
             new = await vault.tenants.put(
                 request.auth,
@@ -88,7 +89,7 @@ class TenantsController(Controller):
     ) -> Response[TenantView]:
         """Change only what is sent, of a tenant that is there; not of the one that the key is limited to."""
         names.check(tenant=tenant)
-        await vault.access.require_reach(request.auth, tenant)
+        await vault.access.require_switch(request.auth, tenant)
         try:
             await vault.tenants.patch(request.auth, tenant, data.changes(), condition(if_match))
         except NotFound:
@@ -120,13 +121,12 @@ class TenantsController(Controller):
         false, and the next one goes on; the tenant stays paused meanwhile.
         """
         names.check(tenant=tenant)
-        await vault.access.require_reach(request.auth, tenant)
+        await vault.access.require_switch(request.auth, tenant)
         await _refuse_own(request, vault, tenant)  # a key does not saw off the branch it sits on
         if not cascade:
             await vault.tenants.delete(request.auth, tenant, condition(if_match))
             return Response(None, status_code=204)
-        await vault.access.require_switch(request.auth, tenant)  # all of it goes, whatever its provider
-        report = await vault.offboarding.offboard(request.auth.actor, tenant, revoking=revoke)
+        report = await vault.offboarding.offboard(request.auth.actor, tenant, condition(if_match), revoking=revoke)
         return Response(OffboardingReport.of(report))
 
     @post(

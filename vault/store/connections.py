@@ -17,7 +17,9 @@ from sqlalchemy import (
     exists,
     insert,
     literal,
+    or_,
     select,
+    true,
     tuple_,
     type_coerce,
     update,
@@ -116,7 +118,7 @@ TOMBSTONE = update(connections).where(_c.id == bindparam("connection")).values(d
 _ORPHANS_OF_NOBODY = select(orphaned_tokens.c.attempt_id).where(
     ~exists().where(connections.c.id == orphaned_tokens.c.connection_id)
 )
-_PURGE = delete(connections).where(_c.deleted_at < clock() - bindparam("lease_ms", type_=BigInteger()))
+_BURIED_LONG_AGO = select(_c.id).where(_c.deleted_at < clock() - bindparam("lease_ms", type_=BigInteger()))
 
 
 async def find(tx: AsyncConnection, tenant: str, provider: str, name: str) -> Connection | None:
@@ -225,6 +227,10 @@ async def note_probe(tx: AsyncConnection, connection: str, generation: int, valu
 async def bury(tx: AsyncConnection, connection: str) -> None:
     """Leave a tombstone: the name is free, the secrets are gone, and a late holder finds out."""
     await tx.execute(TOMBSTONE, {"connection": connection})
+    await _forget(tx, connection)
+
+
+async def _forget(tx: AsyncConnection, connection: str) -> None:
     await sealed.forget(tx, "connection", connection)
     await tickets.forget(tx, connection)
     await devices.forget(tx, connection)
@@ -233,13 +239,18 @@ async def bury(tx: AsyncConnection, connection: str) -> None:
 async def purge(tx: AsyncConnection, lease: timedelta) -> int:
     """Drop the tombstones that no lease can point to any more, and what was set aside of their tokens.
 
-    Those would never open again: what they are sealed to went with the connection.
+    Those would never open again: what they are sealed to went with the connection. What another replica
+    had sealed for one of them while it was buried goes, too: nobody else would ever find it.
     """
-    purged = int((await tx.execute(_PURGE, {"lease_ms": lease // timedelta(milliseconds=1)})).rowcount)
+    buried = await tx.execute(_BURIED_LONG_AGO, {"lease_ms": lease // timedelta(milliseconds=1)})
+    purged = buried.scalars().all()
+    for connection in purged:
+        await _forget(tx, connection)
+        await tx.execute(delete(connections).where(_c.id == connection))
     for orphan in (await tx.execute(_ORPHANS_OF_NOBODY)).scalars().all():
         await sealed.forget(tx, "orphan", orphan)
         await tx.execute(delete(orphaned_tokens).where(orphaned_tokens.c.attempt_id == orphan))
-    return purged
+    return len(purged)
 
 
 async def database_time(tx: AsyncConnection) -> datetime:
@@ -265,15 +276,15 @@ async def another_lives(
 ) -> bool:
     """Say whether any connection lives on what *account* has granted at *provider*, or to *client_id* there.
 
-    Where the account is None, one that is unknown as well may be the same. Those of the tenant *doomed*
-    and below are left out, as are those whose grant is over.
+    Where one account of two is unknown, they may be the same. Those of the tenant *doomed* and below are
+    left out, as are those whose grant is over.
     """
     living = (
         select(_c.id)
         .join(token_states, _s.connection_id == _c.id)
         .outerjoin(clients, clients.c.id == _c.client)
         .where(_c.provider == provider, _c.deleted_at.is_(None))
-        .where(_c.account.is_(None) if account is None else _c.account == account)
+        .where(true() if account is None else or_(_c.account == account, _c.account.is_(None)))
         .where(_s.status != "unconfigured", _s.reason.is_distinct_from("grant_rejected"))
         .limit(1)
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.keyring import Sealed
@@ -23,12 +23,17 @@ _DUE = (
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-# Whoever takes one has the interval for itself: nobody else asks before it is over.
+# Whoever takes one has it until the answer must have come: nobody else asks before.
 _CLAIM = (
     update(device_authorizations)
     .where(_d.id.in_(_DUE))
-    .values(next_poll_at=clock() + _d.interval_seconds * 1000)
+    .values(next_poll_at=clock() + bindparam("turn_ms", type_=BigInteger()))
     .returning(*device_authorizations.c, (_d.expires_at <= clock()).label("is_over"))
+)
+_AGAIN = (
+    update(device_authorizations)
+    .where(_d.id == bindparam("authorization"))
+    .values(next_poll_at=clock() + _d.interval_seconds * 1000)
 )
 _SLOW_DOWN = (
     update(device_authorizations)
@@ -60,9 +65,14 @@ async def begin(
     await sealed.put(tx, OWNER, row["id"], 0, values)
 
 
-async def claim(tx: AsyncConnection, most: int) -> list[AnyRow]:
-    """Return up to *most* that it is time to ask about, for whoever calls this to do so."""
-    return list(await tx.execute(_CLAIM, {"most": most}))
+async def claim(tx: AsyncConnection, most: int, turn: timedelta) -> list[AnyRow]:
+    """Return up to *most* that it is time to ask about, for whoever calls this to do so within *turn*."""
+    return list(await tx.execute(_CLAIM, {"most": most, "turn_ms": turn // timedelta(milliseconds=1)}))
+
+
+async def again(tx: AsyncConnection, authorization: str) -> None:
+    """Have it asked about after its interval."""
+    await tx.execute(_AGAIN, {"authorization": authorization})
 
 
 async def slow_down(tx: AsyncConnection, authorization: str) -> None:
@@ -79,6 +89,15 @@ async def end(tx: AsyncConnection, authorization: str) -> bool:
 
 async def forget(tx: AsyncConnection, connection: str) -> None:
     """Drop what is under way for *connection*."""
-    under_way = select(_d.id).where(_d.connection_id == connection)
+    await _end_all(tx, _d.connection_id == connection)
+
+
+async def forget_with(tx: AsyncConnection, clients: Sequence[str]) -> None:
+    """Drop what is under way with these *clients*."""
+    await _end_all(tx, _d.client.in_(clients))
+
+
+async def _end_all(tx: AsyncConnection, which: ColumnElement[bool]) -> None:
+    under_way = select(_d.id).where(which)
     for authorization in (await tx.execute(under_way)).scalars().all():
         await end(tx, authorization)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import Connection
 from vault.store import connections as living
-from vault.store import tickets
+from vault.store import devices, tickets
 from vault.store.schema import callers, clients, connections, sealed_values, tenants
 from vault.store.tenants import below
 
@@ -72,6 +72,7 @@ async def fell(tx: AsyncConnection, tenant: str) -> Felled:
     gone = (await tx.execute(select(clients).where(registered))).all()
     ids = [row.id for row in gone]
     await tickets.forget_visits(tx, ids)
+    await devices.forget_with(tx, ids)
     of_client = (sealed_values.c.owner_kind == "client", sealed_values.c.owner_id.in_(ids))
     await tx.execute(delete(sealed_values).where(*of_client))
     await tx.execute(delete(clients).where(clients.c.id.in_(ids)))
