@@ -55,6 +55,7 @@ def provider(public_url: str) -> OAuthProvider:
         authorization_endpoint=f"{issuer}/authorize",
         token_endpoint=f"{issuer}/token",
         revocation_endpoint=f"{issuer}/revoke",
+        revocation_scope="token",  # it knows of no others
         userinfo_endpoint=f"{issuer}/userinfo",
         scopes=("openid", "profile"),
         authorization_response_iss_parameter_supported=True,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import IntegrityError
 
+from vault.access import Caller
 from vault.audit import Event
 from vault.clock import uptime
 from vault.conditions import UNCONDITIONAL, Condition
@@ -70,11 +71,12 @@ class Offboarding:
         self._gates = gates
 
     async def offboard(
-        self, actor: str, tenant: str, condition: Condition = UNCONDITIONAL, *, revoking: Revoking
+        self, caller: Caller, tenant: str, condition: Condition = UNCONDITIONAL, *, revoking: Revoking
     ) -> Report:
         """Delete *tenant* and all below, and end its grants as far as is wanted, for a while.
 
-        Raises Conflict where its registrations are needed elsewhere; NotFound; PreconditionFailed where
+        Raises Conflict where its registrations are needed elsewhere, or paused by somebody above *caller*, who
+        could otherwise make them anew without the pause; NotFound; PreconditionFailed where
         *condition* is not met; StorageUnavailable.
         """
         if tenant == tenants.ROOT:
@@ -84,6 +86,9 @@ class Offboarding:
             condition.check(None if before is None else version(before))
             if await store.is_leaned_on(tx, tenant):
                 raise _leaned_on()
+            for owner, provider in await store.paused_clients(tx, tenant):
+                await self._gates.require_resumable(tx, owner, provider, caller)
+        actor = caller.actor
         await self._gates.switch_tenant(tenant, actor, paused=True)  # NotFound before anything is deleted
         began, report = uptime(), Report()
         while withdrawn := await self._withdraw(actor, tenant):

@@ -472,3 +472,17 @@ async def test_nothing_is_stored_for_a_connection_that_is_deleted(rig: Rig) -> N
 
     async with rig.vault.database.read() as tx:
         assert await tx.scalar(text("SELECT count(*) FROM sealed_values WHERE owner_kind = 'connection'")) == 0
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_nobody_gets_rid_of_a_pause_with_the_tenant(rig: Rig) -> None:
+    """What somebody above has paused would come back without the pause: refused, and nothing is deleted."""
+    await furnish(rig, "c")
+    below = "acme-eu"
+    assert (await rig.api.post(f"/v1/clients/{below}/{PROVIDER}/pause")).status_code == 200
+    key = bearing(await rig.key("admin", tenant=TENANT))
+    before = await left(rig)
+
+    refused(await rig.api.delete(f"/v1/tenants/{below}?cascade=true", headers=key), 409, "paused_above")
+    assert await left(rig) == before
+    assert (await rig.api.delete(f"/v1/tenants/{below}?cascade=true")).json()["complete"] is True

@@ -47,7 +47,7 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     "tenants.put": {201: "same", 409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
     "tenants.page": {404: ("not_found",), 422: ("invalid_name",)},
     "tenants.patch": {409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
-    "tenants.remove": {204: "bare", 409: ("tenant_is_root", "tenant_not_empty", "client_in_use")},
+    "tenants.remove": {204: "bare", 409: ("tenant_is_root", "tenant_not_empty", "client_in_use", "paused_above")},
     "audit.page": {404: ("not_found",), 422: ("invalid_moment",)},
     "usage.page": {404: ("not_found",), 422: ("invalid_moment", "invalid_span")},
     "clients.resume": {409: ("paused_above",)},

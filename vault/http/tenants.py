@@ -126,7 +126,7 @@ class TenantsController(Controller):
         if not cascade:
             await vault.tenants.delete(request.auth, tenant, condition(if_match))
             return Response(None, status_code=204)
-        report = await vault.offboarding.offboard(request.auth.actor, tenant, condition(if_match), revoking=revoke)
+        report = await vault.offboarding.offboard(request.auth, tenant, condition(if_match), revoking=revoke)
         return Response(OffboardingReport.of(report))
 
     @post(

@@ -44,6 +44,12 @@ async def is_leaned_on(tx: AsyncConnection, tenant: str) -> bool:
     return await tx.scalar(select(_c.id).where(_c.client.in_(registered), outside).limit(1)) is not None
 
 
+async def paused_clients(tx: AsyncConnection, tenant: str) -> list[tuple[str, str]]:
+    """Return the registrations of *tenant* and below that are paused, as tenant and provider."""
+    of = select(clients.c.tenant_id, clients.c.provider).where(clients.c.tenant_id.in_(below(tenant)))
+    return [tuple(row) for row in await tx.execute(of.where(clients.c.paused_at.is_not(None)).distinct())]
+
+
 async def withdraw(tx: AsyncConnection, tenant: str) -> list[Key]:
     """Delete up to MOST_CALLERS callers of *tenant* and below; return them."""
     chosen = select(callers.c.id).where(callers.c.tenant_id.in_(below(tenant))).limit(MOST_CALLERS)
