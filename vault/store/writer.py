@@ -33,6 +33,7 @@ I = TypeVar("I")  # noqa: E741 - an item
 log = logging.getLogger(__name__)
 SLOWEST_RETRY = 5.0  # seconds between tries to write down an outcome
 LARGEST_GROUP = MOST  # units a commit
+QUIET = 3  # rounds of the event loop without anything new, after which a commit waits for nobody
 
 
 @dataclass
@@ -165,9 +166,10 @@ class Writer:
                 return
 
     async def _gathered(self) -> None:
-        """Return when a round of the event loop brings no more, or there is enough: it shares the next commit."""
-        seen = 0
-        while seen < len(self._waiting) < self._express.plenty:
+        """Return when rounds of the event loop bring no more, or there is enough: it shares the next commit."""
+        seen = quiet = 0
+        while quiet < QUIET and len(self._waiting) < self._express.plenty:
+            quiet = quiet + 1 if seen == len(self._waiting) else 0
             seen = len(self._waiting)
             await asyncio.sleep(0)
 
