@@ -6,6 +6,7 @@ committed), aiohttp's connector (the last moment before the request's bytes) and
 
 import asyncio
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ class _Moment:
 
 
 def _hook(moment: _Moment) -> None:
-    executed: dict[Any, str] = {}  # by database connection
+    executed = defaultdict[Any, list[str]](list)  # by database connection: a commit may be of several
 
     @event.listens_for(Engine, "before_execute")
     def _before_execute(_connection: Any, statement: Any, *_: Any) -> None:
@@ -153,16 +154,16 @@ def _hook(moment: _Moment) -> None:
     @event.listens_for(Engine, "after_execute")
     def _after_execute(connection: Any, statement: Any, *_: Any) -> None:
         if name := STATEMENTS.get(id(statement)):
-            executed[connection.connection.dbapi_connection] = name
+            executed[connection.connection.dbapi_connection].append(name)
 
     @event.listens_for(Engine, "commit")
     def _before_commit(connection: Any) -> None:
-        if name := executed.get(connection.connection.dbapi_connection):
+        for name in executed.get(connection.connection.dbapi_connection, ()):
             moment.reached(f"{name}.commit")
 
     @event.listens_for(Pool, "checkin")
     def _after_commit(dbapi_connection: Any, _record: Any) -> None:
-        if name := executed.pop(dbapi_connection, None):
+        for name in executed.pop(dbapi_connection, ()):
             moment.reached(f"{name}.committed")
 
     connect = aiohttp.TCPConnector.connect
