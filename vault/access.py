@@ -70,8 +70,14 @@ class Caller:
 
     def covers(self, row: dict[str, Any]) -> bool:
         """Say whether the limits of the caller in a *row* of the store are within these ones."""
-        pairs = ((self.providers, row["providers"]), (self.names, row["names"]))
-        return all(mine is None or (its is not None and mine.issuperset(its)) for mine, its in pairs)
+        return self.narrower_than(row) is None
+
+    def narrower_than(self, wanted: dict[str, Any]) -> str | None:
+        """Return which of the *wanted* limits, `providers` or `names`, goes beyond these; None where none does."""
+        for name, mine in (("providers", self.providers), ("names", self.names)):
+            if mine is not None and (wanted[name] is None or not mine.issuperset(wanted[name])):
+                return name
+        return None
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Caller":
@@ -224,9 +230,8 @@ def exceeds(maker: Caller, *, above: Sequence[str], wanted: dict[str, Any]) -> s
         return "tenant"
     if any(not maker.has(scope) for scope in wanted["scopes"]):
         return "scopes"
-    for name, limit in (("providers", maker.providers), ("names", maker.names)):
-        if limit is not None and (wanted[name] is None or not limit.issuperset(wanted[name])):
-            return name
+    if (name := maker.narrower_than(wanted)) is not None:
+        return name
     if maker.expires_at is not None and (wanted["expires_at"] is None or wanted["expires_at"] > maker.expires_at):
         return "expires_at"
     return None

@@ -13,13 +13,13 @@ from vault.connection import Connection, Path
 from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.editing import Edit, columns, version
 from vault.entering import Entered, Tried, checked, imported, tried
-from vault.errors import Conflict, Invalid, NotFound
-from vault.grants import Received, begun, store_grant
+from vault.errors import Invalid, NotFound
+from vault.grants import Received, begun, held, require_client, store_grant
 from vault.inheritance import served_by
 from vault.means import Means
 from vault.providers import kind_of
-from vault.store import clients, parking, tenants, ways
 from vault.store import connections as store
+from vault.store import parking, tenants, ways
 from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
@@ -119,11 +119,11 @@ class Connections:
         async def unit(tx: Transaction) -> tuple[Connection, bool]:
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
-            connection = await _held(tx, path)
+            connection = await held(tx, path)
             new = connection is None
             _check(connection, condition, new_too=new_too)
             if found is not None and found.client is not None:
-                await _require_client(tx, found.client.id)
+                await require_client(tx, found.client.id)
             if connection is None:
                 if entered is None:
                     raise Invalid("A new connection needs credentials.", code="credentials_missing")
@@ -148,7 +148,7 @@ class Connections:
         """Disconnect: unusable at once, its secrets gone. Says truthfully what the provider made of it."""
 
         async def unit(tx: Transaction) -> Last:
-            connection = await _held(tx, path)
+            connection = await held(tx, path)
             if connection is None:
                 raise NotFound
             condition.check(version(connection))
@@ -160,25 +160,10 @@ class Connections:
         return outcome
 
 
-async def _held(tx: Transaction, path: Path) -> Connection | None:
-    """Return the connection at *path*, which nobody else changes in this transaction; None where there is none.
-
-    Parking passes by what somebody else is writing.
-    """
-    await parking.stand_still(tx.connection)
-    found = await store.find(tx.connection, *path)
-    return None if found is None else await store.hold(tx.connection, found.id)
-
-
 def _check(known: Connection | None, condition: Condition, *, new_too: bool) -> None:
     if known is None and not new_too:
         raise NotFound
     condition.check(None if known is None else version(known))
-
-
-async def _require_client(tx: Transaction, client: str) -> None:
-    if await clients.get(tx.connection, client) is None:
-        raise Conflict("The client registration that was tried is gone.", code="no_client")
 
 
 async def _edit(tx: Transaction, connection: Connection, change: Change) -> None:
@@ -192,15 +177,14 @@ async def _edit(tx: Transaction, connection: Connection, change: Change) -> None
 def _entered(provider: Provider, known: Connection | None, change: Change) -> Entered | None:
     """Return what *change* brings for a connection, None where that is no credentials. Raises Invalid."""
     kind = kind_of(provider, change.kind or (known.kind if known else None))
-    given = change.credentials
+    given, another = change.credentials, known is not None and known.kind != kind.id
     if kind.how == "consent":
-        if given is None and known is not None and known.kind != kind.id:
+        if given is None and another:
             raise Invalid("Another kind needs credentials of that kind.", code="credentials_missing")
         return None if given is None else imported(kind, given)
-    if given is None and change.kind is not None and not any(field.required for field in kind.fields):
-        given = {}  # it takes nothing but to be wanted
-    if given is None and known is not None and known.kind != kind.id:
-        given = {}  # another kind needs credentials of that kind: what is missing is named
+    takes_nothing = change.kind is not None and not any(field.required for field in kind.fields)
+    if given is None and (takes_nothing or another):
+        given = {}  # to be wanted is enough, or what is missing is named
     return None if given is None else Entered(kind=kind, fields=checked(kind, given))
 
 

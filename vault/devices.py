@@ -30,13 +30,13 @@ from vault.clock import uptime
 from vault.connection import Connection, Path
 from vault.consent import Consent, accept, note_failure
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound, StorageUnavailable, Unavailable
-from vault.grants import begun
+from vault.grants import begun, held, require_client
 from vault.keyring import Sealed
 from vault.means import Means
 from vault.providers import kind_of
 from vault.registration import Registration, registration
 from vault.sealing import Place, open_one, seal_all
-from vault.store import clients, connections, parking, sealed, tenants
+from vault.store import clients, connections, sealed, tenants
 from vault.store import devices as store
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
@@ -83,12 +83,8 @@ class Devices:
         async def unit(tx: Transaction) -> datetime:
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
-            if await clients.get(tx.connection, row.id) is None:
-                raise Conflict("The client registration that was used is gone.", code="no_client")
-            await parking.stand_still(tx.connection)
-            found = await connections.find(tx.connection, *path)
-            held = None if found is None else await connections.hold(tx.connection, found.id)
-            connection = held or await begun(tx, path, kind, row.id)
+            await require_client(tx, row.id)
+            connection = await held(tx, path) or await begun(tx, path, kind, row.id)
             tx.record(Event(actor, "connection.authorized", "device", *path))
             return await self._keep(tx, connection, row, authorization, tuple(wanted), replace_account)
 

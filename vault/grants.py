@@ -8,11 +8,11 @@ from typing import Any
 
 from integrations.contract import Account, Provider, Renewal, Secret, TokenSet
 from vault.connection import Connection, NewTokens, Reason, Status, new_tokens
-from vault.errors import CannotOpen, NotFound
+from vault.errors import CannotOpen, Conflict, NotFound
 from vault.keyring import Keyring
 from vault.means import Means
 from vault.sealing import Place, fields_together, open_one, seal_all
-from vault.store import connections, parking, sealed, settle
+from vault.store import clients, connections, parking, sealed, settle
 from vault.store.changes import Stale, vacancy
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
@@ -33,6 +33,22 @@ class Received:
     credentials: Mapping[str, Secret] = field(default_factory=dict)  # what was entered, by field
     status: Status = "verified"
     reason: Reason | None = None
+
+
+async def held(tx: Transaction, path: tuple[str, str, str]) -> Connection | None:
+    """Return the connection at *path*, which nobody else changes in this transaction; None where there is none.
+
+    Parking passes by what somebody else is writing.
+    """
+    await parking.stand_still(tx.connection)
+    found = await connections.find(tx.connection, *path)
+    return None if found is None else await connections.hold(tx.connection, found.id)
+
+
+async def require_client(tx: Transaction, client: str) -> None:
+    """Raise Conflict where the registration with which a provider was asked is gone meanwhile."""
+    if await clients.get(tx.connection, client) is None:
+        raise Conflict("The client registration that was used is gone.", code="no_client")
 
 
 async def begun(tx: Transaction, path: tuple[str, str, str], kind: str, client: str | None = None) -> Connection:

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from vault.access import Access, Caller
 from vault.connection import Path
-from vault.errors import Unauthenticated, VaultError
+from vault.errors import VaultError
 from vault.http.auth import bearer
 from vault.http.edge import ALWAYS, begin
 from vault.http.tokens import LEAST_TTL, LONGEST_TTL, LONGEST_WAIT, TOKEN_ROUTE
@@ -52,9 +52,10 @@ class HotTokens:
 
     async def _answered(self, scope: Scope, path: Path, send: Send) -> bool:
         identity, began = begin(scope), time.monotonic()
-        caller, handed = await self._handed(scope, path)
-        if caller is None or handed is None:
+        found = await self._handed(scope, path)
+        if found is None:
             return False
+        caller, handed = found
         body = msgspec.json.encode(TokenView.of(handed))
         headers = [
             (b"content-type", b"application/json"),
@@ -68,28 +69,32 @@ class HotTokens:
         self._requests.note(Line("GET", TOKEN_ROUTE, 200, took, identity, caller.id, "/".join(path)))
         return True
 
-    async def _handed(self, scope: Scope, path: Path) -> tuple[Caller | None, HandedOut | None]:
-        caller, ready = self._ready(scope, path)
-        if caller is None or ready is None or not self._limits.take(caller.id):
-            return None, None
+    async def _handed(self, scope: Scope, path: Path) -> tuple[Caller, HandedOut] | None:
+        """Return who gets what; None where the ordinary route has to answer, which knows how to refuse."""
+        try:
+            known = self._ready(scope, path)
+            return await self._taken(*known) if known else None
+        except VaultError:
+            return None
+        except Exception:
+            # The ordinary route may not meet a mistake of ours.
+            log.exception("a token was not handed out the short way")
+            return None
+
+    def _ready(self, scope: Scope, path: Path) -> tuple[Caller, Ready] | None:
+        min_ttl = _min_ttl(scope["query_string"])
+        caller = self._access.recognised(bearer(scope))
+        ready = self._tokens.at_once(caller, path, min_ttl=min_ttl) if caller and min_ttl is not None else None
+        return (caller, ready) if caller and ready else None
+
+    async def _taken(self, caller: Caller, ready: Ready) -> tuple[Caller, HandedOut] | None:
+        if not self._limits.take(caller.id):
+            return None
         try:
             return caller, await self._tokens.hand_out(caller, ready)
-        except Exception as error:
-            # The ordinary route meets a refusal too, and knows how to say it. It may not meet a mistake of ours.
-            if not isinstance(error, VaultError):
-                log.exception("a token was not handed out the short way")
-            self._limits.give_back(caller.id)
-            return None, None
-
-    def _ready(self, scope: Scope, path: Path) -> tuple[Caller | None, Ready | None]:
-        min_ttl = _min_ttl(scope["query_string"])
-        try:
-            caller = self._access.recognised(bearer(scope))
-        except Unauthenticated:
-            return None, None
-        if caller is None or min_ttl is None:
-            return None, None
-        return caller, self._tokens.at_once(caller, path, min_ttl=min_ttl)
+        except Exception:
+            self._limits.give_back(caller.id)  # the ordinary route takes it again
+            raise
 
 
 def _path(scope: Scope) -> Path | None:

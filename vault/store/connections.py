@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Select,
     and_,
     bindparam,
@@ -118,7 +117,6 @@ TOMBSTONE = update(connections).where(_c.id == bindparam("connection")).values(d
 _ORPHANS_OF_NOBODY = select(orphaned_tokens.c.attempt_id).where(
     ~exists().where(connections.c.id == orphaned_tokens.c.connection_id)
 )
-_BURIED_LONG_AGO = select(_c.id).where(_c.deleted_at < clock() - bindparam("lease_ms", type_=BigInteger()))
 
 
 async def find(tx: AsyncConnection, tenant: str, provider: str, name: str) -> Connection | None:
@@ -227,13 +225,13 @@ async def note_probe(tx: AsyncConnection, connection: str, generation: int, valu
 async def bury(tx: AsyncConnection, connection: str) -> None:
     """Leave a tombstone: the name is free, the secrets are gone, and a late holder finds out."""
     await tx.execute(TOMBSTONE, {"connection": connection})
-    await _forget(tx, connection)
+    await _forget(tx, select(_c.id).where(_c.id == connection))
 
 
-async def _forget(tx: AsyncConnection, connection: str) -> None:
-    await sealed.forget(tx, "connection", connection)
-    await tickets.forget(tx, connection)
-    await devices.forget(tx, connection)
+async def _forget(tx: AsyncConnection, which: Select[Any]) -> None:
+    await sealed.forget_all(tx, "connection", which)
+    await tickets.forget(tx, which)
+    await devices.forget(tx, which)
 
 
 async def purge(tx: AsyncConnection, lease: timedelta) -> int:
@@ -242,15 +240,13 @@ async def purge(tx: AsyncConnection, lease: timedelta) -> int:
     Those would never open again: what they are sealed to went with the connection. What another replica
     had sealed for one of them while it was buried goes, too: nobody else would ever find it.
     """
-    buried = await tx.execute(_BURIED_LONG_AGO, {"lease_ms": lease // timedelta(milliseconds=1)})
-    purged = buried.scalars().all()
-    for connection in purged:
-        await _forget(tx, connection)
-        await tx.execute(delete(connections).where(_c.id == connection))
+    buried = select(_c.id).where(_c.deleted_at < await database_time(tx) - lease)
+    await _forget(tx, buried)
+    purged = int((await tx.execute(delete(connections).where(_c.id.in_(buried)))).rowcount)
     for orphan in (await tx.execute(_ORPHANS_OF_NOBODY)).scalars().all():
         await sealed.forget(tx, "orphan", orphan)
         await tx.execute(delete(orphaned_tokens).where(orphaned_tokens.c.attempt_id == orphan))
-    return len(purged)
+    return purged
 
 
 async def database_time(tx: AsyncConnection) -> datetime:

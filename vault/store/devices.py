@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.keyring import Sealed
@@ -55,7 +55,7 @@ async def begin(
     lifetime: timedelta,
 ) -> None:
     """Store a new authorization in place of the connection's former one. *interval* is in seconds."""
-    await forget(tx, row["connection_id"])
+    await _end_all(tx, _d.connection_id == row["connection_id"])
     moments = {
         "next_poll_at": clock() + interval * 1000,
         "expires_at": clock() + int(lifetime.total_seconds() * 1000),
@@ -87,9 +87,9 @@ async def end(tx: AsyncConnection, authorization: str) -> bool:
     return bool(gone.rowcount)
 
 
-async def forget(tx: AsyncConnection, connection: str) -> None:
-    """Drop what is under way for *connection*."""
-    await _end_all(tx, _d.connection_id == connection)
+async def forget(tx: AsyncConnection, of: Select[Any]) -> None:
+    """Drop what is under way for the connections that are selected."""
+    await _end_all(tx, _d.connection_id.in_(of))
 
 
 async def forget_with(tx: AsyncConnection, clients: Sequence[str]) -> None:

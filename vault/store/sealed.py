@@ -77,6 +77,12 @@ async def forget(tx: AsyncConnection, owner_kind: str, owner_id: str) -> None:
     await tx.execute(_FORGET, {"kind": owner_kind, "id": owner_id})
 
 
+async def forget_all(tx: AsyncConnection, owner_kind: str, owners: Select[Any]) -> None:
+    """Delete all values of the owners that are selected."""
+    about = (sealed_values.c.owner_kind == owner_kind, sealed_values.c.owner_id.in_(owners))
+    await tx.execute(delete(sealed_values).where(*about))
+
+
 async def drop(tx: AsyncConnection, owner_kind: str, owner_id: str, fields: Collection[str]) -> None:
     """Delete the values of some *fields* of one owner."""
     await tx.execute(_DROP, {"kind": owner_kind, "id": owner_id, "fields": list(fields)})

@@ -92,11 +92,11 @@ async def redeem(tx: AsyncConnection, state: bytes, browser: bytes, provider: st
     return found.one_or_none()
 
 
-async def forget(tx: AsyncConnection, connection: str) -> None:
-    """Drop the tickets of *connection*, and whatever visit is under way with them."""
+async def forget(tx: AsyncConnection, of: Select[Any]) -> None:
+    """Drop the tickets of the connections that are selected, and whatever visit is under way with them."""
     visits = select(_p.state_digest).join_from(pending_authorizations, tickets)
-    await _forget_verifiers(tx, visits.where(_t.connection_id == connection))
-    await tx.execute(delete(tickets).where(_t.connection_id == connection))
+    await _forget_verifiers(tx, visits.where(_t.connection_id.in_(of)))
+    await tx.execute(delete(tickets).where(_t.connection_id.in_(of)))
 
 
 async def forget_visits(tx: AsyncConnection, clients: Sequence[str]) -> None:
