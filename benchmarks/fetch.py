@@ -1,7 +1,8 @@
 """Fetching a fresh token over HTTP, beside a hello-world on the same server and core.
 
 1 KB tokens, one API key, the audit on, the log as it is by default. The vault, on either database,
-and the hello-world take turns; 64 keep-alive connections.
+and the hello-world take turns; 64 keep-alive connections. Beside them is the least that an answer
+with a durable record costs on each database: no vault can be faster than that.
 """
 
 import asyncio
@@ -19,7 +20,12 @@ from vault.app import serving
 CONNECTIONS = 64
 SECONDS, WARMING, ROUNDS = 4.0, 2.0, 3
 HEADER = ("what", "requests/s", "ratio", "p50 ms", "p99 ms", "p99 ratio", "CPU µs a request", "RSS MB")
+LEAST = "least, "
 SHARE, TAIL = 0.8, 2.0  # of the hello-world's requests a second, and of its p99
+_NAMES = {
+    "hello": "Litestar hello-world",
+    **{f"{LEAST}{kind}": f"a bare handler and a durable row, {kind}" for kind in DATABASES},
+}
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,18 @@ def run(stage: Stage) -> Section:
     with ExitStack() as stack:
         urls = {kind: stack.enter_context(stage.database(kind)) for kind in DATABASES}
         keys = {kind: asyncio.run(prepare(url)) for kind, url in urls.items()}
+        least = {kind: stack.enter_context(stage.database(kind, "least")) for kind in DATABASES}
+        for url in least.values():
+            asyncio.run(prepare(url))
         for server in servers.SERVERS:
             stage.tell(f"fetch on {server}")
             with ExitStack() as running, on(stage.cores.measured):
                 measured = {"hello": running.enter_context(servers.hello(server, stage.directory))}
                 for kind, url in urls.items():
                     measured[kind] = running.enter_context(servers.vault(server, url, stage.directory))
+                    measured[f"{LEAST}{kind}"] = running.enter_context(
+                        servers.least(server, least[kind], stage.directory)
+                    )
                 with on(stage.cores.others):
                     seen = in_turns(measured, keys, wrk, seconds=seconds, warming=warming, rounds=rounds)
             _add(section, server, seen)
@@ -78,7 +90,7 @@ def _add(section: Section, server: str, seen: dict[str, list[Round]]) -> None:
     tails = {name: Spread.of(each.loaded.p99 for each in rounds) for name, rounds in seen.items()}
     for name, rounds in seen.items():
         rate, tail = rates[name].median / rates["hello"].median, tails[name].median / tails["hello"].median
-        what = "Litestar hello-world" if name == "hello" else f"vault, {name}"
+        what = _NAMES.get(name, f"vault, {name}")
         section.rows.append(
             (
                 f"{what}, {server}",
@@ -91,7 +103,7 @@ def _add(section: Section, server: str, seen: dict[str, list[Round]]) -> None:
                 number(Spread.of(each.rss for each in rounds).median),
             )
         )
-        if name != "hello":
+        if name not in _NAMES:
             share = f"fetch, {name}, {server}: requests/s of hello-world's"
             section.goals.append(Goal(share, rate, SHARE, at_least=True, unit=" x"))
             section.goals.append(Goal(f"fetch, {name}, {server}: p99 of hello-world's", tail, TAIL, unit=" x"))

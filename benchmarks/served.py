@@ -1,4 +1,4 @@
-"""A server beside `tokenvault serve`: `python -m benchmarks.served hello|lifelong uvicorn|granian PORT`."""
+"""A server beside `tokenvault serve`: `python -m benchmarks.served hello|least|lifelong uvicorn|granian PORT`."""
 
 import importlib
 import sys

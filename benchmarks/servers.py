@@ -46,6 +46,15 @@ def hello(server: str, directory: Path) -> Iterator[Served]:
 
 
 @contextmanager
+def least(server: str, database_url: str, directory: Path) -> Iterator[Served]:
+    """Give the least that an audited answer can be, on *server* and a migrated database."""
+    port = free_port()
+    command, settings = ["-m", "benchmarks.served", "least", server, str(port)], {"DATABASE_URL": database_url}
+    with _running(command, settings, port, "/", directory) as served:
+        yield Served(served.pid, f"http://127.0.0.1:{port}/", served.started)
+
+
+@contextmanager
 def vault(server: str, database_url: str, directory: Path) -> Iterator[Served]:
     """Give a vault on *database_url*: as `tokenvault serve` runs it, or on another *server*."""
     port = free_port()

@@ -4,12 +4,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from benchmarks import claims, fetch, filling, keys, servers, start, sweep, transports
 from benchmarks.claims import CLAIMED, Case
 from benchmarks.load import BadLoad, knock
 from benchmarks.provider import listening
 from vault.app import serving
+from vault.store.database import Database
+from vault.store.schema import audit_events
 
 DUE = 40
 
@@ -28,6 +31,24 @@ def test_a_fetch_is_measured_beside_a_hello_world(sqlite_url: str, tmp_path: Pat
     assert all(rounds[0].loaded.requests > 0 and rounds[0].rss > 10 for rounds in seen.values())
     assert weights[-1][0] >= 10
     assert weights[-1][1] > 10
+
+
+def test_the_least_that_an_audited_answer_costs_is_measured(database_url: str, tmp_path: Path) -> None:
+    """The bare handler answers each request of a load after its row is in the audit."""
+    asyncio.run(fetch.prepare(database_url))
+    with servers.least("uvicorn", database_url, tmp_path) as least:
+        loaded = knock(least.address, "", 0.2, 4)
+
+    assert 0 < loaded.requests <= asyncio.run(_rows_of_the_least(database_url))
+
+
+async def _rows_of_the_least(database_url: str) -> int:
+    database = Database(database_url)
+    rows = select(func.count()).select_from(audit_events).where(audit_events.c.stream.startswith("least-"))
+    async with database.read() as connection:
+        counted = (await connection.execute(rows)).scalar_one()
+    await database.close()
+    return int(counted)
 
 
 async def test_the_sweep_and_its_claims_are_measured(database_url: str) -> None:
