@@ -152,7 +152,7 @@ class Connections:
             if connection is None:
                 raise NotFound
             condition.check(version(connection))
-            return await bury(tx, self._means, actor, connection)
+            return await bury(tx, self._means, actor, connection, revoking)
 
         last = await self._means.writer.submit(unit, alone=True)
         outcome = await end(self._means, actor, last, revoking)

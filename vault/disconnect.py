@@ -5,24 +5,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.contract import Provider, Secret
 from vault.audit import Event
-from vault.connection import Connection
+from vault.connection import Connection, Path
 from vault.errors import CannotOpen, StorageUnavailable
 from vault.keyring import Sealed
 from vault.means import Means
 from vault.registration import Registration, registration
 from vault.revoke import Revoked, revoke
 from vault.sealing import Place, open_one
-from vault.store import clients, connections, sealed, settle
+from vault.store import clients, connections, revocations, sealed, settle
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
 Revoking = Literal["false", "true", "all"]  # all: also where that takes other connections with it
 Outcome = Revoked | Literal["not_asked"]
+Ended = Outcome | Literal["unknown"]  # the process that asked has died over it
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,15 @@ class Last:
     grant: tuple[Provider, Registration | None, Secret] | None
 
 
-async def bury(tx: Transaction, means: Means, actor: str, connection: Connection) -> Last:
-    """Delete *connection*; return what is needed to end its grant."""
+async def bury(tx: Transaction, means: Means, actor: str, connection: Connection, revoking: Revoking) -> Last:
+    """Delete *connection*; return what is needed to end its grant, as far as *revoking* wants that."""
     # First, so that no other replica can settle a successor behind our back.
     await settle.supersede(tx.connection, connection.id)
     values = await sealed.load(tx.connection, "connection", connection.id)
     last = Last(connection, bool(values), await _grant(tx.connection, means, connection, values))
     await connections.bury(tx.connection, connection.id)
+    if last.held and revoking != "false":
+        await revocations.begin(tx.connection, connection.id)
     tx.outdate(Stale("connection", connection.id))
     tx.record(Event(actor, "connection.deleted", "ok", *path(connection)))
     return last
@@ -57,14 +61,30 @@ async def end(means: Means, actor: str, last: Last, revoking: Revoking, *, doome
     if last.grant is not None:
         account, regardless = last.connection.account, revoking == "all"
         outcome = await revoke(means, *last.grant, account, doomed=doomed, regardless=regardless)
+
+    async def unit(tx: Transaction) -> None:
+        await revocations.end(tx.connection, last.connection.id)
+        tx.record(Event(actor, "connection.revoked", outcome, *path(last.connection)))
+
     try:
-        await means.writer.record(Event(actor, "connection.revoked", outcome, *path(last.connection)))
+        await means.writer.submit(unit)
     except StorageUnavailable:
         log.error("what came of a revocation is not in the audit", extra={"outcome": outcome})
     return outcome
 
 
-def path(connection: Connection) -> tuple[str, str, str]:
+async def give_up(tx: Transaction, actor: str, which: ColumnElement[bool]) -> list[Path]:
+    """Note for those of *which* connections whose revocation has not ended that nobody knows what came of it.
+
+    Who asked for it has died, or is still at it elsewhere. Returns their paths.
+    """
+    found = await revocations.abandon(tx.connection, which)
+    for each in found:
+        tx.record(Event(actor, "connection.revoked", "unknown", *each))
+    return found
+
+
+def path(connection: Connection) -> Path:
     return connection.tenant, connection.provider, connection.name
 
 

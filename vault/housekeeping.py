@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from vault import watch
 from vault.chain import Position
+from vault.disconnect import give_up
 from vault.errors import StorageUnavailable
 from vault.gates import Gates
 from vault.store import changes, clients, connections, parking, sign_ins, tickets
@@ -23,6 +24,7 @@ async def tidy(writer: Writer, gates: Gates, lease: float) -> None:
     """
 
     async def unit(tx: Transaction) -> None:
+        await give_up(tx, "scheduler", await connections.buried_before(tx.connection, KEPT))
         await connections.purge(tx.connection, timedelta(seconds=lease))
         await tickets.prune(tx.connection, KEPT)
         await sign_ins.prune(tx.connection)

@@ -18,7 +18,7 @@ from vault.audit import Event
 from vault.clock import uptime
 from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Path
-from vault.disconnect import Last, Outcome, Revoking, bury, end, path
+from vault.disconnect import Ended, Last, Outcome, Revoking, bury, end, give_up, path
 from vault.errors import Conflict
 from vault.gates import Gates
 from vault.means import Means
@@ -47,17 +47,25 @@ class Report:
     connections: int = 0
     clients: int = 0
     callers: int = 0
-    revocations: Counter[Outcome] = field(default_factory=Counter)
-    unrevoked: list[tuple[Path, Outcome]] = field(default_factory=list)
+    revocations: Counter[Ended] = field(default_factory=Counter)
+    unrevoked: list[tuple[Path, Ended]] = field(default_factory=list)
     complete: bool = False
 
     def ended(self, lasts: Sequence[Last], outcomes: Sequence[Outcome]) -> None:
         """Take in what came of the grants of connections that were deleted."""
         self.connections += len(lasts)
         for last, outcome in zip(lasts, outcomes, strict=True):
-            self.revocations[outcome] += 1
-            if last.held and outcome != "revoked" and len(self.unrevoked) < MOST_NAMED:
-                self.unrevoked.append((path(last.connection), outcome))
+            self._came_of(path(last.connection), outcome, lives_on=last.held and outcome != "revoked")
+
+    def given_up(self, paths: Sequence[Path]) -> None:
+        """Take in the connections of an earlier call that died over their revocations."""
+        for each in paths:
+            self._came_of(each, "unknown", lives_on=True)
+
+    def _came_of(self, path: Path, outcome: Ended, *, lives_on: bool) -> None:
+        self.revocations[outcome] += 1
+        if lives_on and len(self.unrevoked) < MOST_NAMED:
+            self.unrevoked.append((path, outcome))
 
     def felled(self, gone: Felled) -> None:
         self.tenants += len(gone.tenants)
@@ -94,9 +102,10 @@ class Offboarding:
         while withdrawn := await self._withdraw(actor, tenant):
             report.callers += withdrawn
         while not report.complete and uptime() - began < BUDGET:
-            lasts = await self._bury(actor, tenant)
+            lasts = await self._bury(actor, tenant, revoking)
             report.ended(lasts, await self._end(actor, tenant, lasts, revoking))
             if not lasts:
+                report.given_up(await self._give_up(actor, tenant))
                 gone, report.complete = await self._fell(actor, tenant)
                 report.felled(gone)
         await self._means.memory.elsewhere()
@@ -110,17 +119,23 @@ class Offboarding:
 
         return await self._means.writer.submit(unit, alone=True)
 
-    async def _bury(self, actor: str, tenant: str) -> list[Last]:
+    async def _bury(self, actor: str, tenant: str, revoking: Revoking) -> list[Last]:
         async def unit(tx: Transaction) -> list[Last]:
             await tenants.hold_tree(tx.connection)  # nobody adds one meanwhile, or buries the same
             found = await store.some(tx.connection, tenant, ABREAST)
-            return [await bury(tx, self._means, actor, one) for one in found]
+            return [await bury(tx, self._means, actor, one, revoking) for one in found]
 
         return await self._means.writer.submit(unit, alone=True)
 
     async def _end(self, actor: str, tenant: str, lasts: Sequence[Last], revoking: Revoking) -> list[Outcome]:
         ending = (end(self._means, actor, last, revoking, doomed=tenant) for last in lasts)
         return await asyncio.gather(*ending)
+
+    async def _give_up(self, actor: str, tenant: str) -> list[Path]:
+        async def unit(tx: Transaction) -> list[Path]:
+            return await give_up(tx, actor, store.within(tenant))
+
+        return await self._means.writer.submit(unit)
 
     async def _fell(self, actor: str, tenant: str) -> tuple[Felled, bool]:
         """Delete some of the tenants; return what went, and whether nothing is left, whoever took it."""

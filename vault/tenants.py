@@ -10,12 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault.access import Caller
 from vault.audit import Event
 from vault.conditions import UNCONDITIONAL, Condition, version_of
+from vault.disconnect import give_up
 from vault.errors import Conflict, Invalid, NotFound
 from vault.gates import Gates
 from vault.memory import GATES, TENANTS, Memory
 from vault.store import parking
 from vault.store import tenants as store
 from vault.store.database import Database
+from vault.store.offboarding import within
 from vault.store.parking import Scope
 from vault.store.writer import Transaction, Writer
 
@@ -117,6 +119,7 @@ class Tenants:
             await store.hold_tree(tx.connection)
             before = await store.find(tx.connection, tenant)
             condition.check(None if before is None else version(before))
+            await give_up(tx, caller.actor, within(tenant))
             await store.remove(tx.connection, tenant)
             tx.record(Event(caller.actor, "tenant.deleted", tenant=tenant))
             tx.outdate(TENANTS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -237,7 +238,7 @@ async def test_a_call_that_takes_too_long_is_gone_on_with(rig: Rig, monkeypatch:
 
 @pytest.mark.parametrize("step", ["bury.commit", "bury.committed", "send"])
 async def test_who_is_killed_over_it_is_gone_on_with(replicas: Replicas, store: Store, step: Step) -> None:
-    """Nothing of it is served in between, and a second call deletes and revokes all that is left."""
+    """Nothing of it is served in between. A second call deletes and revokes what is left, and names the rest."""
     rig = await replicas()
     grants = await furnish(rig, *(f"c{number}" for number in range(3)))
     key = await rig.key("tenants:write")
@@ -255,9 +256,53 @@ async def test_who_is_killed_over_it_is_gone_on_with(replicas: Replicas, store: 
 
     assert buried == (0 if step == "bury.commit" else offboarding.ABREAST)
     assert report["complete"] is True
-    assert report["revocations"] == {"revoked": 12 - buried}
+    assert report["revocations"] == {"revoked": 12 - buried, **({"unknown": buried} if buried else {})}
+    assert {one["revoked"] for one in report["unrevoked"]} == ({"unknown"} if buried else set())
+    assert len(report["unrevoked"]) == buried
+    outcomes = Counter(one["outcome"] for one in await audited(rig, "connection.revoked"))
+    assert outcomes == Counter(report["revocations"])
     assert len(await revoked(rig)) == 12 - buried
     assert (await left(rig))["tenants"] == {"platform", "globex"}
+
+
+@pytest.mark.parametrize("noticed_by", ["housekeeping", "deletion of the tenant"])
+async def test_a_revocation_that_a_process_died_over_is_not_lost(
+    replicas: Replicas, store: Store, noticed_by: str
+) -> None:
+    """The audit says that nobody knows what came of it: after a day, or when the tenant goes."""
+    rig = await replicas()
+    await rig.vault.tenants.put(OPERATOR, "globex", parent="platform", name="x", return_urls=[])
+    await rig.register(rig.provider.client_secret, "globex")
+    await connect(rig, "globex", "c")
+    key = await rig.key("connections:write")
+    path = f"/v1/connections/globex/{PROVIDER}/c?revoke=true"
+    order = Order(url=store.url, keyring=store.keyring, key=key, path=path, step="send", method="DELETE")
+    with killable.started(order) as child:
+        assert await child.ended() == -signal.SIGKILL
+
+    await age(rig, minutes=23 * 60)
+    await rig.vault.tidy()
+    early = await audited(rig, "connection.revoked")
+    if noticed_by == "housekeeping":
+        await age(rig, minutes=2 * 60)
+        await rig.vault.tidy()
+    else:
+        await rig.api.delete(f"/v1/clients/globex/{PROVIDER}")
+        assert (await rig.api.delete("/v1/tenants/globex")).status_code == 204
+    await rig.vault.tidy()
+
+    assert early == []
+    assert [(one["outcome"], one["name"]) for one in await audited(rig, "connection.revoked")] == [
+        ("unknown", "c")
+    ]
+    async with rig.vault.database.read() as tx:
+        assert await tx.scalar(text("SELECT count(*) FROM connections")) == 0
+
+
+async def age(rig: Rig, *, minutes: int) -> None:
+    """Have every tombstone be *minutes* older."""
+    async with rig.vault.database.transaction() as tx:
+        await tx.execute(text(f"UPDATE connections SET deleted_at = deleted_at - {minutes * 60_000}"))
 
 
 async def test_two_who_delete_the_same_count_each_thing_once(replicas: Replicas) -> None:
@@ -446,7 +491,7 @@ async def test_a_revocation_that_cannot_be_judged_has_failed(
     await connect(rig, TENANT, "c")
     connection = await rig.look("c")
     means = rig.vault.connections._means
-    last = await rig.vault.writer.submit(lambda tx: bury(tx, means, "operator", connection), alone=True)
+    last = await rig.vault.writer.submit(lambda tx: bury(tx, means, "operator", connection, "true"), alone=True)
 
     async with away(store, postgres_cluster):
         terminate_all(postgres_cluster, store)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Select,
     and_,
     bindparam,
@@ -234,15 +235,23 @@ async def _forget(tx: AsyncConnection, which: Select[Any]) -> None:
     await devices.forget(tx, which)
 
 
+async def buried_before(tx: AsyncConnection, age: timedelta) -> ColumnElement[bool]:
+    """Pick the tombstones that are older than *age*."""
+    return _c.deleted_at < await database_time(tx) - age
+
+
 async def purge(tx: AsyncConnection, lease: timedelta) -> int:
     """Drop the tombstones that no lease can point to any more, and what was set aside of their tokens.
+
+    One stays while its grant is being revoked: somebody has to say what came of that.
 
     Those would never open again: what they are sealed to went with the connection. What another replica
     had sealed for one of them while it was buried goes, too: nobody else would ever find it.
     """
-    buried = select(_c.id).where(_c.deleted_at < await database_time(tx) - lease)
+    buried = select(_c.id).where(await buried_before(tx, lease))
     await _forget(tx, buried)
-    purged = int((await tx.execute(delete(connections).where(_c.id.in_(buried)))).rowcount)
+    ended = delete(connections).where(_c.id.in_(buried), _c.revoking.is_(False))
+    purged = int((await tx.execute(ended)).rowcount)
     for orphan in (await tx.execute(_ORPHANS_OF_NOBODY)).scalars().all():
         await sealed.forget(tx, "orphan", orphan)
         await tx.execute(delete(orphaned_tokens).where(orphaned_tokens.c.attempt_id == orphan))

@@ -56,6 +56,11 @@ async def withdraw(tx: AsyncConnection, tenant: str) -> list[Key]:
     return await _withdrawn(tx, callers.c.id.in_(chosen))
 
 
+def within(tenant: str) -> ColumnElement[bool]:
+    """Pick the connections of *tenant* and below, and their tombstones."""
+    return _c.tenant_id.in_(below(tenant))
+
+
 async def some(tx: AsyncConnection, tenant: str, most: int) -> list[Connection]:
     """Return up to *most* connections of *tenant* and below."""
     return await living.page(tx, below(tenant), {}, None, most)

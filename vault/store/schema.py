@@ -238,6 +238,8 @@ connections = Table(
     Column("created_at", Moment, nullable=False),
     # A tombstone: its name is free again, its row waits until no lease can be out on it.
     Column("deleted_at", Moment),
+    # On a tombstone: a provider is being asked to revoke its grant.
+    Column("revoking", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("prefer IN ('own', 'inherited')", name="prefer"),
     Index(
         "uq_connections_living",

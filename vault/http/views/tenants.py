@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType, field
 
-from vault.disconnect import Outcome
+from vault.disconnect import Ended
 from vault.http.views.common import Body, Line, Url, View, whole
 from vault.offboarding import Report
 
@@ -72,13 +72,14 @@ class Unrevoked(View):
     tenant: str
     provider: str
     name: str
-    revoked: Outcome
+    revoked: Ended
 
 
 class OffboardingReport(View):
     """How much one call has deleted. `revocations` counts what came of the grants, by outcome.
 
     `unrevoked` names up to 1,000 connections whose grants may live on; the audit has all of them.
+    `unknown` are those of an earlier call whose process died before it had heard from the provider.
     Where it is not `complete`, calling again goes on with what is left.
     """
 
@@ -87,7 +88,7 @@ class OffboardingReport(View):
     connections: int
     clients: int
     callers: int
-    revocations: dict[Outcome, int]
+    revocations: dict[Ended, int]
     unrevoked: list[Unrevoked]
 
     @classmethod
