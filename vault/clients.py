@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from integrations.assertions import signer
 from integrations.contract import Client, Unreadable
 from vault.access import Caller
@@ -61,28 +63,21 @@ class Clients:
         self._providers = providers
         self._gates = gates
 
-    async def put(self, tenant: str, provider: str, client: Client, actor: str) -> None:
+    async def put(self, tenant: str, provider: str, client: Client, actor: str, *, current: bool = True) -> None:
         """Make *client* the registration that new consents of *tenant* and below use.
 
         Existing grants keep the client that they belong to. The same client_id with another secret
         keeps the former one live beside it, and with any takes a rejected client out of its pause.
-        Raises Invalid where it lacks what its settings take, or its key cannot sign.
+        If it is not to be *current*, one that is known keeps its place: a retired one goes on serving its
+        grants. Raises Invalid where it lacks what its settings take, or its key cannot sign; NotFound.
         """
         _check(client)
 
         async def unit(tx: Transaction) -> list[Scope]:
             await parking.hold(tx.connection)
             await self._providers.get(provider, tx.connection)
-            row = await store.make_current(
-                tx.connection,
-                {
-                    "id": secrets.token_hex(16),
-                    "tenant_id": tenant,
-                    "provider": provider,
-                    "client_id": client.client_id,
-                },
-                datetime.now(UTC),
-            )
+            make = _made_current if current else _registered
+            row = await make(tx.connection, tenant, provider, client.client_id)
             await self._change(tx, row, client)
             tx.record(Event(actor, "client.changed", tenant=tenant, provider=provider))
             scope = Scope("client", row.id)
@@ -91,14 +86,17 @@ class Clients:
         for scope in await self._writer.submit(unit, alone=True):
             await self._gates.finish(scope)
 
-    async def get(self, tenant: str, provider: str, *, retired: bool = False) -> Registered:
-        """Return *tenant*'s own registration, without its secrets. Raises NotFound.
+    async def get(
+        self, tenant: str, provider: str, client_id: str | None = None, *, retired: bool = False
+    ) -> Registered:
+        """Return *tenant*'s own registration, without its secrets: that of *client_id*, or the current one.
 
-        Where there is no current one, the newest *retired* one, if that will do.
+        Where there is no current one, the newest *retired* one, if that will do. Raises NotFound.
         """
-        find = store.newest if retired else store.current
         async with self._database.read() as tx:
-            row = await find(tx, tenant, provider)
+            row = await (
+                store.newest(tx, tenant, provider) if retired else _registered(tx, tenant, provider, client_id)
+            )
             if row is None:
                 raise NotFound
             fields = await sealed.fields(tx, "client", row.id)
@@ -123,13 +121,13 @@ class Clients:
 
         return await self._writer.submit(unit, alone=True)
 
-    async def drop_previous(self, tenant: str, provider: str, actor: str) -> None:
+    async def drop_previous(self, tenant: str, provider: str, client_id: str | None, actor: str) -> None:
         """Forget the former secret of *tenant*'s registration. Raises NotFound where none is live."""
 
         async def unit(tx: Transaction) -> None:
             await parking.hold(tx.connection)
-            row = await store.current(tx.connection, tenant, provider)
-            if row is None or not is_live(await sealed.fields(tx.connection, "client", row.id), "previous"):
+            row = await _registered(tx.connection, tenant, provider, client_id)
+            if not is_live(await sealed.fields(tx.connection, "client", row.id), "previous"):
                 raise NotFound
             await sealed.drop(tx.connection, "client", row.id, _fields("previous"))
             await store.edit(tx.connection, row.id, {"generation": row.generation + 1, **_NO_PREVIOUS})
@@ -163,6 +161,23 @@ class Clients:
         await sealed.put(
             tx.connection, "client", row.id, generation, seal_all(self._keyring, place, generation, kept)
         )
+
+
+async def _made_current(tx: AsyncConnection, tenant: str, provider: str, client_id: str) -> AnyRow:
+    place = {"tenant_id": tenant, "provider": provider, "client_id": client_id}
+    return await store.make_current(tx, {"id": secrets.token_hex(16), **place}, datetime.now(UTC))
+
+
+async def _registered(tx: AsyncConnection, tenant: str, provider: str, client_id: str | None) -> AnyRow:
+    """Return the registration of *client_id*, or the current one. Raises NotFound."""
+    row = await (
+        store.current(tx, tenant, provider)
+        if client_id is None
+        else store.registered(tx, tenant, provider, client_id)
+    )
+    if row is None:
+        raise NotFound
+    return row
 
 
 def _held(fields: frozenset[str], slot: Slot, since: datetime | None, settings: str) -> Held:

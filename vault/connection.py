@@ -126,6 +126,7 @@ class Connection:
     name: str
     kind: str
     client: str | None
+    client_id: str | None  # of that client, as its provider knows it
     account: str | None
     account_label: str | None
     scopes: tuple[str, ...]

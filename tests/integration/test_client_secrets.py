@@ -588,6 +588,47 @@ async def test_another_client_id_leaves_old_grants_with_theirs(rig: Rig) -> None
     assert "invalid_client" not in await outcomes(rig)
 
 
+async def test_a_former_registration_gets_another_secret_and_stays_former(rig: Rig, leaks: Leaks) -> None:
+    """What was got with it says so and refreshes with the new secret; new consents go on using the current one."""
+    await takes(rig, OLD)
+    await put(rig, OLD)
+    await rig.a_connection("old", expires_in=0)
+    await put(rig, "canary-of-client-2", client_id="client-2")
+    assert (await rig.api.get(Asking(rig, "old").path)).json()["client_id"] == "client-1"
+    of_old = {"client_id": "client-1"}
+
+    await takes(rig, NEW)
+    changed = await put(rig, NEW, current=False)
+    assert (await rig.token("old")).status_code == 200
+    assert (changed["client_id"], changed["current"]) == ("client-1", False)
+    assert changed["secrets"]["previous"]["client_secret"] is True
+    dropped = await rig.api.delete(PREVIOUS, params=of_old)
+
+    assert dropped.status_code == 204
+    del changed["secrets"]["previous"]
+    assert (await rig.api.get(CLIENT, params=of_old)).json() == changed
+    now = await shown(rig)
+    assert (now["client_id"], now["current"]) == ("client-2", True)
+    new = Asking(rig, "new")
+    await rig.provider.configure(clients={"client-2": "canary-of-client-2"})
+    assert (await Person(rig).connect(await new.link())).status_code == 200
+    assert (await rig.api.get(new.path)).json()["client_id"] == "client-2"
+
+
+@on_sqlite
+async def test_only_a_registration_that_is_known_is_a_former_one(rig: Rig) -> None:
+    """Nobody enters, shows or ends the secret of another; the current one stays current whatever is said."""
+    await put(rig, OLD)
+    unknown = {"client_id": "client-9"}
+
+    entered = await rig.api.put(CLIENT, json={**unknown, "client_secret": NEW, "current": False})
+    refused(entered, 404, "not_found")
+    refused(await rig.api.get(CLIENT, params=unknown), 404, "not_found")
+    refused(await rig.api.delete(PREVIOUS, params=unknown), 404, "not_found")
+    refused(await rig.api.get(CLIENT, params={"client_id": "a\0b"}), 400, "invalid_request")
+    assert (await put(rig, NEW, current=False))["current"] is True
+
+
 # ---- who may resume
 
 

@@ -52,6 +52,7 @@ CONNECTION = Connection(
     name="mail",
     kind="oauth2",
     client=None,
+    client_id=None,
     account="1",
     account_label="ann@example.test",
     scopes=(),

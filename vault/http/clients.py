@@ -8,6 +8,7 @@ from vault import names
 from vault.errors import Conflict
 from vault.http.auth import Call
 from vault.http.views.clients import ClientView, PutClient
+from vault.http.views.common import AskedLine
 from vault.services import Vault
 
 
@@ -17,11 +18,17 @@ class ClientsController(Controller):
 
     @get("/{tenant:str}/{provider:str}", opt={"scope": "clients:write"}, summary="A tenant's own registration")
     async def show(
-        self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str], provider: FromPath[str]
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        client_id: AskedLine = None,
     ) -> ClientView:
+        """Show the current one, or that of `client_id`, which may be a former one."""
         names.check(tenant=tenant, provider=provider)
         await vault.access.require_reach(request.auth, tenant, provider)
-        return await _view(vault, tenant, provider)
+        return ClientView.of(await vault.clients.get(tenant, provider, client_id))
 
     @put("/{tenant:str}/{provider:str}", opt={"scope": "clients:write"}, summary="Register a client")
     async def put(
@@ -36,12 +43,13 @@ class ClientsController(Controller):
 
         Existing grants keep the client that got them. Another secret, or private key, for the same
         `client_id` keeps the former one live beside it, until it is deleted or the next one comes;
-        with either, a rejected client is taken out of its pause.
+        with either, a rejected client is taken out of its pause. With `current: false` a former
+        registration gets another secret without new consents using it.
         """
         names.check(tenant=tenant, provider=provider)
         await vault.access.require_switch(request.auth, tenant, provider)
-        await vault.clients.put(tenant, provider, data.client(), request.auth.actor)
-        return await _view(vault, tenant, provider)
+        await vault.clients.put(tenant, provider, data.client(), request.auth.actor, current=data.current)
+        return ClientView.of(await vault.clients.get(tenant, provider, data.client_id))
 
     @delete("/{tenant:str}/{provider:str}", opt={"scope": "clients:write"}, summary="Remove a registration")
     async def remove(
@@ -62,12 +70,17 @@ class ClientsController(Controller):
         summary="Forget a registration's former secret",
     )
     async def drop_previous(
-        self, request: Call, vault: NamedDependency[Vault], tenant: FromPath[str], provider: FromPath[str]
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        client_id: AskedLine = None,
     ) -> None:
         """End a rotation: from now on only the current secret, or private key, is used."""
         names.check(tenant=tenant, provider=provider)
         await vault.access.require_switch(request.auth, tenant, provider)
-        await vault.clients.drop_previous(tenant, provider, request.auth.actor)
+        await vault.clients.drop_previous(tenant, provider, client_id, request.auth.actor)
 
     @post(
         "/{tenant:str}/{provider:str}/pause",
@@ -105,8 +118,4 @@ async def _switched(request: Call, vault: Vault, tenant: str, provider: str, *, 
     except Conflict as error:
         await vault.access.denied(request.auth, error.code, tenant, provider)
         raise
-    return await _view(vault, tenant, provider, retired=True)
-
-
-async def _view(vault: Vault, tenant: str, provider: str, *, retired: bool = False) -> ClientView:
-    return ClientView.of(await vault.clients.get(tenant, provider, retired=retired))
+    return ClientView.of(await vault.clients.get(tenant, provider, retired=True))

@@ -150,6 +150,7 @@ EXAMPLES: dict[type, dict[str, Any]] = {
         "tenant": "acme",
         "provider": "google",
         "client_id": "acme-app",
+        "current": True,
         "state": "active",
         "created_at": "2026-03-02T08:14:51Z",
         "secrets": {

@@ -5,6 +5,7 @@ from vault import names
 _NAME = f"^{names.NAME.pattern}$"
 _PROVIDER = f"^{names.PROVIDER.pattern}$"
 _WORD = "^[A-Za-z0-9][A-Za-z0-9._:/@~-]{0,127}$"
+_LINE = r"^[^\x00-\x1f\x7f]{1,256}$"
 # By name: what it is, and the pattern of it.
 PARAMETERS: dict[str, tuple[str, str | None]] = {
     "tenant": ("Whom it belongs to.", _NAME),
@@ -16,6 +17,7 @@ PARAMETERS: dict[str, tuple[str, str | None]] = {
     "wait": ("Seconds to wait for a refresh at most.", None),
     "status": ("Only those of this status.", None),
     "expiring_within": ("Only those whose token ends within so many seconds.", None),
+    "client_id": ("Which registration, where not the current one.", _LINE),
     "cursor": ("The `next` of the page before.", None),
     "limit": ("How many to return at most.", None),
     "revoke": (

@@ -30,6 +30,7 @@ _IN_USE = or_(
     exists().where(device_authorizations.c.client == _c.id),
 )
 _OF_PLACE = select(clients).where(_c.tenant_id == bindparam("tenant"), _c.provider == bindparam("of_provider"))
+_REGISTERED = _OF_PLACE.where(_c.client_id == bindparam("registered"))
 _NEWEST = _OF_PLACE.order_by(_c.current.desc(), _c.created_at.desc(), _c.id).limit(1)
 _PAUSED = _OF_PLACE.where(_c.paused_at.is_not(None)).order_by(_c.paused_at).limit(1)
 
@@ -58,6 +59,12 @@ def of_likeliest(current: Any, previous: Any) -> Any:
 async def current(tx: AsyncConnection, tenant: str, provider: str) -> AnyRow | None:
     """Return the registration that *tenant* itself has at *provider*."""
     return (await tx.execute(_CURRENT, {"tenant": tenant, "of_provider": provider})).one_or_none()
+
+
+async def registered(tx: AsyncConnection, tenant: str, provider: str, client_id: str) -> AnyRow | None:
+    """Return *tenant*'s registration of *client_id* at *provider*, current or retired."""
+    place = {"tenant": tenant, "of_provider": provider, "registered": client_id}
+    return (await tx.execute(_REGISTERED, place)).one_or_none()
 
 
 async def newest(tx: AsyncConnection, tenant: str, provider: str) -> AnyRow | None:

@@ -49,6 +49,7 @@ READ: Select[Any] = (
     select(
         connections,
         *(token_states.c[name].label(f"state_{name}") for name in _STATE),
+        clients.c.client_id,
         (clients.c.state == "rejected").label("client_rejected"),
         clients.c.retry_not_before.label("client_held_until"),
         clients.c.paused_at.is_not(None).label("client_paused"),
@@ -310,6 +311,7 @@ def connection_of(row: AnyRow) -> Connection:
         name=found["name"],
         kind=found["kind"],
         client=found["client"],
+        client_id=found["client_id"],
         account=found["account"],
         account_label=found["account_label"],
         scopes=tuple(json.loads(found["scopes"])),

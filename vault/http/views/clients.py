@@ -23,10 +23,13 @@ class ClientSettings(Body, omit_defaults=True):
 
 
 class PutClient(Body):
+    """`current: false` changes a registration that is known, and leaves which one new consents use as it is."""
+
     client_id: Line
     client_secret: Token | None = None
     private_key: PrivateKey | None = None
     settings: ClientSettings | None = None
+    current: bool = True
 
     def client(self) -> Client:
         settings = self.settings or ClientSettings()
@@ -63,6 +66,7 @@ class ClientView(View):
     tenant: str
     provider: str
     client_id: str
+    current: bool  # whether new consents use it; else it only serves what was got with it
     state: str
     created_at: datetime
     secrets: SecretsView
@@ -78,6 +82,7 @@ class ClientView(View):
             tenant=row.tenant_id,
             provider=row.provider,
             client_id=row.client_id,
+            current=bool(row.current),
             state=row.state,
             created_at=whole(row.created_at),
             secrets=SecretsView(

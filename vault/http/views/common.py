@@ -16,6 +16,7 @@ from vault.errors import Invalid
 # let a last line break pass.
 _PRINTABLE = r"^[^\x00-\x1f\x7f\ud800-\udfff]*$(?!\n)"
 Line = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
+AskedLine = Annotated[str | None, QueryParameter(min_length=1, max_length=256, pattern=_PRINTABLE)]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, pattern=_PRINTABLE)]
 Token = Annotated[str, Meta(min_length=1, max_length=16_384, pattern=_PRINTABLE)]
 # What is entered into a form: a key file has line breaks.

@@ -69,6 +69,7 @@ class ConnectionView(View):
     metadata: dict[str, Any]
     created_at: datetime
     reason: str | None = None
+    client_id: str | None = None  # of the registration that it was got with, and goes on with
     account: str | None = None
     account_label: str | None = None
     expires_at: datetime | None = None
@@ -123,6 +124,7 @@ class ConnectionView(View):
             scopes=connection.scopes,
             metadata=dict(connection.metadata),
             created_at=whole(connection.created_at),
+            client_id=connection.client_id,
             account=connection.account,
             account_label=connection.account_label,
             missing_scopes=connection.missing_scopes,
