@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, Select, event, select
+from sqlalchemy.exc import OperationalError
 
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas
@@ -324,6 +325,35 @@ async def test_a_secret_that_comes_meanwhile_is_found(rig: Rig) -> None:
     assert await outcomes(rig) == ["invalid_client", "ok"]
     assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1
     assert await audited(rig, "client.rejected") == await audited(rig, "client.secret_switched") == []
+
+
+@on_sqlite
+async def test_a_secret_that_cannot_be_looked_up_is_no_fault_of_the_client(rig: Rig) -> None:
+    """The database fails as the other secret is wanted: that passes, nobody is rejected, the next try finds it."""
+    await put(rig, OLD)
+    await put(rig, NEW)
+    await takes(rig, OLD)
+    await rig.a_connection("c", expires_in=0)
+    failed = 0
+
+    def fail(_connection: Any, statement: Any, *_: Any) -> None:
+        nonlocal failed
+        if isinstance(statement, Select) and statement.columns_clause_froms == [clients]:
+            failed += 1
+            raise OperationalError("", {}, Exception("disk I/O error"))
+
+    event.listen(Engine, "before_execute", fail)
+    try:
+        refused(await rig.token("c"), 503, "provider_unavailable")
+    finally:
+        event.remove(Engine, "before_execute", fail)
+    row = await row_of(rig, "c")
+
+    assert failed == 1
+    assert (row.status, row.reason, row.last_error_code) == ("degraded", "transient", "storage_unavailable")
+    assert (await shown(rig))["state"] == "active"
+    await age(rig, HOUR)
+    assert (await rig.token("c")).status_code == 200
 
 
 @on_sqlite
