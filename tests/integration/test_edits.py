@@ -178,6 +178,23 @@ async def test_a_change_is_made_over_what_was_seen_only(rig: Rig) -> None:
     assert gone.status_code == 200
 
 
+async def test_a_condition_may_be_sent_in_several_lines(rig: Rig) -> None:
+    """They are one list (RFC 9110, 5.3), whichever line the tag is on; what is no condition is not ignored."""
+    await rig.a_connection("c")
+    for address, body in ((CONNECTION, {"shared": True}), (f"/v1/tenants/{TENANT}", {"name": "B"})):
+        for tags in (('"x"', "TAG"), ("TAG", '"x"'), ('"x", "y"', 'W/"z"', "TAG")):
+            tag = await etag(rig, address)
+            lines = [("If-Match", tag if line == "TAG" else line) for line in tags]
+            assert (await rig.api.patch(address, json=body, headers=lines)).status_code == 200, tags
+
+    strange = [("If-Match", '"x"'), ("If-Match", '"y"')]
+    refused(await rig.api.patch(CONNECTION, json={}, headers=strange), 412, "precondition_failed")
+    for name, second in (("If-Match", "*"), ("If-Match", "y"), ("If-None-Match", '"y"')):
+        first = "*" if name == "If-None-Match" else await etag(rig)
+        answer = await rig.api.put(CONNECTION, json={}, headers=[(name, first), (name, second)])
+        refused(answer, 422, "invalid_condition")
+
+
 async def test_a_change_can_be_a_beginning_or_none_at_all(rig: Rig) -> None:
     """`If-None-Match: *` makes and does not change; `If-Match` changes and does not make."""
     for header in ({"If-Match": "*"}, {"If-Match": '"x"'}):

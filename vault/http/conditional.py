@@ -8,7 +8,10 @@ import re
 from typing import Annotated, TypeVar
 
 from litestar import Response
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
 from litestar.params import HeaderParameter
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from vault.conditions import Condition
 from vault.errors import Invalid
@@ -17,6 +20,7 @@ from vault.http.views.common import View
 _TAGS = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*')
 V = TypeVar("V", bound=View)
 _TAG = re.compile(r'(W/)?"([^"]*)"')
+_ASKING = (b"if-match", b"if-none-match")
 
 IfMatch = Annotated[
     str | None,
@@ -28,6 +32,23 @@ IfNoneMatch = Annotated[
     str | None,
     HeaderParameter(name="If-None-Match", max_length=4096, description="`*`: only if it is not there yet"),
 ]
+
+
+class OneLine(ASGIMiddleware):
+    """Makes one line of each of the headers that ask, however many they were sent as (RFC 9110, 5.3).
+
+    The framework hands out the first line alone, so the tags of the others would go unread.
+    """
+
+    scopes = (ScopeType.HTTP,)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        for asking in _ASKING:
+            lines = [value for name, value in scope["headers"] if name == asking]
+            if len(lines) > 1:
+                others = [pair for pair in scope["headers"] if pair[0] != asking]
+                scope["headers"] = [*others, (asking, b", ".join(lines))]
+        await next_app(scope, receive, send)
 
 
 def condition(if_match: str | None, if_none_match: str | None = None) -> Condition:

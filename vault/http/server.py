@@ -15,6 +15,7 @@ from vault.http.auth import ApiKey
 from vault.http.body import JsonRequest, each_once, no_null
 from vault.http.callers import CallersController
 from vault.http.clients import ClientsController
+from vault.http.conditional import OneLine
 from vault.http.connections import ConnectionsController
 from vault.http.description import described
 from vault.http.edge import Edge
@@ -67,7 +68,7 @@ def litestar(vault: Vault) -> Litestar:
     return Litestar(
         handlers,
         dependencies={"vault": Provide(lambda: vault, sync_to_thread=False)},
-        middleware=[ApiKey(vault.access, vault.limits)],
+        middleware=[ApiKey(vault.access, vault.limits), OneLine()],
         guards=[each_once, no_null],
         before_send=[whole_allow],
         request_class=JsonRequest,
