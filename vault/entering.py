@@ -39,6 +39,11 @@ from vault.store import clients, sealed
 from vault.store.schema import AnyRow
 
 _OF_TOKENS = ("access_token", "refresh_token", "expires_at")
+# With a zone; a blank in the place of the T, and small letters, are among what section 5.6 allows.
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 _NOTHING = TokenSet(Secret(""), expires_in=0)  # none yet: due at once
 
 
@@ -132,10 +137,11 @@ def _moment(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        # What else is ISO 8601, a week or a day without its time, is more easily a mistake than meant.
+        moment = datetime.fromisoformat(text.upper()) if _RFC_3339.fullmatch(text) else None
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None:
         detail = "A moment is RFC 3339: 2026-11-25T09:00:00Z."
         raise Invalid(detail, code="invalid_moment", field="expires_at")
     return storable(moment, "expires_at")

@@ -217,6 +217,15 @@ MOMENTS = [
     "0000-01-01T00:00:00Z",
     "9999-12-31T23:59:59Z",
     "9999-12-31T23:59:59-14:00",
+    # ISO 8601 and not RFC 3339.
+    "20300101T000000Z",
+    "2030-W01-1T00:00:00Z",
+    "2030-W01-1",
+    "2030-01-01T00:00Z",
+    "2030-01-01T00:00:00,5Z",
+    "2030-01-01T00:00:00+01",
+    "2030-01-01T00:00:00+01:00:30",
+    "2030-01-01_00:00:00Z",
     "tomorrow canary-",
     "",
     1e300,
@@ -321,6 +330,21 @@ async def test_a_moment_has_a_zone_and_a_place_in_the_calendar(rig: Rig, store: 
 
     assert (await rig.api.get("/v1/connections")).json()["items"] == []
     assert len((await rig.api.get("/v1/callers")).json()["items"]) == 1
+
+
+@on_sqlite
+async def test_a_moment_is_what_rfc_3339_allows(rig: Rig, store: Store) -> None:
+    """Small letters, a blank, any offset and any fraction name the same moment; an offset has its colon."""
+
+    async def answer(written: str) -> httpx.Response:
+        credentials = {"access_token": "canary-at", "expires_at": written}
+        return await rig.api.put(CONNECTION, json={"credentials": credentials, "verify": False})
+
+    for written in ("T12:00:00Z", "t12:00:00z", " 12:00:00Z", "T13:30:00.123456789+01:30"):
+        # What is kept is the rest of its life in whole seconds.
+        shown = (await answer(f"2030-01-01{written}")).json()["expires_at"]
+        assert shown in {"2030-01-01T12:00:00Z", "2030-01-01T11:59:59Z"}, written
+    assert refused(await answer("2030-01-01T12:00:00+0000"), 422, "invalid_moment")["field"] == "expires_at"
 
 
 @on_sqlite
