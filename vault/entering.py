@@ -35,7 +35,7 @@ from vault.means import Means
 from vault.probe import probed
 from vault.registration import Registration, registration
 from vault.renew import renewed
-from vault.store import clients, sealed
+from vault.store import clients, connections, sealed
 from vault.store.schema import AnyRow
 
 _OF_TOKENS = ("access_token", "refresh_token", "expires_at")
@@ -55,6 +55,11 @@ class Entered:
     tokens: TokenSet | None = None
     expires_at: datetime | None = None
     fields: Mapping[str, Secret] = field(default_factory=dict)
+
+    def ended(self, now: datetime) -> bool:
+        """Say whether only the refresh token counts: what is over is not worth asking about, and due at once."""
+        renewable = self.tokens is not None and self.tokens.refresh_token is not None
+        return renewable and self.expires_at is not None and self.expires_at <= now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +112,11 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
     async with means.database.read() as tx:
         client = await _client_for(tx, entered, above, provider.id)
         values = {} if client is None else await sealed.load(tx, "client", client.id)
+        now = await connections.database_time(tx)
     user = None if client is None else registration(means.keyring, client, values)
     if entered.tokens is not None:
         verdict: Verdict = "unknown"
-        if verify and (token := entered.tokens.access_token):
+        if verify and not entered.ended(now) and (token := entered.tokens.access_token):
             verdict = await probed(means, provider, token, None if user is None else user.client_id, ())
         if verdict == "invalid":
             raise Invalid("The provider refuses this access token.", code="credentials_rejected")

@@ -294,6 +294,34 @@ async def test_what_is_not_to_be_verified_or_cannot_be_is_stored_unasked(
     assert (await provider.counts())["token_requests"] == 1
 
 
+async def test_an_imported_token_that_has_ended_is_renewed_at_once(rig: Rig) -> None:
+    """The refresh token beside it is what counts, so the provider is not asked about what is over by now."""
+    grant = await rig.provider.mint()
+    await rig.provider.kill_access(grant.access_token)
+
+    answer = await put(rig, "c", credentials=held(grant, expires_at=later(hours=-1)))
+
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["status"], answer.json()["reason"]) == ("configured", "probe_unknown")
+    await rig.vault.sweeper.once()
+    assert (await rig.look("c")).state.status == "verified"
+    assert (await rig.token("c")).json()["access_token"] != grant.access_token
+    counts = await rig.provider.counts()
+    assert (counts.get("userinfo_requests", 0), counts["token_requests"]) == (0, 1)
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_an_imported_token_that_has_ended_and_that_nothing_renews_is_refused(rig: Rig, store: Store) -> None:
+    """Without a refresh token the ended one is all there is: the provider is asked, and it is not stored."""
+    grant = await rig.provider.mint()
+    await rig.provider.kill_access(grant.access_token)
+    alone = {"access_token": grant.access_token, "expires_at": later(hours=-1)}
+
+    refused(await put(rig, "c", credentials=alone), 422, "credentials_rejected")
+
+    refused(await rig.api.get(f"{PATH}/c"), 404, "not_found")
+
+
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_an_import_that_could_not_be_used_is_refused(rig: Rig, store: Store) -> None:
     """No credentials, none in them, an unknown kind, provider or tenant, a refresh token without a client."""

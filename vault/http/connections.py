@@ -156,7 +156,8 @@ class ConnectionsController(Controller):
         """Store a token set from elsewhere, after asking the provider about it; or change the rest.
 
         Refused tokens are not stored (422). Where the provider cannot tell, they are stored as
-        `configured`. `enabled: false` switches a connection off, for those who inherit it too.
+        `configured`; so is one that has ended by its `expires_at`, and the refresh token beside it is
+        used at once. `enabled: false` switches a connection off, for those who inherit it too.
         `shared: true` lets tenants below use it, and `prefer: inherited` puts its own credentials
         aside, without losing them, for what its tenant inherits. `metadata` and `settings` take the
         place of what was there; whatever is not sent stays as it is.
