@@ -267,6 +267,11 @@ class Provider(Protocol):
         ...
 
     @property
+    def token_endpoint_auth_method(self) -> ClientAuthMethod:
+        """How a client authenticates that does not say so itself."""
+        ...
+
+    @property
     def needs_refresh_token(self) -> bool:
         """Whether a consent that brings no refresh token, and leaves none in force, is no good."""
         ...

@@ -16,6 +16,7 @@ from integrations.contract import (
     Answer,
     AuthorizationRequest,
     Client,
+    ClientAuthMethod,
     DeviceAuthorization,
     DeviceWaiting,
     Jwks,
@@ -61,6 +62,10 @@ class OAuthProvider:
     @property
     def revocation_scope(self) -> RevocationScope:
         return self.definition.revocation_scope
+
+    @property
+    def token_endpoint_auth_method(self) -> ClientAuthMethod:
+        return self.definition.token_endpoint_auth_method
 
     @property
     def default_lifetime(self) -> int:

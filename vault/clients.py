@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.assertions import signer
-from integrations.contract import Client, Unreadable
+from integrations.contract import Client, ClientAuthMethod, Unreadable
 from vault.access import Caller
 from vault.audit import Event
 from vault.errors import Invalid, NotFound
@@ -75,7 +75,8 @@ class Clients:
 
         async def unit(tx: Transaction) -> list[Scope]:
             await parking.hold(tx.connection)
-            await self._providers.get(provider, tx.connection)
+            there = await self._providers.get(provider, tx.connection)
+            _check_default(client, there.token_endpoint_auth_method)
             make = _made_current if current else _registered
             row = await make(tx.connection, tenant, provider, client.client_id)
             await self._change(tx, row, client)
@@ -205,8 +206,8 @@ def _check(client: Client) -> None:
     """Raise Invalid where *client* could not authenticate as it says. Nothing of a key is repeated."""
     method = client.token_endpoint_auth_method
     needed = None if method is None else _NEEDS.get(method)
-    if needed is not None and not getattr(client, needed):
-        raise Invalid(f"This way to authenticate takes a {needed}.", code="credentials_missing", field=needed)
+    if needed is not None:
+        _require(client, needed)
     if client.private_key is None:
         if client.key_id or client.algorithm:
             raise Invalid("These settings are for a private_key.", code="credentials_missing", field="private_key")
@@ -220,3 +221,17 @@ def _check(client: Client) -> None:
     # Raised out here, where no other exception is around whose text could hold a piece of the key.
     detail = "Nothing can be signed with this private key."
     raise Invalid(detail, code="invalid_private_key", field="private_key", reason=problem)
+
+
+def _check_default(client: Client, method: ClientAuthMethod) -> None:
+    """Raise Invalid where *client* leaves *method* to its provider and lacks the secret that this takes.
+
+    Who signs finds out that a key is missing before anything is sent; a missing secret is sent as an empty one.
+    """
+    if client.token_endpoint_auth_method is None and _NEEDS.get(method) == "client_secret":
+        _require(client, "client_secret")
+
+
+def _require(client: Client, field: str) -> None:
+    if not getattr(client, field):
+        raise Invalid(f"This way to authenticate takes a {field}.", code="credentials_missing", field=field)

@@ -130,7 +130,7 @@ async def test_a_tenant_with_anything_on_it_is_not_deleted(rig: Rig) -> None:
     made = await rig.api.post("/v1/callers", json={"name": "x", "scopes": ["tokens:read"], "tenant": "globex"})
     refused(await rig.api.delete("/v1/tenants/globex"), 409, "tenant_not_empty")
     await rig.api.delete(f"/v1/callers/{made.json()['id']}")
-    await rig.api.put(f"/v1/clients/globex/{PROVIDER}", json={"client_id": "x"})
+    await rig.api.put(f"/v1/clients/globex/{PROVIDER}", json={"client_id": "x", "client_secret": "canary-x"})
     refused(await rig.api.delete("/v1/tenants/globex"), 409, "tenant_not_empty")
     await rig.api.delete(f"/v1/clients/globex/{PROVIDER}")
     body = {"credentials": {"access_token": "canary-at"}, "verify": False}
@@ -300,7 +300,8 @@ async def test_a_registration_needs_a_provider_and_a_tenant(rig: Rig, store: Sto
     """Neither is made up."""
     refused(await rig.api.put(f"/v1/clients/{TENANT}/unknown", json={"client_id": "x"}), 404, "not_found")
     refused(await rig.api.put(f"/v1/clients/nowhere/{PROVIDER}", json={"client_id": "x"}), 404, "not_found")
-    assert (await rig.api.put(CLIENT, json={"client_id": "public"})).json()["client_id"] == "public"
+    public = {"client_id": "public", "settings": {"token_endpoint_auth_method": "none"}}
+    assert (await rig.api.put(CLIENT, json=public)).json()["client_id"] == "public"
 
 
 # ---- callers

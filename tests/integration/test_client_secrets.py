@@ -185,6 +185,33 @@ async def test_what_could_not_authenticate_is_refused(rig: Rig, leaks: Leaks) ->
     assert await shown(rig) == before
 
 
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+@on_sqlite
+async def test_a_client_without_a_secret_is_refused_where_its_provider_takes_one(
+    replicas: Replicas, method: str
+) -> None:
+    """The missing field is named and nothing is changed; a client that says it is public, or signs, needs none."""
+    rig = await replicas({"token_endpoint_auth_method": method})
+    before = await shown(rig)
+
+    for more in ({}, {"private_key": pem(ec_key())}, {"settings": {}}):
+        answer = await rig.api.put(CLIENT, json={"client_id": "client-1", **more})
+        assert refused(answer, 422, "credentials_missing")["field"] == "client_secret"
+
+    assert await shown(rig) == before
+    await put(rig, settings={"token_endpoint_auth_method": "none"})
+    await put(rig, private_key=pem(ec_key()), settings=SIGNS)
+    await put(rig, NEW)
+
+
+@on_sqlite
+async def test_a_client_without_a_secret_is_taken_where_its_provider_takes_none(replicas: Replicas) -> None:
+    """A provider of public clients asks for nothing but the client_id."""
+    rig = await replicas({"token_endpoint_auth_method": "none"})
+
+    assert (await put(rig))["client_id"] == "client-1"
+
+
 # ---- which is tried
 
 

@@ -390,7 +390,8 @@ async def test_a_revocation_takes_no_other_connection_with_it(
     state = {name: other[name] for name in ("status", "reason") if name in other}
     tenant, client = other.get("tenant", TENANT), other.get("client")
     if client is not None:
-        await rig.api.put(f"/v1/clients/{TENANT}/{PROVIDER}", json={"client_id": client})
+        registered = {"client_id": client, "client_secret": "canary-x"}
+        await rig.api.put(f"/v1/clients/{TENANT}/{PROVIDER}", json=registered)
     await connect(rig, tenant, "other", **columns)
     await rig.register(rig.provider.client_secret)
     grant = await connect(rig, TENANT, "c", account="a")
