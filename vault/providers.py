@@ -18,7 +18,7 @@ from vault.audit import Event
 from vault.clock import uptime
 from vault.errors import Conflict, Invalid, NotFound, Unavailable
 from vault.outbound import Outbound
-from vault.store import connections
+from vault.store import clients, connections
 from vault.store import providers as store
 from vault.store.writer import Transaction, Writer
 
@@ -81,14 +81,16 @@ class Providers:
         return await self._writer.submit(unit, alone=True)
 
     async def forget(self, provider: str, actor: str) -> None:
-        """Delete a generic provider. Raises Conflict while connections exist."""
+        """Delete a generic provider. Raises Conflict while connections or clients exist.
+
+        Its clients would be those of whatever is defined under its name next.
+        """
         self._refuse_built_in(provider)
 
         async def unit(tx: Transaction) -> None:
             if await store.definition(tx.connection, provider) is None:
                 raise NotFound("There is no such provider.")
-            if await connections.uses_provider(tx.connection, provider):
-                raise Conflict("Connections exist at this provider.", code="provider_in_use")
+            await _refuse_in_use(tx.connection, provider)
             await store.remove(tx.connection, provider)
             tx.record(Event(actor, "provider.deleted", provider=provider))
 
@@ -99,12 +101,11 @@ class Providers:
             raise Conflict("This provider is built in.", code="provider_built_in")
 
     async def _refuse_other_origin(self, tx: AsyncConnection, provider: str, definition: Definition) -> None:
-        """Stored tokens are only ever sent where they came from."""
+        """Stored tokens are only ever sent where they came from, clients' secrets where they were meant for."""
         text = await store.definition(tx, provider)
         if text is None or _origins(definition) <= _origins(_parsed(provider, text).definition):
             return
-        if await connections.uses_provider(tx, provider):
-            raise Conflict("Connections exist at the former address.", code="provider_in_use")
+        await _refuse_in_use(tx, provider)
 
     def _checked(self, fields: dict[str, Any]) -> Definition:
         try:
@@ -151,6 +152,11 @@ def kind_of(provider: Provider, kind: str | None, *, how: str | None = None) -> 
 @lru_cache(maxsize=256)
 def _parsed(provider: str, definition: str) -> OAuthProvider:
     return OAuthProvider(provider, msgspec.json.decode(definition, type=Definition))
+
+
+async def _refuse_in_use(tx: AsyncConnection, provider: str) -> None:
+    if await connections.uses_provider(tx, provider) or await clients.uses_provider(tx, provider):
+        raise Conflict("Connections or clients exist at this provider.", code="provider_in_use")
 
 
 def _origins(definition: Definition) -> frozenset[str]:

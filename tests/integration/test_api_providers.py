@@ -1,5 +1,6 @@
 """The catalogue, and providers that are defined at run time: given whole, or discovered."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.integration.conftest import Replicas, Store
 from tests.integration.test_api import always, refused
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, Rig
+from vault.housekeeping import tidy
 from vault.http.views.providers import PutProvider
 
 OTHER = "/v1/providers/other"
@@ -196,7 +198,7 @@ async def test_discovery_and_definitions_stay_outside_the_own_network(
 
 
 async def test_tokens_are_only_ever_sent_where_they_came_from(rig: Rig) -> None:
-    """While connections exist, no other origin and no deletion; anything else may change, and without them all."""
+    """While connections exist, no other origin and no deletion; anything else may change, and all without them."""
     await rig.a_connection("c")
     path = f"/v1/providers/{PROVIDER}"
     other = {"token_endpoint": rig.provider.token_endpoint.replace("127.0.0.1", "localhost")}
@@ -206,6 +208,24 @@ async def test_tokens_are_only_ever_sent_where_they_came_from(rig: Rig) -> None:
     same = endpoints(rig.provider, token_endpoint=f"{rig.provider.issuer}/other/token")
     assert (await rig.api.put(path, json=same)).status_code == 200
     await rig.api.delete(f"/v1/connections/acme/{PROVIDER}/c")
+    await rig.api.delete(f"/v1/clients/acme/{PROVIDER}")
+    # The tombstone still has the client, and whoever registers that again has its former secret live.
+    refused(await rig.api.put(path, json=endpoints(rig.provider, **other)), 409, "provider_in_use")
+    await asyncio.sleep(0.01)
+    await tidy(rig.vault.writer, rig.vault.gates, lease=0)
+    assert (await rig.api.put(path, json=endpoints(rig.provider, **other))).status_code == 200
+    assert (await rig.api.delete(path)).status_code == 204
+
+
+async def test_secrets_of_clients_are_only_ever_sent_where_they_were_meant_for(rig: Rig) -> None:
+    """While there are clients, a provider neither moves to another origin nor goes to come back at one."""
+    path, client = f"/v1/providers/{PROVIDER}", f"/v1/clients/acme/{PROVIDER}"
+    other = {"token_endpoint": rig.provider.token_endpoint.replace("127.0.0.1", "localhost")}
+
+    refused(await rig.api.put(path, json=endpoints(rig.provider, **other)), 409, "provider_in_use")
+    refused(await rig.api.delete(path), 409, "provider_in_use")
+    assert (await rig.api.put(path, json=endpoints(rig.provider))).status_code == 200
+    assert (await rig.api.delete(client)).status_code == 204
     assert (await rig.api.put(path, json=endpoints(rig.provider, **other))).status_code == 200
     assert (await rig.api.delete(path)).status_code == 204
 

@@ -392,6 +392,7 @@ async def test_a_forgotten_provider_takes_its_gates_along(rig: Rig) -> None:
 
     await rig.vault.writer.submit(trip)
     before = await alarms(rig)
+    await rig.api.delete(SWITCHES["client"])
 
     assert (await rig.api.delete(SWITCHES["provider"])).status_code == 204
 

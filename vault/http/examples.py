@@ -240,7 +240,7 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "tenant_cycle": ("A tenant cannot stand under itself.", {}),
     "tenant_not_empty": ("Tenants, connections, clients or callers still belong to it.", {}),
     "provider_built_in": ("This provider is built in.", {}),
-    "provider_in_use": ("Connections exist at this provider.", {}),
+    "provider_in_use": ("Connections or clients exist at this provider.", {}),
     "discovery_failed": ("The issuer publishes no usable metadata.", {"reason": "no_metadata"}),
 }
 

@@ -38,8 +38,9 @@ class ProvidersController(Controller):
     ) -> Response[ProviderView]:
         """Define an OAuth 2.0 or OpenID provider: `{"issuer": …}` is discovered, or give its endpoints.
 
-        Fields are spelled as in RFC 8414 and RFC 7591. While connections exist, its tokens are not
-        sent to another origin (409).
+        Fields are spelled as in RFC 8414 and RFC 7591. While connections or clients exist, their
+        tokens and secrets are not sent to another origin (409). What was just deleted counts until it is
+        cleared away, a minute or so later.
         """
         names.check(provider=provider)
         await vault.access.require_switch(request.auth, "platform", provider)

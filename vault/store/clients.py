@@ -91,6 +91,11 @@ async def get(tx: AsyncConnection, client: str) -> AnyRow | None:
     return (await tx.execute(select(clients).where(_c.id == client))).one_or_none()
 
 
+async def uses_provider(tx: AsyncConnection, provider: str) -> bool:
+    """Say whether any registration is kept at *provider*, a retired one too: its secret can come to life again."""
+    return await tx.scalar(select(_c.id).where(_c.provider == provider).limit(1)) is not None
+
+
 async def make_current(tx: AsyncConnection, row: dict[str, Any], now: datetime) -> AnyRow:
     """Return the current registration of *row*'s tenant and provider, which that of its client_id is from now on.
 
