@@ -23,16 +23,20 @@ from vault.store.keys import WrappedKey
 
 log = logging.getLogger(__name__)
 LEARNED_WITHIN = 10.0  # seconds; twenty looks
-ASKED_AGAIN_AFTER = 1.0  # seconds: junk in the database must not have us ask for every row
+ASKED_AGAIN_AFTER = 1.0  # seconds: neither junk in the database nor an outage must have us ask for every row
 
 
 class LiveKeyring(Keyring):
     """The keys of *keyring*, and those that come later. *ask* reads the wrapped keys while everything waits."""
 
-    def __init__(self, keyring: Keyring, ask: Callable[[], Sequence[WrappedKey]]) -> None:
+    def __init__(
+        self, keyring: Keyring, ask: Callable[[], Sequence[WrappedKey]], clock: Callable[[], float] = uptime
+    ) -> None:
         super().__init__(keyring.instance, keyring._roots, keyring.primary, keyring._mac_root, keyring.wrapping)
         self._ask = ask
+        self._clock = clock
         self._asked_at = -ASKED_AGAIN_AFTER
+        self._unanswered = False
         self._seen: dict[int, str] = {}
         self._locked: set[int] = set()
 
@@ -54,12 +58,25 @@ class LiveKeyring(Keyring):
         Raises StorageUnavailable where nobody can tell now, or where this process cannot unwrap it: no
         reason to say that a value is lost.
         """
-        if key_id not in self._roots and uptime() - self._asked_at >= ASKED_AGAIN_AFTER:
-            self._learn(self._ask())
-            self._asked_at = uptime()
-        if key_id in self._locked:
+        if key_id not in self._roots and self._clock() - self._asked_at >= ASKED_AGAIN_AFTER:
+            self._look_at_once()
+        root = self._roots.get(key_id)
+        if root is None and (self._unanswered or key_id in self._locked):
             raise StorageUnavailable
-        return self._roots.get(key_id)
+        return root
+
+    def _look_at_once(self) -> None:
+        """Learn what there is. Raises StorageUnavailable, and until it is asked again nobody can tell.
+
+        A database that is away may take seconds to say so, and meanwhile nothing else runs here: that is
+        not gone through for one value after the other.
+        """
+        self._unanswered = True
+        try:
+            self._learn(self._ask())
+            self._unanswered = False
+        finally:
+            self._asked_at = self._clock()
 
     def _learn(self, wrapped: Sequence[WrappedKey]) -> None:
         values = [key for key in wrapped if key.purpose == "values"]

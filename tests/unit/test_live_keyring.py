@@ -7,7 +7,7 @@ import pytest
 from integrations.contract import Secret
 from vault.errors import CannotOpen, StorageUnavailable
 from vault.keyring import SCRYPT, Context, Keyring, wrap
-from vault.live_keyring import LiveKeyring
+from vault.live_keyring import ASKED_AGAIN_AFTER, LiveKeyring
 from vault.store.keys import WrappedKey
 
 OLD, NEW = 1, 2
@@ -37,8 +37,19 @@ def wrapped(key_id: int, state: str, wrapping: bytes = WRAPPING) -> WrappedKey:
     return WrappedKey(key_id, "values", state, 1, SCRYPT, SALT, box)
 
 
-def live(database: Database) -> LiveKeyring:
-    return LiveKeyring(Keyring("i", {OLD: ROOTS[OLD]}, OLD, MAC_ROOT, {SALT: WRAPPING}), database.ask)
+class Clock:
+    """The time as the keyring is told of it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def live(database: Database, clock: Clock | None = None) -> LiveKeyring:
+    given = Keyring("i", {OLD: ROOTS[OLD]}, OLD, MAC_ROOT, {SALT: WRAPPING})
+    return LiveKeyring(given, database.ask, clock or Clock())
 
 
 NEWER = Keyring("i", ROOTS, NEW, MAC_ROOT)
@@ -69,17 +80,68 @@ def test_a_key_that_is_not_there_is_asked_for_once_a_second_at_most() -> None:
 
 
 def test_nothing_is_lost_because_nobody_could_be_asked() -> None:
-    """Without an answer a value is not called lost, and the next one asks again."""
-    database = Database(wrapped(OLD, "decrypt_only"), wrapped(NEW, "primary"))
-    keyring, value = live(database), NEWER.seal(SECRET, HERE)
+    """Without an answer a value is not called lost, and a second later the next one asks again."""
+    database, clock = Database(wrapped(OLD, "decrypt_only"), wrapped(NEW, "primary")), Clock()
+    keyring, value = live(database, clock), NEWER.seal(SECRET, HERE)
     database.away = True
     for _ in range(2):
         with pytest.raises(StorageUnavailable):
             keyring.open(value, HERE)
+        clock.now += ASKED_AGAIN_AFTER
+    assert database.asked == 2
 
     database.away = False
 
     assert keyring.open(value, HERE) == SECRET
+
+
+def test_a_database_that_is_away_is_not_waited_for_once_a_value() -> None:
+    """Within a second of a question without an answer nothing is asked, and no value is called lost."""
+    database, clock = Database(wrapped(OLD, "decrypt_only"), wrapped(NEW, "primary")), Clock()
+    keyring = live(database, clock)
+    database.away = True
+
+    for _ in range(100):
+        with pytest.raises(StorageUnavailable):
+            keyring.open(NEWER.seal(SECRET, HERE), HERE)
+
+    assert database.asked == 1
+    assert keyring.open(keyring.seal(SECRET, HERE), HERE) == SECRET  # what is known needs nobody
+
+
+def test_the_second_begins_when_the_question_has_failed() -> None:
+    """However long that took: the next value does not wait as long once more."""
+    clock, asked = Clock(), []
+
+    def slow() -> tuple[WrappedKey, ...]:
+        asked.append(clock.now)
+        clock.now += 5
+        raise StorageUnavailable
+
+    keyring = LiveKeyring(Keyring("i", {OLD: ROOTS[OLD]}, OLD, MAC_ROOT), slow, clock)
+
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable):
+            keyring.open(NEWER.seal(SECRET, HERE), HERE)
+
+    assert asked == [0]
+
+
+def test_a_key_that_nobody_has_is_unknown_once_there_is_an_answer_again() -> None:
+    """A question without an answer is no reason to go on hoping after one with."""
+    database, clock = Database(wrapped(OLD, "primary")), Clock()
+    keyring, value = live(database, clock), NEWER.seal(SECRET, HERE)
+    database.away = True
+    with pytest.raises(StorageUnavailable):
+        keyring.open(value, HERE)
+    database.away = False
+    clock.now += ASKED_AGAIN_AFTER
+
+    for _ in range(2):
+        with pytest.raises(CannotOpen):
+            keyring.open(value, HERE)
+
+    assert database.asked == 2
 
 
 def test_a_key_of_another_secret_is_no_reason_to_call_a_value_lost() -> None:
