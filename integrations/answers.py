@@ -44,9 +44,9 @@ def read_tokens(
         refresh_token=_secret(at(body, fields.refresh_token)),
         token_type=text(at(body, fields.token_type)) or "Bearer",
         expires_in=_expires_in(at(body, fields.expires_in), fields),
-        refresh_expires_in=lifetime(body.get("refresh_token_expires_in", body.get("refresh_expires_in"))),
+        refresh_expires_in=_refresh_expires_in(body, fields),
         scopes=_scopes(at(body, fields.scope), scope_separator),
-        id_token=_secret(body.get("id_token")),
+        id_token=_secret(at(body, fields.id_token)),
     )
 
 
@@ -141,6 +141,12 @@ def _expires_in(value: object, fields: TokenFields) -> int | None:
     if ends is None:
         return None
     return lifetime(int(ends / (1000 if fields.expires_as == "unix_ms" else 1) - time.time()))
+
+
+def _refresh_expires_in(body: dict[str, Any], fields: TokenFields) -> int | None:
+    """Return the seconds that a refresh token lives. Zero is Keycloak's word for one that does not end."""
+    found = at(body, fields.refresh_token_expires_in)
+    return lifetime(body.get("refresh_expires_in") if found is None else found) or None
 
 
 def _unix(value: object) -> int | None:

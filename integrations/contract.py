@@ -249,6 +249,14 @@ class Provider(Protocol):
         ...
 
     @property
+    def refresh_every(self) -> int | None:
+        """Seconds after which tokens are renewed, however long they live: what nobody uses may end.
+
+        None where nothing ends for that.
+        """
+        ...
+
+    @property
     def default_scopes(self) -> Sequence[str]:
         """The scopes that are asked for where a consent names none."""
         ...

@@ -37,7 +37,8 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     `rotation` says what a consumed refresh token is worth: `never` (it is not consumed), `grace` (it
     works for `rotation_grace_seconds` more, and every successor given for it works too), `strict`
     (using it again ends the grant). `unknown` is treated as `strict`. `default_lifetime` counts where
-    an answer does not say when a token ends. `revocation_scope` says what a revocation ends: that `token` and
+    an answer does not say when a token ends. Within `refresh_every` seconds tokens are renewed however long they
+    live, where a grant ends that nobody uses. `revocation_scope` says what a revocation ends: that `token` and
     what came of it, the whole `grant` of the account to this client, or all its grants to the `project`.
     """
 
@@ -78,6 +79,7 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     rotation_grace_seconds: Seconds = 0
     revocation_scope: RevocationScope = "grant"
     default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] = 3600
+    refresh_every: Annotated[int, Meta(ge=60, le=31_536_000)] | None = None
 
     probe: Probe = Probe()
     revocation: Revocation = Revocation()

@@ -23,14 +23,17 @@ class TokenFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     `expires_as` says what stands at `expires_in`: the `seconds` that it lives; when it ends, in Unix time
     (`unix`, or `unix_ms` in milliseconds); or `iso_8601`, a date with its offset. A value of `never` means that
-    it does not end, which counts as a year.
+    it does not end, which counts as a year. `refresh_token_expires_in` is in seconds (no standard has it; the
+    other usual name, `refresh_expires_in`, is understood too).
     """
 
     access_token: Path = "access_token"  # noqa: S105 - where it is
     refresh_token: Path = "refresh_token"  # noqa: S105
     token_type: Path = "token_type"  # noqa: S105
     scope: Path = "scope"
+    id_token: Path = "id_token"  # noqa: S105
     expires_in: Path = "expires_in"
+    refresh_token_expires_in: Path = "refresh_token_expires_in"  # noqa: S105
     expires_as: Literal["seconds", "unix", "unix_ms", "iso_8601"] = "seconds"
     never: tuple[int | Word, ...] = ()
 

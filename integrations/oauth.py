@@ -72,6 +72,10 @@ class OAuthProvider:
         return self.definition.default_lifetime
 
     @property
+    def refresh_every(self) -> int | None:
+        return self.definition.refresh_every
+
+    @property
     def default_scopes(self) -> Sequence[str]:
         return self.definition.scopes
 

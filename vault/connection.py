@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from integrations.contract import Renewal, TokenSet
+from integrations.contract import Provider, Renewal, TokenSet
 
 Path = tuple[str, str, str]  # of a connection: its tenant, provider and name
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
@@ -195,13 +195,14 @@ class NewTokens:
 
 
 def new_tokens(
-    tokens: TokenSet, default_lifetime: int, issued_at: datetime, jitter: Jitter, learned: int | None = None
+    tokens: TokenSet, provider: Provider, issued_at: datetime, jitter: Jitter, learned: int | None = None
 ) -> NewTokens:
-    """Return the times of *tokens*, counted from when they were asked for.
+    """Return the times of *tokens* of *provider*, counted from when they were asked for.
 
-    They live no longer than the *learned* seconds, which are forgotten once the provider itself says less.
+    They live no longer than the *learned* seconds, which are forgotten once the provider itself says less. They
+    are renewed before the refresh token ends that it takes, too.
     """
-    stated = default_lifetime if tokens.expires_in is None else tokens.expires_in
+    stated = provider.default_lifetime if tokens.expires_in is None else tokens.expires_in
     learned = learned if learned is not None and learned < stated else None
     lifetime = stated if learned is None else learned
     dies = None if tokens.refresh_expires_in is None else issued_at + timedelta(seconds=tokens.refresh_expires_in)
@@ -209,7 +210,7 @@ def new_tokens(
         access_expires_at=issued_at + timedelta(seconds=lifetime),
         issued_lifetime=lifetime,
         refresh_expires_at=dies,
-        next_refresh_at=due_at(issued_at, lifetime, jitter),
+        next_refresh_at=due_at(issued_at, min([lifetime, *_other_ends(tokens, provider)]), jitter),
         learned_lifetime=learned,
     )
 
@@ -271,6 +272,12 @@ def effective_min_ttl(asked: timedelta, issued_lifetime: int | None) -> timedelt
     if issued_lifetime is None:
         return asked
     return min(asked, timedelta(seconds=issued_lifetime) / 2)
+
+
+def _other_ends(tokens: TokenSet, provider: Provider) -> list[int]:
+    """Return after how many seconds *tokens* have to be renewed, whatever the access token lives."""
+    ends = (tokens.refresh_expires_in, provider.refresh_every)
+    return [end for end in ends if end is not None]
 
 
 def due_at(issued_at: datetime, lifetime: int, jitter: Jitter) -> datetime:

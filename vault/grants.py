@@ -80,7 +80,7 @@ async def store_grant(
     generation, now = await settle.supersede(tx.connection, connection.id)
     tx.outdate(Stale("connection", connection.id))
     asked_at = now - timedelta(seconds=received.age)
-    times = new_tokens(received.tokens, provider.default_lifetime, asked_at, means.jitter)
+    times = new_tokens(received.tokens, provider, asked_at, means.jitter)
     entered = fields_together(received.credentials) if received.credentials else None
     kept = {"access_token": received.tokens.access_token, "refresh_token": renewing, "credentials": entered}
     values = seal_all(means.keyring, place, generation, kept)

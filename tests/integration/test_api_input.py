@@ -494,6 +494,29 @@ async def test_a_parameter_that_comes_twice_is_refused(rig: Rig, bare: Bare, sto
     assert (await rig.api.get(CONNECTION)).status_code == 200
 
 
+@on_sqlite
+async def test_a_parameter_that_an_operation_has_not_is_refused(
+    rig: Rig, bare: Bare, store: Store, leaks: Leaks
+) -> None:
+    """What was meant by it would not be done: nothing is, and it is not repeated."""
+    await rig.a_connection("c")
+    for method, path, query in [
+        ("DELETE", CONNECTION, b"revoked=true"),
+        ("DELETE", CONNECTION, b"tenant=acme"),  # that is in the path
+        ("DELETE", f"/v1/clients/{TENANT}/{PROVIDER}", b"client_id=client-1"),
+        ("GET", "/v1/connections", b"canary-=failed"),
+        ("GET", "/v1/connections", b"metadata=a"),
+        ("GET", f"{CONNECTION}/token", b"canary-=1"),
+        ("GET", "/v1/providers", b"limit=1"),
+    ]:
+        wronged(await bare.ask(path, query, method=method), leaks)
+
+    assert (await rig.api.get(CONNECTION)).status_code == 200
+    assert (await rig.api.get(f"/v1/clients/{TENANT}/{PROVIDER}")).status_code == 200
+    assert (await rig.api.get("/v1/connections?metadata.plan=gold")).status_code == 200
+    assert (await rig.api.get("/healthz?anything=1")).status_code == 200
+
+
 NAMES = [
     "%00",
     "a%00b",

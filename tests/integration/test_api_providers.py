@@ -59,6 +59,7 @@ async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
         "rotation": "grace",
         "rotation_grace_seconds": 30,
         "default_lifetime": 600,
+        "refresh_every": 86_400,
         "issuer": rig.provider.issuer,
         "device_authorization_endpoint": rig.provider.device_authorization_endpoint,
         "probe_endpoint": rig.provider.resource,

@@ -356,8 +356,8 @@ def test_a_token_set_can_lie_anywhere_in_an_answer() -> None:
     """Each part has a path; what is not mapped stays where the standard has it."""
     body = {
         "authed_user": {"access": ACCESS, "refresh": "canary-rt", "scopes": "read,write", "kind": "user"},
-        "expires": {"in": "600"},
-        "id_token": "canary-id",
+        "expires": {"in": "600", "refresh": 7200},
+        "identity": {"token": "canary-id"},
     }
     answer = Answer(200, {}, json.dumps(body).encode())
     fields = TokenFields(
@@ -366,11 +366,27 @@ def test_a_token_set_can_lie_anywhere_in_an_answer() -> None:
         token_type="authed_user.kind",
         scope="authed_user.scopes",
         expires_in="expires.in",
+        refresh_token_expires_in="expires.refresh",
+        id_token="identity.token",
     )
 
     assert read_tokens(answer, fields=fields, scope_separator=",") == TokenSet(
-        Secret(ACCESS), Secret("canary-rt"), "user", 600, None, ("read", "write"), Secret("canary-id")
+        Secret(ACCESS), Secret("canary-rt"), "user", 600, 7200, ("read", "write"), Secret("canary-id")
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ({"refresh_expires_in": 1800}, 1800),
+        ({"refresh_token_expires_in": 7200, "refresh_expires_in": 1800}, 7200),
+        ({"refresh_expires_in": 0}, None),  # Keycloak's offline tokens do not end
+        ({"refresh_token_expires_in": "soon"}, None),
+    ],
+)
+def test_how_long_a_refresh_token_lives_has_two_usual_names(said: dict[str, Any], seconds: int | None) -> None:
+    """Zero is no life at all, and so it means that there is no end."""
+    assert mapped({"access_token": ACCESS, **said}).refresh_expires_in == seconds
 
 
 @pytest.mark.parametrize("path", ["a", "a.b", "a.b.c", "x", "x.0"])

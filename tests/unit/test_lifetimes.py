@@ -6,12 +6,28 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from integrations.contract import Secret, TokenSet
-from vault.connection import QUIET, SOONEST, TokenState, learned_lifetime, new_tokens, rejection, still_learned
+from integrations.definition import Definition
+from integrations.oauth import OAuthProvider
+from vault.connection import (
+    QUIET,
+    SOONEST,
+    TokenState,
+    due_at,
+    learned_lifetime,
+    new_tokens,
+    rejection,
+    still_learned,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = 3600
+PROVIDER = OAuthProvider(
+    "p",
+    Definition(token_endpoint="https://p.example/token", authorization_endpoint="https://p.example/authorize"),
+)
 ages = st.integers(0, 3 * HOUR)
 lifetimes = st.none() | st.integers(0, 3 * HOUR)
 
@@ -95,12 +111,36 @@ def test_new_tokens_live_no_longer_than_was_learned(
     tokens = TokenSet(Secret("canary-at"), expires_in=stated)
     said = HOUR if stated is None else stated
 
-    times = new_tokens(tokens, HOUR, NOW, lambda *_: jitter, learned)
+    times = new_tokens(tokens, PROVIDER, NOW, lambda *_: jitter, learned)
 
     assert times.issued_lifetime == min(said, learned or said)
     assert times.access_expires_at == NOW + timedelta(seconds=times.issued_lifetime)
     assert NOW <= times.next_refresh_at <= times.access_expires_at
     assert times.learned_lifetime == (learned if learned and learned < said else None)
+
+
+@pytest.mark.parametrize(
+    ("tells", "every", "within"),
+    [
+        ({}, None, 30 * 24 * HOUR),
+        ({"refresh_expires_in": 2 * HOUR}, None, 2 * HOUR),
+        ({}, 24 * HOUR, 24 * HOUR),
+        ({"refresh_expires_in": 48 * HOUR}, 24 * HOUR, 24 * HOUR),
+    ],
+)
+def test_tokens_are_renewed_before_what_renews_them_ends(
+    tells: dict[str, int], every: int | None, within: int
+) -> None:
+    """Also an access token that lives for a month, where its refresh token does not, or ends if nobody uses it."""
+    provider = OAuthProvider("p", structs.replace(PROVIDER.definition, refresh_every=every))
+
+    times = new_tokens(
+        TokenSet(Secret("canary-at"), expires_in=30 * 24 * HOUR, **tells), provider, NOW, lambda *_: 1
+    )
+
+    assert times.access_expires_at == NOW + timedelta(days=30)
+    assert times.next_refresh_at == due_at(NOW, within, lambda *_: 1)
+    assert timedelta(0) < NOW + timedelta(seconds=within) - times.next_refresh_at <= timedelta(minutes=15)
 
 
 @given(learned=st.integers(60, 12 * HOUR), stated=st.integers(61, 24 * HOUR))

@@ -6,6 +6,7 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.exceptions import ClientException, ValidationException
 from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
 
 DEEPEST_BODY = 32  # objects and arrays in one another
 
@@ -32,6 +33,21 @@ def each_once(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRoute
     names = [name for name, _ in connection.query_params.multi_items()]
     if len(set(names)) != len(names) and not handler.opt.get("public"):
         raise ValidationException
+
+
+def each_known(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse a query parameter that the operation has not: what was meant by it would not be done.
+
+    `?revoked=true` is not `?revoke=true`, and it goes with a deletion. To what is public browsers come with
+    whatever a provider adds.
+    """
+    fields = handler.parsed_fn_signature.parameters.items()
+    known = {name for name, field in fields if isinstance(field.kwarg_definition, QueryParameter)}
+    more = handler.opt.get("more_parameters", "\0")
+    unknown = [name for name in connection.query_params if name not in known and not name.startswith(more)]
+    if unknown and not handler.opt.get("public"):
+        # Not repeated: it may be a secret in the wrong place.
+        raise ValidationException(extra=[{"key": "query", "message": "There is no such parameter"}])
 
 
 def no_null(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -85,7 +85,11 @@ class ConnectionsController(Controller):
         )
         return DeviceCode.of(asked)
 
-    @get("/", opt={"scope": "connections:read"}, summary="Connections and their health")
+    @get(
+        "/",
+        opt={"scope": "connections:read", "more_parameters": METADATA},
+        summary="Connections and their health",
+    )
     async def page(
         self,
         request: Call,

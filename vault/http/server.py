@@ -12,7 +12,7 @@ from vault.errors import VaultError
 from vault.http import problems
 from vault.http.audit import AuditController
 from vault.http.auth import ApiKey
-from vault.http.body import JsonRequest, each_once, no_null
+from vault.http.body import JsonRequest, each_known, each_once, no_null
 from vault.http.callers import CallersController
 from vault.http.clients import ClientsController
 from vault.http.conditional import OneLine
@@ -69,7 +69,7 @@ def litestar(vault: Vault) -> Litestar:
         handlers,
         dependencies={"vault": Provide(lambda: vault, sync_to_thread=False)},
         middleware=[ApiKey(vault.access, vault.limits), OneLine()],
-        guards=[each_once, no_null],
+        guards=[each_once, each_known, no_null],
         before_send=[whole_allow],
         request_class=JsonRequest,
         exception_handlers={

@@ -84,6 +84,7 @@ class PutProvider(Body):
     rotation_grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
     revocation_scope: RevocationScope | None = None
     default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
+    refresh_every: Annotated[int, Meta(ge=60, le=31_536_000)] | None = None
     probe: Probe | None = None
     revocation: Revocation | None = None
 
