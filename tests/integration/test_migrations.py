@@ -19,7 +19,7 @@ from sqlalchemy import Connection, MetaData, func, inspect, select, text
 
 from integrations.contract import Secret
 from tests.integration.conftest import Store, unlocked
-from tests.rig import SECRET, Rig
+from tests.rig import SECRET, TENANT, Rig
 from vault.errors import StorageUnavailable
 from vault.keyring import Context, Keyring
 from vault.store import migrate
@@ -156,11 +156,11 @@ async def test_down_and_up_again_with_data_in_it(rig: Rig, store: Store) -> None
     """Each revision goes down over data to nothing at all, and up again to the same tables and the root."""
     await rig.a_connection("c", expires_in=0)
     await rig.token("c")
+    await rig.vault.roll_up()
     before = await seen(store.url, shape)
     filled = await seen(store.url, counts)
-    assert {"connections", "token_states", "sealed_values", "clients", "callers", "audit_events"} <= {
-        name for name, count in filled.items() if count
-    }
+    used = {"connections", "token_states", "sealed_values", "clients", "callers", "audit_events", "usage_daily"}
+    assert used <= {name for name, count in filled.items() if count}
 
     for _ in REVISIONS:
         await changed(store.url, lambda connection: command.downgrade(migrate.config(connection), "-1"))
@@ -173,6 +173,28 @@ async def test_down_and_up_again_with_data_in_it(rig: Rig, store: Store) -> None
     async with opened(store.url) as database:
         keyring = await open_vault(database, Secret(SECRET))
     assert keyring.instance != store.keyring.instance
+
+
+async def test_figures_of_usage_outlive_a_step_down_and_up(rig: Rig, store: Store) -> None:
+    """A version without the columns that say whose they are has them too, and so has one that comes back."""
+    await rig.a_connection("c")
+    await rig.token("c")
+    await rig.vault.roll_up()
+
+    await changed(store.url, lambda connection: command.downgrade(migrate.config(connection), "0003"))
+    assert await seen(store.url, figures) == [(TENANT, 1)]
+    await changed(store.url, lambda connection: command.upgrade(migrate.config(connection), "0004"))
+
+    assert await seen(store.url, figures) == [(TENANT, 1)]
+    assert await seen(store.url, whose) == [(None, 0)]
+
+
+def figures(connection: Connection) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in connection.execute(text("SELECT tenant, handed_out FROM usage_daily"))]
+
+
+def whose(connection: Connection) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in connection.execute(text("SELECT since, former FROM usage_daily"))]
 
 
 def step_to(revision: str) -> Callable[[Connection], None]:

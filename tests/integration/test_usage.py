@@ -3,11 +3,11 @@
 import asyncio
 import json
 import signal
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from tests import killable
 from tests.integration.conftest import Replicas, Store
@@ -19,6 +19,7 @@ from vault.audit import Event
 from vault.callers import OPERATOR
 from vault.http.views.common import encode_cursor
 from vault.store import usage
+from vault.store.schema import EPOCH, usage_daily
 
 DAY = 86_400_000  # milliseconds
 ALL = -1  # days of retention: even what is written today has expired
@@ -216,3 +217,130 @@ async def test_a_record_that_was_altered_stops_no_counting(rig: Rig) -> None:
     await rig.vault.roll_up()
 
     assert [(one["source"], one["handed_out"]) for one in await figures(rig)] == [(TENANT, 3)]
+
+
+# ---- another tenant of the same id
+
+
+async def a_tenant(rig: Rig, tenant: str, parent: str) -> None:
+    await rig.vault.tenants.put(OPERATOR, tenant, parent=parent, name=tenant, return_urls=[])
+
+
+async def offboard(rig: Rig, tenant: str) -> None:
+    answer = await rig.api.delete(f"/v1/tenants/{tenant}?cascade=true")
+    assert answer.status_code == 200, answer.text
+
+
+async def a_day_passes(rig: Rig) -> None:
+    """Have all that there is be a day older; nothing is counted yet."""
+    await backdate(rig, 1)
+    async with rig.vault.database.transaction() as tx:
+        await tx.execute(text("UPDATE tenants SET created_at = created_at - :day"), {"day": DAY})
+
+
+async def seen(rig: Rig, tenant: str) -> list[tuple[str, int]]:
+    """Return of which tenants a key of *tenant* sees how many hand-outs."""
+    key = await rig.key("audit:read", tenant=tenant)
+    return sorted((one["tenant"], one["handed_out"]) for one in await figures(rig, key))
+
+
+@pytest.mark.parametrize("counted", ["while it lived", "half of it", "when it was gone", "after all"])
+@pytest.mark.parametrize("days", [0, 1])
+async def test_a_tenant_made_again_has_none_of_its_predecessors_figures(rig: Rig, days: int, counted: str) -> None:
+    """On the same day or a later one, whenever those are counted: neither it nor its parent sees or adds them."""
+    await a_tenant(rig, "acme-eu", TENANT)
+    await hand_out(rig, 2)
+    await hand_out(rig, 3, tenant="acme-eu")
+    if days:
+        await a_day_passes(rig)
+    if counted in ("while it lived", "half of it"):
+        await rig.vault.roll_up()
+    if counted == "half of it":
+        await hand_out(rig, 4, tenant="acme-eu")
+    await offboard(rig, "acme-eu")
+    if counted == "when it was gone":
+        await rig.vault.roll_up()
+    await a_tenant(rig, "acme-eu", TENANT)
+
+    for own in ([], [("acme-eu", 1)], [("acme-eu", 2)]):
+        if own:
+            await hand_out(rig, tenant="acme-eu")
+        await rig.vault.roll_up()
+        assert await seen(rig, "acme-eu") == own
+        assert await seen(rig, TENANT) == [(TENANT, 2), *own]
+    assert await counted_of(rig, "acme-eu") == (9 if counted == "half of it" else 5)
+
+
+async def counted_of(rig: Rig, tenant: str) -> int:
+    """Return how many hand-outs of *tenant*, whoever that was, a key for the whole tree sees."""
+    return sum(one["handed_out"] for one in await figures(rig, tenant=tenant))
+
+
+async def test_a_parent_made_again_has_none_of_its_predecessors_figures(rig: Rig) -> None:
+    """Neither its own nor those of tenants below it that were made again too, or were not."""
+    for tenant in ("acme-eu", "acme-us"):
+        await a_tenant(rig, tenant, TENANT)
+    for tenant in (TENANT, "acme-eu", "acme-us"):
+        await hand_out(rig, 3, tenant=tenant)
+    await rig.vault.roll_up()
+    await offboard(rig, TENANT)
+    await a_tenant(rig, TENANT, "platform")
+    await a_tenant(rig, "acme-eu", TENANT)
+    assert await seen(rig, TENANT) == []
+
+    for tenant in (TENANT, "acme-eu"):
+        await hand_out(rig, 1, tenant=tenant)
+    await rig.vault.roll_up()
+
+    assert await seen(rig, TENANT) == [(TENANT, 1), ("acme-eu", 1)]
+    assert await counted_of(rig, TENANT) == 8
+
+
+async def test_a_figure_that_a_tenant_has_no_part_in_takes_no_place_on_its_page(rig: Rig) -> None:
+    """What its predecessor did is passed over, so that a page is full as long as there is more."""
+    await a_tenant(rig, "acme-eu", TENANT)
+    await hand_out(rig, tenant="acme-eu", name="a")
+    await offboard(rig, "acme-eu")
+    await a_tenant(rig, "acme-eu", TENANT)
+    await hand_out(rig, tenant="acme-eu", name="b")
+    await rig.vault.roll_up()
+    key = await rig.key("audit:read", tenant="acme-eu")
+
+    assert [one["name"] for one in await figures(rig, key, limit=1)] == ["b"]
+
+
+async def test_what_is_counted_late_of_a_predecessor_is_not_its_successors(rig: Rig) -> None:
+    """A replica that looked before the tenant was made again may count after one that looked later."""
+    await a_tenant(rig, "acme-eu", TENANT)
+    await hand_out(rig, 2, tenant="acme-eu")
+    await rig.vault.roll_up()
+    async with rig.vault.database.transaction() as tx:
+        late = (await tx.execute(select(usage_daily))).mappings().one()
+        await tx.execute(usage_daily.delete())
+    await offboard(rig, "acme-eu")
+    await a_tenant(rig, "acme-eu", TENANT)
+    await hand_out(rig, 1, tenant="acme-eu")
+    await rig.vault.roll_up()
+
+    async with rig.vault.database.transaction() as tx:
+        await usage.add(tx, [dict(late)])
+
+    assert await seen(rig, "acme-eu") == [("acme-eu", 1)]
+    assert await counted_of(rig, "acme-eu") == 3
+
+
+async def test_a_replica_of_the_former_version_counts_beside_newer_ones(rig: Rig) -> None:
+    """It does not know whose count it adds to: that is taken for the tenant's that is there."""
+    former = text(
+        "INSERT INTO usage_daily (day, tenant, provider, name, source, handed_out)"
+        " VALUES (:day, :tenant, :provider, 'c', :tenant, 2) ON CONFLICT (day, tenant, provider, name, source)"
+        " DO UPDATE SET handed_out = usage_daily.handed_out + excluded.handed_out"
+    )
+    today = (datetime.now(UTC) - EPOCH).days
+    for expected in (2, 5):
+        async with rig.vault.database.transaction() as tx:
+            await tx.execute(former, {"day": today, "tenant": TENANT, "provider": PROVIDER})
+        assert await seen(rig, TENANT) == [(TENANT, expected)]
+        await hand_out(rig)
+        await rig.vault.roll_up()
+        assert await seen(rig, TENANT) == [(TENANT, expected + 1)]

@@ -459,6 +459,11 @@ usage_daily = Table(
     Column("name", String, primary_key=True),
     Column("source", String, primary_key=True),  # a tenant
     Column("handed_out", BigInteger, nullable=False),
+    # When the tenant was made that handed them out; null where a former version counted, which did not say.
+    Column("since", Moment),
+    # How many of them tenants of that id handed out that were deleted before. Not part of the key: what a
+    # former version adds to a figure has to find it.
+    Column("former", BigInteger, nullable=False, server_default="0"),
 )
 
 # How far the hand-outs of each stream of the audit are in `usage_daily`: moved in the transaction that puts them

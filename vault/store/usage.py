@@ -1,15 +1,32 @@
-"""Hand-outs a day, counted from the audit. How far a stream is counted moves in the transaction that counts."""
+"""Hand-outs a day, counted from the audit. How far a stream is counted moves in the transaction that counts.
+
+A tenant may have been somebody else's before it was deleted and made again. Each figure says since when its
+tenant was there, and how much of it is of those before.
+"""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, String, bindparam, cast, exists, func, or_, select, tuple_, type_coerce, update
+from sqlalchemy import (
+    BigInteger,
+    String,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.schema import AnyRow, audit_events, audit_streams, usage_daily, usage_marks
+from vault.store.schema import EPOCH, AnyRow, audit_events, audit_streams, tenants, usage_daily, usage_marks
 from vault.store.sight import Sight
 
 BATCH = 2_000  # records a transaction: some milliseconds of the writer's
@@ -18,6 +35,8 @@ KEY = ("day", "tenant", "provider", "name", "source")
 
 _e, _s, _m, _u = audit_events.c, audit_streams.c, usage_marks.c, usage_daily.c
 _its_end = (cast(_u.day, BigInteger) + 1) * DAY - 1  # of a day, in milliseconds
+_its_moment = func.coalesce(type_coerce(_u.since, BigInteger), _its_end)
+_its_own = _u.handed_out - _u.former
 _this = bindparam("this_stream", type_=String)
 _mark, _end = bindparam("mark", type_=BigInteger), bindparam("end", type_=BigInteger)
 
@@ -38,8 +57,13 @@ _ahead = (
 )
 _REACH = select(func.max(_ahead.c.seq), func.count())
 _day = (type_coerce(_e.at, BigInteger) // DAY).label("day")
+# Found by the statement that finds the records: it sees no record of a tenant that it does not see made.
+_nobodys = literal(EPOCH, tenants.c.created_at.type)  # where the tenant is gone: older than any to come
+_since = func.coalesce(tenants.c.created_at, _nobodys).label("since")
+_former = func.count(case((_e.at < tenants.c.created_at, 1))).label("former")
 _HAND_OUTS = (
-    select(_day, _e.tenant, _e.provider, _e.name, _e.detail, func.count().label("handed_out"))
+    select(_day, _e.tenant, _e.provider, _e.name, _e.detail, _since, func.count().label("handed_out"), _former)
+    .outerjoin_from(audit_events, tenants, tenants.c.id == _e.tenant)
     .where(
         _e.stream == _this,
         _e.seq > _mark,
@@ -49,14 +73,28 @@ _HAND_OUTS = (
         _e.provider.is_not(None),
         _e.name.is_not(None),
     )
-    .group_by(_day, _e.tenant, _e.provider, _e.name, _e.detail)
+    .group_by(_day, _e.tenant, _e.provider, _e.name, _e.detail, tenants.c.created_at)
 )
 MOVE_MARK = update(usage_marks).where(_m.stream == _this).values(seq=_end)
 
 
 def _added(insert: Any) -> Any:
-    more = {"handed_out": _u.handed_out + insert.excluded.handed_out}
-    return insert.on_conflict_do_update(index_elements=KEY, set_=more)
+    """Return what adds to a figure: of two tenants of one id, what the older one did becomes former.
+
+    A figure that does not say whose it is was begun by a former version: it goes to the tenant that is there.
+    """
+    new = insert.excluded
+    older, newer = new.since < _u.since, new.since > _u.since
+    sums = {
+        "handed_out": _u.handed_out + new.handed_out,
+        "former": case(
+            (older, _u.former + new.handed_out),
+            (newer, _u.handed_out + new.former),
+            else_=_u.former + new.former,
+        ),
+        "since": case((older, _u.since), else_=new.since),
+    }
+    return insert.on_conflict_do_update(index_elements=KEY, set_=sums)
 
 
 def _begun(insert: Any) -> Any:
@@ -83,26 +121,45 @@ async def count(tx: AsyncConnection, stream: str, *, upto: int | None = None) ->
     reached, seen = (await tx.execute(_REACH, {**asked, "end": upto})).one()
     if not seen:
         return False
-    figures = Counter[tuple[Any, ...]]()
-    for row in await tx.execute(_HAND_OUTS, {**asked, "end": reached}):
-        figures[row.day, row.tenant, row.provider, row.name, _source(row)] += row.handed_out
-    if figures:
-        # In one order, so that two replicas with a stream each do not wait for each other.
-        rows = [{**dict(zip(KEY, key, strict=True)), "handed_out": figures[key]} for key in sorted(figures)]
-        await tx.execute(_ADD[tx.dialect.name], rows)
+    await add(tx, _summed((await tx.execute(_HAND_OUTS, {**asked, "end": reached})).all()))
     await tx.execute(MOVE_MARK, {"this_stream": stream, "end": reached})
     return True
+
+
+async def add(tx: AsyncConnection, figures: Sequence[dict[str, Any]]) -> None:
+    """Add *figures* to those that are there."""
+    if figures:
+        # In one order, so that two replicas with a stream each do not wait for each other.
+        ordered = sorted(figures, key=lambda figure: [figure[name] for name in KEY])
+        await tx.execute(_ADD[tx.dialect.name], ordered)
 
 
 async def page(
     tx: AsyncConnection, sight: Sight, days: tuple[int, int], after: Sequence[Any] | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Return up to *limit* figures of the first to the last of *days*, in the order of KEY."""
+    """Return up to *limit* figures of the first to the last of *days*, in the order of KEY.
+
+    Who sees the whole tree sees what all tenants of an id did, everybody else what the present one did.
+    """
     key = [_u[name] for name in KEY]
-    figures = select(usage_daily).where(_u.day.between(*days), *sight.conditions(_u, _its_end))
+    seen = _u.handed_out if sight.whole else _its_own
+    figures = select(*key, seen.label("handed_out"))
+    figures = figures.where(_u.day.between(*days), *sight.conditions(_u, _its_moment), seen > 0)
     if after is not None:
         figures = figures.where(_u.day >= after[0], tuple_(*key) > tuple_(*after))
     return (await tx.execute(figures.order_by(*key).limit(limit))).all()
+
+
+def _summed(rows: Sequence[AnyRow]) -> list[dict[str, Any]]:
+    """Return the figures that *rows* come to: details of several kinds may say one source."""
+    figures = dict[tuple[Any, ...], dict[str, Any]]()
+    for row in rows:
+        key = (row.day, row.tenant, row.provider, row.name, _source(row))
+        empty = {**dict(zip(KEY, key, strict=True)), "since": row.since, "handed_out": 0, "former": 0}
+        figure = figures.setdefault(key, empty)
+        figure["handed_out"] += row.handed_out
+        figure["former"] += row.former
+    return list(figures.values())
 
 
 def _source(row: AnyRow) -> str:
