@@ -181,9 +181,9 @@ async def test_figures_of_usage_outlive_a_step_down_and_up(rig: Rig, store: Stor
     await rig.token("c")
     await rig.vault.roll_up()
 
-    await changed(store.url, lambda connection: command.downgrade(migrate.config(connection), "0003"))
+    await changed(store.url, lambda connection: command.downgrade(migrate.config(connection), "0004"))
     assert await seen(store.url, figures) == [(TENANT, 1)]
-    await changed(store.url, lambda connection: command.upgrade(migrate.config(connection), "0004"))
+    await changed(store.url, lambda connection: command.upgrade(migrate.config(connection), "0005"))
 
     assert await seen(store.url, figures) == [(TENANT, 1)]
     assert await seen(store.url, whose) == [(None, 0)]
