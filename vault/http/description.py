@@ -147,7 +147,7 @@ def _answer(status: int, said: Said, shape: type | None = None, *, tagged: bool 
     headers += ["Location"] if said == "redirect" else []
     headers += ["ETag"] if tagged else []
     known: dict[str, Any] = {
-        "description": _MEANT.get(status, HTTPStatus(status).phrase),
+        "description": _meaning(status, said),
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
     }
     if said == "page":
@@ -157,6 +157,11 @@ def _answer(status: int, said: Said, shape: type | None = None, *, tagged: bool 
     elif said == "same" and shape is not None:
         known["content"] = _json(shape)
     return known
+
+
+def _meaning(status: int, said: Said) -> str:
+    phrase = HTTPStatus(status).phrase
+    return f"A page for the person ({phrase})" if said == "page" else _MEANT.get(status, phrase)
 
 
 def _refused(status: int, codes: tuple[str, ...]) -> dict[str, Any]:
