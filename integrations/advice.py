@@ -7,7 +7,8 @@ ADVICE: Mapping[str, str] = {
     ' console, Google Auth Platform, Audience, press "Publish app", then connect again.',
     "time_limit_reached": "Access was granted for a limited time, which is over: connect again.",
     "no_refresh_token": "The provider gave access for an hour only, as it does where access was granted before:"
-    " follow the link again, and it will ask for consent anew.",
+    " follow the link again, and it will ask for consent anew. If it does not, withdraw this app's access at the"
+    " provider before.",
     "expired_or_revoked": "Access was withdrawn at the provider, was unused for six months, or ended with a"
     " password change: connect again.",
     "account_deleted": "The account does not exist at the provider any more: connect another one.",

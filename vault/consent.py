@@ -7,7 +7,7 @@ from integrations.contract import Account, Client, Provider, TokenSet, Unreadabl
 from vault.audit import Event
 from vault.clock import uptime
 from vault.connection import Connection
-from vault.grants import Received, store_grant
+from vault.grants import Received, renews, store_grant
 from vault.means import Means
 from vault.registration import Registration
 from vault.revoke import give_back
@@ -97,12 +97,16 @@ async def _stored(
 
 
 def _doubt(connection: Connection, received: Received) -> str | None:
-    """Return why *received* may be of another account than the one that is stored; None where nothing says so."""
-    if connection.account is None:
-        return None
-    if received.account is None:
-        return "account_unknown" if "openid" in received.scopes else None
-    return None if received.account.subject == connection.account else "account_mismatch"
+    """Return why *received* may be of another account than the one that is stored; None where nothing says so.
+
+    Where nobody knows of one of the two, a grant that brings a refresh token is taken. One without is
+    refused while the stored one renews: that must not be mixed with somebody else's, nor be lost for an hour.
+    """
+    if connection.account is not None and received.account is not None:
+        return None if received.account.subject == connection.account else "account_mismatch"
+    if connection.account is not None and "openid" in received.scopes:
+        return "account_unknown"
+    return "no_refresh_token" if received.tokens.refresh_token is None and renews(connection) else None
 
 
 def _kind(provider: Provider, kind: str) -> str:

@@ -131,26 +131,29 @@ def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal
     }
 
 
-def keeps_refresh_token(connection: Connection, client: str | None, provider: Provider) -> bool:
-    """Say whether the refresh token of *connection* would stay in force if *client* got a grant without one.
+def renews(connection: Connection) -> bool:
+    """Say whether *connection* has a refresh token that nobody has called dead."""
+    state = connection.state
+    return state.renewal == "refresh_token" and state.status not in {"unconfigured", "failed"}
 
-    Not one that somebody has sent, or may have, where it is good for one time only.
+
+def keeps_refresh_token(connection: Connection, client: str | None, provider: Provider) -> bool:
+    """Say whether the refresh token of *connection* would stay in force if its account agreed once more.
+
+    Not one of another client than *client*, nor one that somebody has sent, or may have, where it is good for
+    one time only; nor one of an unknown account, as imports are: whoever consents may be somebody else.
     """
     state = connection.state
     sent = state.inflight_generation == state.generation or state.uncertain
-    return (
-        connection.client == client
-        and state.renewal == "refresh_token"
-        and state.status not in {"unconfigured", "failed"}
-        and (provider.rotation == "never" or not sent)
-    )
+    mine = connection.client == client and connection.account is not None
+    return mine and renews(connection) and (provider.rotation == "never" or not sent)
 
 
 async def _still_good(
     tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received, provider: Provider
 ) -> Secret | None:
     """Return the refresh token that a second consent leaves in force: many providers give only one."""
-    mine = (received.account.subject if received.account else None) == connection.account
+    mine = received.account is not None and received.account.subject == connection.account
     if not received.consented or not mine or not keeps_refresh_token(connection, received.client, provider):
         return None
     stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")

@@ -289,6 +289,62 @@ async def test_a_second_consent_keeps_no_refresh_token_that_may_be_spent(rig: Ri
     assert await rows_of(rig, "SELECT attempt_id FROM orphaned_tokens") == []
 
 
+async def refreshes(rig: Rig, asking: Asking) -> None:
+    """Hold that its refresh token is there, and works."""
+    assert (await asking.shown())["renewal"] == "refresh_token"
+    await change(rig, "UPDATE token_states SET access_expires_at = 1, next_refresh_at = 1")
+    assert (await asking.token()).status_code == 200
+
+
+@on_sqlite
+async def test_a_consent_without_a_refresh_token_does_not_end_an_import(rig: Rig) -> None:
+    """Whether it is the same account, nobody knows: it is refused and what is stored goes on, unless replaced."""
+    asking, person = Asking(rig), Person(rig)
+    grant = await rig.provider.mint()
+    tokens = {"access_token": grant.access_token, "refresh_token": grant.refresh_token}
+    assert (await rig.api.put(asking.path, json={"credentials": tokens})).status_code == 201
+    await rig.provider.configure(issue_refresh_token=False)
+
+    page = await person.connect(await asking.link())
+
+    assert (page.status_code, "no_refresh_token" in page.text) == (400, True)
+    assert (await asking.shown())["generation"] == 1
+    assert (await rig.provider.ledger()).is_alive_access(grant.access_token)
+    await refreshes(rig, asking)
+    assert (await person.connect(await asking.link(replace_account=True))).status_code == 200
+    assert (await asking.shown())["renewal"] == "none"
+
+
+@on_sqlite
+@pytest.mark.parametrize("replace_account", [False, True])
+async def test_a_nameless_consent_keeps_nobodys_refresh_token(rig: Rig, *, replace_account: bool) -> None:
+    """Without OpenID it may be anybody's: the stored refresh token is left alone or ended, never mixed with it."""
+    asking, person, scopes = Asking(rig), Person(rig), ["read"]
+    await person.connect(await asking.link(scopes=scopes))
+    assert "account" not in await asking.shown()
+    await rig.provider.configure(issue_refresh_token=False)
+    await rig.provider.consent(subject="account-2")
+
+    page = await person.connect(await asking.link(scopes=scopes, replace_account=replace_account))
+
+    shown = await asking.shown()
+    assert page.status_code == (200 if replace_account else 400)
+    assert shown["renewal"] == ("none" if replace_account else "refresh_token")
+    assert shown["generation"] == (2 if replace_account else 1)
+
+
+@on_sqlite
+async def test_a_nameless_consent_is_taken_where_the_refresh_token_is_dead(rig: Rig) -> None:
+    """There is nothing left to lose then: access for an hour is better than none."""
+    asking, person = Asking(rig), Person(rig)
+    await person.connect(await asking.link(scopes=["read"]))
+    await rig.provider.configure(issue_refresh_token=False)
+    await change(rig, "UPDATE token_states SET status = 'failed', reason = 'grant_rejected'")
+
+    assert (await person.connect(await asking.link())).status_code == 200
+    assert (await asking.shown())["renewal"] == "none"
+
+
 # ---- who asks, and with which client
 
 

@@ -223,6 +223,32 @@ async def test_the_probe_tells_good_from_dead_and_from_somebody_elses(rig: Rig) 
     assert (await rig.api.post(verify)).json()["verdict"] == "unknown"
 
 
+async def imported(rig: Rig, name: str = "c") -> Asking:
+    """Return a connection with a refresh token from elsewhere, of an account that has consented before."""
+    await connected(rig, "before")
+    grant = await rig.provider.mint(scope=f"openid {EMAIL} {DRIVE}")
+    made = asking(rig, name)
+    answer = await rig.api.put(made.path, json={"credentials": {"refresh_token": grant.refresh_token}})
+    assert answer.status_code == 201, answer.text
+    return made
+
+
+@on_sqlite
+async def test_an_import_can_be_connected_anew_while_its_refresh_token_is_good(rig: Rig) -> None:
+    """Nobody knows whose it is, so it could not be kept: the visit asks for consent anew, and succeeds."""
+    about = await imported(rig)
+    assert (await about.token()).status_code == 200
+    link = await about.link()
+
+    assert await prompts(rig, link)
+    page = await Person(rig).connect(link)
+
+    assert page.status_code == 200, page.text
+    shown = await about.shown()
+    assert (shown["renewal"], shown["account"]) == ("refresh_token", "account-1")
+    assert not await prompts(rig, await about.link(scopes=["email"]))
+
+
 # ---- why it is over
 
 
