@@ -119,7 +119,9 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
     providers = Providers(_built_in(settings), outbound, writer, allow_local=settings.allow_local_providers)
     limits = CallerLimits(settings.caller_rate)
     access = Access(database, writer, keyring, memory, limits)
-    tickets = Tickets(writer, keyring, public_url=settings.public_url, lifetime=settings.ticket_lifetime)
+    tickets = Tickets(
+        writer, keyring, providers, public_url=settings.public_url, lifetime=settings.ticket_lifetime
+    )
     means = Means(
         database=database,
         writer=writer,

@@ -17,7 +17,7 @@ from vault.connection import Connection
 from vault.errors import Conflict, Gone, Invalid, NotFound
 from vault.grants import begun, keeps_refresh_token
 from vault.keyring import Keyring
-from vault.providers import Providers, kind_of
+from vault.providers import Providers, asked_of, kind_of
 from vault.sealing import Place, seal_all
 from vault.store import clients, connections, sealed, tenants
 from vault.store import tickets as store
@@ -68,11 +68,10 @@ class Authorize:
             connection = await connections.find(tx.connection, *path)
             connection = connection or await begun(tx, path, consent.id, client.id)
             tx.record(Event(actor, "connection.authorized", "ok", tenant, provider_id, name))
-            wanted = scopes if scopes is not None else connection.asked_scopes or provider.default_scopes
             return await self._tickets.issue(
                 tx.connection,
                 connection.id,
-                scopes=list(provider.asking(wanted)),
+                scopes=asked_of(provider, connection, scopes),
                 return_url=return_url,
                 replace_account=replace_account,
             )

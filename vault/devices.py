@@ -33,7 +33,7 @@ from vault.errors import CannotOpen, Conflict, Invalid, NotFound, StorageUnavail
 from vault.grants import begun, held, require_client
 from vault.keyring import Sealed
 from vault.means import Means
-from vault.providers import kind_of
+from vault.providers import asked_of, kind_of
 from vault.registration import Registration, registration
 from vault.sealing import Place, open_one, seal_all
 from vault.store import clients, connections, sealed, tenants
@@ -77,8 +77,8 @@ class Devices:
                 raise Conflict("No client is registered for this provider.", code="no_client")
             client = registration(self._means.keyring, row, await sealed.load(tx, "client", row.id))
         kind = kind_of(provider, None, how="consent").id
-        wanted = scopes if scopes is not None else (known and known.asked_scopes) or provider.default_scopes
-        authorization = await self._code(provider, client, tuple(wanted))
+        wanted = asked_of(provider, known, scopes)
+        authorization = await self._code(provider, client, wanted)
 
         async def unit(tx: Transaction) -> datetime:
             if await tenants.find(tx.connection, path[0]) is None:
@@ -86,7 +86,7 @@ class Devices:
             await require_client(tx, row.id)
             connection = await held(tx, path) or await begun(tx, path, kind, row.id)
             tx.record(Event(actor, "connection.authorized", "device", *path))
-            return await self._keep(tx, connection, row, authorization, tuple(wanted), replace_account)
+            return await self._keep(tx, connection, row, authorization, wanted, replace_account)
 
         return Asked(authorization, await self._means.writer.submit(unit, alone=True))
 

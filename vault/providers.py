@@ -1,6 +1,6 @@
 """Every provider the vault can speak to: built in, or defined at run time by an operator."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from integrations.oauth import OAuthProvider
 from vault.addresses import check_url
 from vault.audit import Event
 from vault.clock import uptime
+from vault.connection import Connection
 from vault.errors import Conflict, Invalid, NotFound, Unavailable
 from vault.outbound import Outbound
 from vault.store import clients, connections
@@ -23,6 +24,7 @@ from vault.store import providers as store
 from vault.store.writer import Transaction, Writer
 
 _SENT_NOTHING = {"authorization_endpoint", "jwks_uri"}
+_UNSAID = {"openid", "offline_access"}  # many providers leave these out of what they say they granted
 DISCOVERY_TIMEOUT = 10.0  # seconds for both well-known addresses together
 
 
@@ -147,6 +149,30 @@ def kind_of(provider: Provider, kind: str | None, *, how: str | None = None) -> 
         if kind in (None, one.id) and how in (None, one.how):
             return one
     raise Invalid("This provider has no such kind.", code="unknown_kind", field="kind")
+
+
+def asked_of(
+    provider: Provider, connection: Connection | None, wanted: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Return the scopes that a person is asked for: those *wanted*, or else those that *connection* lives on.
+
+    The provider's own are for what is new.
+    """
+    if wanted is None:
+        wanted = (connection and _lived_on(provider, connection)) or provider.default_scopes
+    return tuple(provider.asking(wanted))
+
+
+def _lived_on(provider: Provider, connection: Connection) -> Sequence[str]:
+    """Return what was asked for. Nobody asked for tokens from elsewhere: there it is what they turned out to have.
+
+    What a client or a robot has for itself is nothing to ask a person for.
+    """
+    consents = {kind.id for kind in provider.kinds if kind.how == "consent"}
+    if connection.asked_scopes or not connection.scopes or connection.kind not in consents:
+        return connection.asked_scopes
+    unsaid = [scope for scope in provider.default_scopes if scope in _UNSAID and scope not in connection.scopes]
+    return [*connection.scopes, *unsaid]
 
 
 @lru_cache(maxsize=256)

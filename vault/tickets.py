@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault.connection import Connection
 from vault.errors import Gone
 from vault.keyring import Keyring
+from vault.providers import Providers, asked_of
 from vault.store import connections
 from vault.store import tickets as store
 from vault.store.writer import Transaction, Writer
@@ -19,9 +20,12 @@ LEAST_LEFT = timedelta(hours=1)  # an open ticket with less is not handed out ag
 class Tickets:
     """Links that a person can follow to connect an account."""
 
-    def __init__(self, writer: Writer, keyring: Keyring, *, public_url: str, lifetime: float) -> None:
+    def __init__(
+        self, writer: Writer, keyring: Keyring, providers: Providers, *, public_url: str, lifetime: float
+    ) -> None:
         self._writer = writer
         self._keyring = keyring
+        self._providers = providers
         self._public_url = public_url
         self._lifetime = timedelta(seconds=lifetime)
 
@@ -55,10 +59,11 @@ class Tickets:
             still_open = await store.open_for(tx.connection, connection.id, connection.read_at + LEAST_LEFT)
             if still_open is not None:
                 return self._url(still_open.id)
+            provider = await self._providers.get(connection.provider, tx.connection)
             url, _ = await self.issue(
                 tx.connection,
                 connection.id,
-                scopes=connection.asked_scopes or connection.scopes,
+                scopes=asked_of(provider, connection),
                 return_url=None,
                 replace_account=False,
             )

@@ -249,6 +249,27 @@ async def test_a_reconnect_asks_for_all_that_was_asked_for_before(rig: Rig) -> N
 
 
 @on_sqlite
+async def test_an_import_is_asked_for_what_it_has_and_for_access_that_lasts(rig: Rig) -> None:
+    """What it got tells its scopes; the two that many providers leave out there are asked for too."""
+    asking, grant = Asking(rig), await rig.provider.mint(scope="read")
+    await rig.api.put(asking.path, json={"credentials": {"refresh_token": grant.refresh_token}})
+    assert (await asking.token()).json()["scopes"] == ["read"]
+
+    assert parameters(await Person(rig).visit(await asking.link()))["scope"] == "read openid offline_access"
+
+
+@on_sqlite
+async def test_what_a_client_has_for_itself_is_not_what_a_person_is_asked_for(rig: Rig) -> None:
+    """Where a person takes over from a client's own access, the provider's usual scopes are asked for."""
+    await rig.setup(grant_types=["authorization_code", "client_credentials"])
+    asking = Asking(rig)
+    entered = {"kind": "client_credentials", "credentials": {"scope": "read"}}
+    assert (await rig.api.put(asking.path, json=entered)).json()["scopes"] == ["read"]
+
+    assert parameters(await Person(rig).visit(await asking.link()))["scope"] == "openid offline_access"
+
+
+@on_sqlite
 async def test_a_second_consent_without_a_refresh_token_keeps_the_first_one(rig: Rig) -> None:
     """As Google answers a second consent: the connection goes on renewing with what it has."""
     asking, person = Asking(rig), Person(rig)

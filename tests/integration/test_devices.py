@@ -1,5 +1,6 @@
 """Consent at another device (RFC 8628): a code for a person, and a vault that finds out by itself."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -174,6 +175,20 @@ async def test_another_account_does_not_slip_in(rig: Rig, store: Store) -> None:
 
     failed = [event["outcome"] for event in await audited(rig, "connection.connect_failed")]
     assert failed == ["account_mismatch"]
+
+
+@on_sqlite
+async def test_an_import_is_asked_for_what_it_has(rig: Rig, store: Store) -> None:
+    """As with a link: what was found granted counts before the provider's usual."""
+    await furnished(rig)
+    grant = await rig.provider.mint(scope="openid read")
+    await rig.api.put(PATH, json={"credentials": {"refresh_token": grant.refresh_token}})
+    assert (await rig.token("c")).status_code == 200
+
+    await begun(rig)
+
+    (row,) = await under_way(rig)
+    assert json.loads(row.scopes) == ["openid", "read", "offline_access"]
 
 
 @on_sqlite

@@ -249,6 +249,40 @@ async def test_an_import_can_be_connected_anew_while_its_refresh_token_is_good(r
     assert not await prompts(rig, await about.link(scopes=["email"]))
 
 
+async def asks_for(rig: Rig, link: str) -> str | None:
+    """Return the scopes that a person who follows *link* is asked for."""
+    return parameters(await Person(rig).visit(link)).get("scope")
+
+
+@on_sqlite
+async def test_an_import_is_connected_anew_for_what_it_has(rig: Rig) -> None:
+    """Nothing was asked for when it came: what turned out to be granted counts, in either link."""
+    about, granted = await imported(rig), f"openid {EMAIL} {DRIVE}"
+    assert (await about.token()).status_code == 200
+
+    assert await asks_for(rig, await about.link()) == granted
+    await change(rig, "UPDATE tickets SET expires_at = 1")  # or the refusal would tell that link again
+    await rig.provider.revoke_family((await rig.provider.ledger()).families[-1])
+    await spend(rig)
+    link = (await about.token()).json()["connect_url"]
+    assert await asks_for(rig, link) == granted
+    assert (await Person(rig).connect(link)).status_code == 200
+    assert (await about.token()).json()["scopes"] == granted.split()
+
+
+@on_sqlite
+async def test_a_dead_import_is_connected_anew_for_the_usual(rig: Rig) -> None:
+    """It was never known what it had: the link of the refusal asks as for a new connection, and works."""
+    about = asking(rig)
+    await rig.api.put(about.path, json={"credentials": {"refresh_token": "1//dead"}})
+
+    link = (await about.token()).json()["connect_url"]
+
+    assert await asks_for(rig, link) == f"openid {EMAIL}"
+    page = await Person(rig).connect(link)
+    assert page.status_code == 200, page.text
+
+
 # ---- why it is over
 
 
