@@ -78,7 +78,7 @@ class TokenState:
     rejected_generation: int | None
     rejected_age: int | None  # seconds
     learned_lifetime: int | None  # seconds
-    granted_at: datetime | None = None  # when a person consented; None where nobody knows
+    granted_at: datetime | None = None  # when a person consented to what is renewed; None where nobody knows
 
     @property
     def next_action(self) -> NextAction:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from integrations.contract import Account, Provider, Renewal, Secret, TokenSet
-from vault.connection import Connection, NewTokens, Reason, Status, new_tokens
+from vault.connection import Connection, NewTokens, Reason, Status, TokenState, new_tokens
 from vault.errors import CannotOpen, Conflict, NotFound
 from vault.keyring import Keyring
 from vault.means import Means
@@ -87,9 +87,10 @@ async def store_grant(
     await sealed.forget(tx.connection, "connection", connection.id)
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
     await connections.edit(tx.connection, connection.id, _whose(received))
-    await connections.edit_state(
-        tx.connection, connection.id, _begun(received, times, now, _renewal(received, renewing))
-    )
+    state = _begun(received, times, now, _renewal(received, renewing))
+    if renewing is not None and received.tokens.refresh_token is None:
+        state |= _of_kept(connection.state, times)
+    await connections.edit_state(tx.connection, connection.id, state)
     await parking.park(tx.connection, Scope("connection", connection.id))
     return generation
 
@@ -129,6 +130,12 @@ def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal
         "retry_dictated": False,
         "granted_at": now if received.consented else None,
     }
+
+
+def _of_kept(former: TokenState, times: NewTokens) -> dict[str, Any]:
+    """Return the columns about a refresh token that is kept: to agree once more gives it no more time."""
+    ends = times.refresh_expires_at or former.refresh_expires_at
+    return {"granted_at": former.granted_at, "refresh_expires_at": ends}
 
 
 def renews(connection: Connection) -> bool:

@@ -340,6 +340,39 @@ async def test_the_week_of_an_app_in_testing_is_recognised(rig: Rig, *, told: bo
     assert "Publish app" in shown["advice"]
 
 
+@on_sqlite
+@pytest.mark.parametrize("told", [True, False])
+async def test_the_week_counts_from_the_consent_that_gave_the_refresh_token(rig: Rig, *, told: bool) -> None:
+    """Agreeing again on the third day keeps the refresh token, and gives it no more time."""
+    await rig.provider.configure(grant_lifetime=WEEK, tells_grant_lifetime=told)
+    about = await connected(rig)
+    await pass_grants(rig, 3 * DAY)
+    before = await about.shown()
+    assert (await Person(rig).connect(await about.link())).status_code == 200
+
+    shown = await about.shown()
+    assert shown["generation"] == 2
+    for name in ("granted_at", "refresh_expires_at"):
+        assert shown.get(name) == before.get(name)
+    await rig.provider.configure(clock_ahead=WEEK + 60)
+    await age(rig, 4 * DAY)
+    await pass_grants(rig, 4 * DAY)
+    assert (await about.token()).status_code == 409
+    assert (await about.shown())["last_error_code"] == "testing_app_expired"
+
+
+@on_sqlite
+async def test_a_consent_with_a_refresh_token_of_its_own_begins_a_week_of_its_own(rig: Rig) -> None:
+    """What was asked for anew counts from then on."""
+    about = await connected(rig)
+    await pass_grants(rig, 3 * DAY)
+    before = (await about.shown())["granted_at"]
+
+    assert (await Person(rig).connect(await about.link(scopes=["email", DRIVE]))).status_code == 200
+
+    assert (await about.shown())["granted_at"] > before
+
+
 async def pass_grants(rig: Rig, by: timedelta) -> None:
     """Let grants be older by so much."""
     await change(

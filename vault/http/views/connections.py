@@ -79,7 +79,7 @@ class ConnectionView(View):
     next_refresh_at: datetime | None = None
     retry_not_before: datetime | None = None
     failing_since: datetime | None = None
-    granted_at: datetime | None = None  # when a person consented
+    granted_at: datetime | None = None  # when a person consented to what is renewed
     missing_scopes: tuple[str, ...] = ()  # asked for and not granted
     last_error_code: str | None = None
     advice: str | None = None  # what a person can do about it
