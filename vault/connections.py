@@ -1,19 +1,20 @@
 """Looking at connections, changing what people may change, entering credentials, and disconnecting."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from integrations.contract import Provider, TokenSet
 from vault.access import Caller, subtree
 from vault.audit import Event
+from vault.completing import completed
 from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Connection, Path
 from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.editing import Edit, columns, version
 from vault.entering import Entered, Tried, checked, imported, tried
-from vault.errors import Invalid, NotFound
+from vault.errors import Invalid, NotFound, PreconditionFailed
 from vault.grants import Received, begun, held, require_client, store_grant
 from vault.inheritance import served_by
 from vault.means import Means
@@ -111,6 +112,8 @@ class Connections:
             known = await store.find(tx, *path)
         # Before anything is tried; and once more when it is stored.
         _check(known, condition, new_too=new_too)
+        if known is not None and not new_too:
+            change = await self._completed(provider, known, change)
         entered = _entered(provider, known, change)
         found = None
         if entered is not None:
@@ -122,6 +125,8 @@ class Connections:
             connection = await held(tx, path)
             new = connection is None
             _check(connection, condition, new_too=new_too)
+            if known is not None and entered is not None and not new_too:
+                _check_unchanged(known, connection)
             if found is not None and found.client is not None:
                 await require_client(tx, found.client.id)
             if connection is None:
@@ -142,6 +147,13 @@ class Connections:
             await self._means.memory.elsewhere()
         return stored
 
+    async def _completed(self, provider: Provider, known: Connection, change: Change) -> Change:
+        """Return *change* with what it leaves out of the credentials of *known*, where they stay of their kind."""
+        kind = kind_of(provider, change.kind or known.kind)
+        if kind.id != known.kind or change.credentials is None:
+            return change
+        return replace(change, credentials=await completed(self._means, kind, known, change.credentials))
+
     async def delete(
         self, actor: str, path: Path, condition: Condition = UNCONDITIONAL, *, revoking: Revoking
     ) -> Outcome:
@@ -158,6 +170,14 @@ class Connections:
         outcome = await end(self._means, actor, last, revoking)
         await self._means.memory.elsewhere()
         return outcome
+
+
+def _check_unchanged(known: Connection, connection: Connection | None) -> None:
+    """Raise PreconditionFailed where other credentials would be replaced than those that *known* holds."""
+    if connection is None or connection.id != known.id:
+        raise PreconditionFailed
+    if connection.state.granted_generation != known.state.granted_generation:
+        raise PreconditionFailed
 
 
 def _check(known: Connection | None, condition: Condition, *, new_too: bool) -> None:

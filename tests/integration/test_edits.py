@@ -90,12 +90,24 @@ async def test_patched_credentials_are_verified_first(rig: Rig) -> None:
     dead = await rig.provider.mint()
     await rig.provider.kill_access(dead.access_token)
 
-    refused(
-        await patch(rig, credentials={"access_token": dead.access_token}, shared=True), 422, "credentials_rejected"
-    )
+    tokens = {"access_token": dead.access_token, "refresh_token": dead.refresh_token}
+    refused(await patch(rig, credentials=tokens, shared=True), 422, "credentials_rejected")
 
     assert (await rig.api.get(CONNECTION)).json()["shared"] is False
     assert (await rig.token("c")).json()["access_token"] == grant.access_token
+
+
+async def test_a_patched_access_token_does_not_cost_the_refresh_token(rig: Rig) -> None:
+    """Without one that goes with it, it is refused and nothing changes; a PUT is taken at its word."""
+    await rig.a_connection("c", expires_in=0)
+    alone = {"access_token": (await rig.provider.mint()).access_token}
+
+    assert refused(await patch(rig, credentials=alone), 422, "credentials_missing")["field"] == "refresh_token"
+    assert (await rig.token("c")).json()["generation"] == 2
+    put = await rig.api.put(CONNECTION, json={"credentials": alone})
+
+    assert (put.status_code, put.json()["renewal"]) == (200, "none")
+    assert (await patch(rig, credentials=alone)).status_code == 200
 
 
 @on_sqlite

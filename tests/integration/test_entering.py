@@ -197,6 +197,21 @@ async def test_a_condition_that_is_not_met_costs_no_call(rig: Rig, store: Store)
     assert (await rig.provider.ledger()).token_requests == before
 
 
+async def test_what_a_change_is_added_to_is_what_it_replaces(rig: Rig, store: Store) -> None:
+    """Other credentials that are entered during the try are not mixed with those that the change was added to."""
+    await with_both_kinds(rig)
+    await rig.api.put(PATH, json=OWN)
+    await rig.provider.hold()
+    changing = asyncio.create_task(rig.api.patch(PATH, json={"credentials": {"scope": "write"}}))
+    await rig.provider.wait_for_held()
+
+    await rig.api.put(PATH, json={**OWN, "verify": False})
+    await rig.provider.release()
+
+    refused(await changing, 412, "precondition_failed")
+    assert (await rig.look("c")).state.reason == "unverified"
+
+
 @on_sqlite
 async def test_another_kind_needs_its_credentials(rig: Rig, store: Store) -> None:
     """Naming a kind without them changes nothing, and says so."""

@@ -556,6 +556,45 @@ async def test_a_service_account_from_its_key_file_to_its_end(rig: Rig, leaks: L
     leaks.check(json.dumps(await about.shown()))
 
 
+@pytest.mark.usefixtures("robot")
+async def test_one_field_of_a_service_account_is_changed_without_its_key_file(rig: Rig, leaks: Leaks) -> None:
+    """What is not sent stays; all of it is tried together, and what would be refused changes nothing."""
+    await rig.provider.configure(delegated=["ann@example.test"])
+    await enter(rig)
+    about = asking(rig)
+
+    other = await rig.api.patch(about.path, json={"credentials": {"subject": "bob@example.test"}})
+    changed = await rig.api.patch(about.path, json={"credentials": {"subject": "ann@example.test"}})
+    back = await rig.api.patch(about.path, json={"credentials": {"subject": ""}})
+
+    assert (other.status_code, other.json()["reason"]) == (422, "not_delegated")
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["account_label"] == f"ann@example.test by {ROBOT}"
+    assert back.json()["account_label"] == ROBOT
+    assert (await about.token()).status_code == 200
+    leaks.check(other.text + changed.text + back.text)
+
+
+@on_sqlite
+@pytest.mark.usefixtures("robot")
+async def test_what_was_entered_is_tried_again_when_the_provider_has_been_put_right(rig: Rig) -> None:
+    """Delegation is withdrawn and given back: a PATCH that changes no field has it well again."""
+    await rig.provider.configure(delegated=["ann@example.test"])
+    await enter(rig, subject="ann@example.test")
+    about = asking(rig)
+    await rig.provider.configure(delegated=[])
+    await spend(rig)
+    assert (await about.token()).json()["reason"] == "not_delegated"
+
+    still = await rig.api.patch(about.path, json={"credentials": {}})
+    await rig.provider.configure(delegated=["ann@example.test"])
+    mended = await rig.api.patch(about.path, json={"credentials": {}})
+
+    assert (still.status_code, still.json()["reason"]) == (422, "not_delegated")
+    assert (mended.status_code, mended.json()["status"]) == (200, "verified")
+    assert (await about.token()).status_code == 200
+
+
 @on_sqlite
 @pytest.mark.usefixtures("robot")
 async def test_a_service_account_acts_for_whom_it_may(rig: Rig) -> None:

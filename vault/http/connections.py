@@ -188,7 +188,9 @@ class ConnectionsController(Controller):
 
         `metadata` and `settings` are merged with what is there (RFC 7396): a key with null is removed,
         and null in their own place empties them. Nothing else can be null. Changed credentials are
-        verified first, as by PUT.
+        verified first, as by PUT. Fields of entered credentials that are not sent stay as they are, an
+        empty one is taken out, and with none at all they are tried again. An access token alone, in the
+        place of one with a refresh token, is refused (422); 412 where others came meanwhile.
         """
         path = path_of(tenant, provider, name)
         above = await vault.access.require_reach(request.auth, *path)
