@@ -60,7 +60,7 @@ LAYERS = (
     {"reseal"},
     {"retire"},
     {"means"},
-    {"as_client", "revoke", "grants", "entering", "renew", "probe", "disconnect", "sight"},
+    {"as_client", "revoke", "grants", "entering", "renew", "probe", "disconnect", "sight", "whose"},
     {"consent"},
     {
         "exchange",

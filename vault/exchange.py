@@ -25,7 +25,7 @@ from integrations.contract import (
     Root,
     TokenSet,
 )
-from vault.as_client import Done, Refused, as_client, note
+from vault.as_client import Done, Refused, as_client, note, used
 from vault.audit import Action, Event
 from vault.breaker import Breaker, works
 from vault.clock import uptime
@@ -46,6 +46,7 @@ from vault.store.changes import Stale
 from vault.store.leases import Turn
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
+from vault.whose import learn
 
 log = logging.getLogger(__name__)
 _OUTCOMES: dict[settle.Stored, Outcome] = {
@@ -69,6 +70,7 @@ class Grant:
     root: Root
     registration: Registration | None
     client_rejected: bool
+    nameless: bool  # nobody knows whose account it is
 
     def place(self, owner_kind: str, owner_id: str) -> Place:
         return Place(self.tenant, self.provider.id, owner_kind, owner_id)
@@ -130,6 +132,9 @@ class Exchange:
         place.close()
         stored = await self._settle_success(turn, grant, sent.value, actor)
         await note(self._means, sent.other)
+        if grant.nameless and grant.registration is not None and stored == "stored":
+            client = used(grant.registration, sent.other)
+            await learn(self._means, grant.provider, client, turn, sent.value)
         return _OUTCOMES[stored]
 
     def _granted(self, claimed: Claimed) -> Grant:
@@ -143,6 +148,7 @@ class Exchange:
             root=self._root(turn, row),
             registration=of_grant(self._means.keyring, row),
             client_rejected=bool(row.client_rejected),
+            nameless=row.account is None,
         )
 
     def _root(self, turn: Turn, row: AnyRow) -> Root:

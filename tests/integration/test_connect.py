@@ -366,6 +366,61 @@ async def test_a_nameless_consent_is_taken_where_the_refresh_token_is_dead(rig: 
     assert (await asking.shown())["renewal"] == "none"
 
 
+async def an_import(rig: Rig) -> Asking:
+    """Return a connection with nothing but a refresh token from elsewhere, of account-1."""
+    asking, grant = Asking(rig), await rig.provider.mint(scope="openid read", subject="account-1")
+    answer = await rig.api.put(asking.path, json={"credentials": {"refresh_token": grant.refresh_token}})
+    assert answer.status_code == 201
+    return asking
+
+
+async def test_an_import_learns_whose_it_is_from_its_refreshes(rig: Rig) -> None:
+    """An ID token that comes with new tokens names the account: another one is not taken for it any more."""
+    await rig.provider.configure(id_token_on_refresh=True)
+    asking, person = await an_import(rig), Person(rig)
+    assert "account" not in await asking.shown()
+
+    assert (await asking.token()).status_code == 200
+
+    shown = await asking.shown()
+    assert (shown["account"], shown["account_label"]) == ("account-1", "account-1@example.test")
+    link = await asking.link()
+    await rig.provider.consent(subject="account-2")
+    assert "account_mismatch" in (await person.connect(link)).text
+    await rig.provider.consent(subject="account-1")
+    assert (await person.connect(link)).status_code == 200
+
+
+@on_sqlite
+async def test_an_id_token_that_lies_teaches_nothing(rig: Rig) -> None:
+    """The refresh has its tokens, which are served; whose they are stays unknown."""
+    asking = await an_import(rig)
+    await rig.provider.fault(patch={"id_token": "a.b.c"})
+
+    assert (await asking.token()).status_code == 200
+
+    shown = await asking.shown()
+    assert (shown["status"], "account" in shown) == ("verified", False)
+
+
+@on_sqlite
+async def test_who_connects_amid_a_refresh_is_not_renamed_by_it(rig: Rig) -> None:
+    """What the refresh of a former grant says of its account is nothing about the grant that took its place."""
+    await rig.provider.configure(id_token_on_refresh=True)
+    asking, person = await an_import(rig), Person(rig)
+    await rig.provider.consent(subject="account-2")
+    back = await person.go(await asking.link(scopes=["read"]))
+    await rig.provider.hold()
+    reading = asyncio.create_task(asking.token())
+    await rig.provider.wait_for_held()
+    assert (await person.open(back)).status_code == 200
+    await rig.provider.release()
+    await reading
+    await rig.vault.refresher.settled()
+
+    assert "account" not in await asking.shown()
+
+
 # ---- who asks, and with which client
 
 

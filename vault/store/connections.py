@@ -79,6 +79,7 @@ _grant = (
         connections.c.provider,
         connections.c.name,
         connections.c.kind,
+        connections.c.account,
         connections.c.scopes,
         clients.c.id.label("client"),
         (clients.c.state == "rejected").label("client_rejected"),
