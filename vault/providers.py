@@ -169,7 +169,9 @@ def _lived_on(provider: Provider, connection: Connection) -> Sequence[str]:
     What a client or a robot has for itself is nothing to ask a person for.
     """
     consents = {kind.id for kind in provider.kinds if kind.how == "consent"}
-    if connection.asked_scopes or not connection.scopes or connection.kind not in consents:
+    if connection.kind not in consents:
+        return ()
+    if connection.asked_scopes or not connection.scopes:
         return connection.asked_scopes
     unsaid = [scope for scope in provider.default_scopes if scope in _UNSAID and scope not in connection.scopes]
     return [*connection.scopes, *unsaid]

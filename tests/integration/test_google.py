@@ -532,11 +532,13 @@ async def test_a_service_account_from_its_key_file_to_its_end(rig: Rig, leaks: L
     shown = made.json()
     assert (shown["status"], shown["renewal"], shown["account_label"]) == ("verified", "jwt_bearer", ROBOT)
     assert shown["account"] == f"project-1/{ROBOT}"
+    assert shown["scopes"] == [DRIVE]
 
     first = (await about.token()).json()
     await spend(rig)
     second = (await about.token()).json()
     assert (second["generation"], second["access_token"] != first["access_token"]) == (2, True)
+    assert first["scopes"] == second["scopes"] == [DRIVE]
     assert (await rig.api.post(f"{about.path}/verify")).json()["verdict"] == "valid"
 
     other = RSAKey.generate_key(2048, {"kid": "key-2"})
