@@ -215,7 +215,7 @@ def _received(entered: Entered, found: Tried, now: datetime, *, verified: bool) 
         tokens=_dated(entered, found.tokens, now),
         account=found.account,
         client=None if found.client is None else found.client.id,
-        scopes=_asked(entered),
+        scopes=entered.scopes,
         age=0.0,
         consented=False,
         kind=entered.kind.id,
@@ -224,12 +224,6 @@ def _received(entered: Entered, found: Tried, now: datetime, *, verified: bool) 
         status="verified" if valid else "configured",
         reason=None if valid else "probe_unknown" if verified else "unverified",
     )
-
-
-def _asked(entered: Entered) -> tuple[str, ...]:
-    """Return the scopes that were entered: what an answer has that names none (RFC 6749 section 5.1)."""
-    scope = entered.fields.get("scope")
-    return () if scope is None else tuple(scope.reveal().split())
 
 
 def _dated(entered: Entered, tokens: TokenSet, now: datetime) -> TokenSet:

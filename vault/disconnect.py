@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.contract import Provider, Secret
@@ -71,17 +70,6 @@ async def end(means: Means, actor: str, last: Last, revoking: Revoking, *, doome
     except StorageUnavailable:
         log.error("what came of a revocation is not in the audit", extra={"outcome": outcome})
     return outcome
-
-
-async def give_up(tx: Transaction, actor: str, which: ColumnElement[bool]) -> list[Path]:
-    """Note for those of *which* connections whose revocation has not ended that nobody knows what came of it.
-
-    Who asked for it has died, or is still at it elsewhere. Returns their paths.
-    """
-    found = await revocations.abandon(tx.connection, which)
-    for each in found:
-        tx.record(Event(actor, "connection.revoked", "unknown", *each))
-    return found
 
 
 def path(connection: Connection) -> Path:

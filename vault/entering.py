@@ -56,6 +56,12 @@ class Entered:
     expires_at: datetime | None = None
     fields: Mapping[str, Secret] = field(default_factory=dict)
 
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What was entered as `scope`: an answer has it that names none (RFC 6749 section 5.1)."""
+        scope = self.fields.get("scope")
+        return () if scope is None else tuple(scope.reveal().split())
+
     def ended(self, now: datetime) -> bool:
         """Say whether only the refresh token counts: what is over is not worth asking about, and due at once."""
         renewable = self.tokens is not None and self.tokens.refresh_token is not None

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from vault import watch
 from vault.chain import Position
-from vault.disconnect import give_up
 from vault.errors import StorageUnavailable
 from vault.gates import Gates
 from vault.store import changes, clients, connections, parking, sign_ins, tickets
+from vault.store.revocations import give_up
 from vault.store.trail import Trail
 from vault.store.writer import Transaction, Writer
 

@@ -18,7 +18,7 @@ from vault.audit import Event
 from vault.clock import uptime
 from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Path
-from vault.disconnect import Ended, Last, Outcome, Revoking, bury, end, give_up, path
+from vault.disconnect import Ended, Last, Outcome, Revoking, bury, end, path
 from vault.errors import Conflict
 from vault.gates import Gates
 from vault.means import Means
@@ -27,6 +27,7 @@ from vault.store import offboarding as store
 from vault.store import tenants
 from vault.store.changes import Stale
 from vault.store.offboarding import Felled, Key
+from vault.store.revocations import give_up
 from vault.store.writer import Transaction
 from vault.tenants import version
 

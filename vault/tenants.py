@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault.access import Caller
 from vault.audit import Event
 from vault.conditions import UNCONDITIONAL, Condition, version_of
-from vault.disconnect import give_up
 from vault.errors import Conflict, Invalid, NotFound
 from vault.gates import Gates
 from vault.memory import GATES, TENANTS, Memory
@@ -19,6 +18,7 @@ from vault.store import tenants as store
 from vault.store.database import Database
 from vault.store.offboarding import within
 from vault.store.parking import Scope
+from vault.store.revocations import give_up
 from vault.store.writer import Transaction, Writer
 
 ROOT = store.ROOT

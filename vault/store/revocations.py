@@ -3,8 +3,10 @@
 from sqlalchemy import ColumnElement, false, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.audit import Event
 from vault.connection import Path
 from vault.store.schema import connections
+from vault.store.writer import Transaction
 
 _c = connections.c
 
@@ -19,7 +21,14 @@ async def end(tx: AsyncConnection, connection: str) -> None:
     await tx.execute(update(connections).where(_c.id == connection).values(revoking=false()))
 
 
-async def abandon(tx: AsyncConnection, which: ColumnElement[bool]) -> list[Path]:
-    """Forget those of *which* connections that nobody has ended; return whose they were."""
+async def give_up(tx: Transaction, actor: str, which: ColumnElement[bool]) -> list[Path]:
+    """Note for those of *which* connections whose revocation has not ended that nobody knows what came of it.
+
+    Who asked for it has died, or is still at it elsewhere. Returns their paths.
+    """
     begun = update(connections).where(_c.revoking.is_(True), which).values(revoking=false())
-    return [tuple(row) for row in await tx.execute(begun.returning(_c.tenant_id, _c.provider, _c.name))]
+    rows = await tx.connection.execute(begun.returning(_c.tenant_id, _c.provider, _c.name))
+    found: list[Path] = [tuple(row) for row in rows]
+    for each in found:
+        tx.record(Event(actor, "connection.revoked", "unknown", *each))
+    return found
