@@ -220,6 +220,7 @@ async def test_a_registration_is_shown_without_its_secret(rig: Rig, leaks: Leaks
             "tenant": TENANT,
             "provider": PROVIDER,
             "client_id": "client-1",
+            "current": True,
             "state": "active",
             "created_at": shown["created_at"],
             "secrets": {

@@ -103,7 +103,7 @@ def parsed(moment: str) -> float:
         ("wait=26", 400),
         ("min_ttl=60&min_ttl=60", 400),
         ("min_ttl=1e3", 200),
-        ("unknown=1", 200),
+        ("unknown=1", 400),
         ("wait=0&min_ttl=60", 200),
         ("min_ttl=60wait=1", 400),
         ("&wait=5", 200),

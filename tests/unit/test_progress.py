@@ -18,7 +18,9 @@ def shown(monkeypatch: pytest.MonkeyPatch, *, hidden: bool, terminal: bool) -> s
             begin(4)(2)
         output.write("\nthe end\n")
         output.flush()
-        said = os.read(reading, 65_536).decode()
+        said = ""
+        while "the end" not in said:  # a terminal gives a line at a time
+            said += os.read(reading, 65_536).decode()
     os.close(reading)
     return said
 
