@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, text, update
 from sqlalchemy.engine import Engine
+from sqlalchemy.util import await_only
 
 from integrations.contract import Secret
 from tests.conftest import Leaks
@@ -365,19 +366,19 @@ async def test_a_value_that_goes_with_its_owner_does_not_count_as_lost(rig: Rig,
     await promoted(rig)
     other, deleted = Database(store.url), list[bool]()
 
-    def delete(session: Any) -> None:
-        for table, column in (
-            ("sealed_values", "owner_id"),
-            ("token_states", "connection_id"),
-            ("connections", "id"),
-        ):
-            session.execute(text(f"DELETE FROM {table} WHERE {column} = :id"), {"id": connection.id})
-        session.commit()
+    async def delete() -> None:
+        async with other.transaction() as tx:
+            for table, column in (
+                ("sealed_values", "owner_id"),
+                ("token_states", "connection_id"),
+                ("connections", "id"),
+            ):
+                await tx.execute(text(f"DELETE FROM {table} WHERE {column} = :id"), {"id": connection.id})
 
     def before(_connection: Any, statement: Any, *_: Any) -> None:
         if statement is owners._STATEMENTS["connection"] and not deleted:
             deleted.append(True)
-            other.at_once(delete)
+            await_only(delete())  # whoever holds the database's lock may need the loop to let go of it
 
     event.listen(Engine, "before_execute", before)
     try:
