@@ -286,6 +286,17 @@ async def test_a_second_consent_without_a_refresh_token_keeps_the_first_one(rig:
     assert len(ledger.exchanges(ledger.families[0])) == 1
 
 
+async def come_back_amid_a_refresh(rig: Rig, asking: Asking, person: Person, back: str) -> None:
+    """Have *person* end a consent while a refresh of the former grant is out, and let that come to its end."""
+    await rig.provider.hold()
+    reading = asyncio.create_task(asking.token())
+    await rig.provider.wait_for_held()
+    assert (await person.open(back)).status_code == 200
+    await rig.provider.release()
+    await reading
+    await rig.vault.refresher.settled()
+
+
 async def test_a_second_consent_keeps_no_refresh_token_that_may_be_spent(rig: Rig) -> None:
     """What a refresh under way has sent already is never sent again, though the new grant came without one."""
     asking, person = Asking(rig), Person(rig)
@@ -293,14 +304,7 @@ async def test_a_second_consent_keeps_no_refresh_token_that_may_be_spent(rig: Ri
     await person.connect(await asking.link())
     await rig.provider.configure(issue_refresh_token=False)
     back = await person.go(await asking.link())
-    await rig.provider.hold()
-    reading = asyncio.create_task(asking.token())
-    await rig.provider.wait_for_held()
-
-    assert (await person.open(back)).status_code == 200
-    await rig.provider.release()
-    await reading
-    await rig.vault.refresher.settled()
+    await come_back_amid_a_refresh(rig, asking, person, back)
     await asking.token()
 
     ledger = await rig.provider.ledger()
@@ -410,13 +414,7 @@ async def test_who_connects_amid_a_refresh_is_not_renamed_by_it(rig: Rig) -> Non
     asking, person = await an_import(rig), Person(rig)
     await rig.provider.consent(subject="account-2")
     back = await person.go(await asking.link(scopes=["read"]))
-    await rig.provider.hold()
-    reading = asyncio.create_task(asking.token())
-    await rig.provider.wait_for_held()
-    assert (await person.open(back)).status_code == 200
-    await rig.provider.release()
-    await reading
-    await rig.vault.refresher.settled()
+    await come_back_amid_a_refresh(rig, asking, person, back)
 
     assert "account" not in await asking.shown()
 
