@@ -1,13 +1,13 @@
 """What the vault and every provider's dialect have agreed on: secrets, token sets, clients, and how a call fails.
 
 Protocol code has no `await` and sends nothing: a dialect makes a request and reads an answer,
-and somebody else carries them.
+and somebody else carries them. Where that takes several, they are the steps of a generator.
 """
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
 import httpx
 
@@ -60,7 +60,10 @@ def fits_a_header(token: str) -> bool:
 
 @dataclass(frozen=True)
 class TokenSet:
-    """One token-endpoint answer (RFC 6749 section 5.1). Durations are seconds from when it was asked for."""
+    """One token-endpoint answer (RFC 6749 section 5.1). Durations are seconds from when it was asked for.
+
+    *refresh_token* is what the next renewal sends: where a token renews itself, that same token once more.
+    """
 
     access_token: Secret
     refresh_token: Secret | None = None  # None: the answer had none, so the old one stays in force
@@ -69,6 +72,7 @@ class TokenSet:
     refresh_expires_in: int | None = None
     scopes: tuple[str, ...] | None = None  # None: as asked
     id_token: Secret | None = None
+    ends: bool = True  # False: the provider said that the access token never does
 
 
 # How a connection gets new tokens: by what it was given, by its client alone, by a key of its own, or not at all.
@@ -92,7 +96,8 @@ class Field:
 class Kind:
     """One way of having credentials at a provider. *abilities* are words for what else it can do.
 
-    *uses_client* says that a registration of ours takes part in its renewal.
+    *uses_client* says that a registration of ours takes part in its renewal. *check_every* is in seconds:
+    how often one may ask whether what never changes still works, if at all.
     """
 
     id: str
@@ -102,6 +107,12 @@ class Kind:
     fields: tuple[Field, ...] = ()
     abilities: tuple[str, ...] = ()
     uses_client: bool = True
+    check_every: int | None = None
+
+    @property
+    def static(self) -> bool:
+        """Whether what was entered is itself what is handed out: nothing is got with it."""
+        return self.how == "enter" and self.renewal == "none"
 
 
 Jwks = Sequence[Mapping[str, Any]]  # the keys of a JWK Set (RFC 7517)
@@ -221,8 +232,72 @@ class Unreadable(ProviderError):
     """Metadata or an identity that contradicts itself or the standard."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MailLogin:
+    """An SMTP session that signs in and sends nothing (RFC 4954), over TLS or not at all.
+
+    With a *password* it is PLAIN or LOGIN, with an *access_token* XOAUTH2.
+    """
+
+    host: str
+    port: int
+    tls: Literal["implicit", "starttls"]
+    username: str
+    password: Secret | None = None
+    access_token: Secret | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer, already read and capped, so that judging it needs no socket.
+
+    Of a MailLogin, *status* is the reply code of the last command and *body* its text.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Account:
+    """The provider's stable subject behind a connection, and a label that a person recognises."""
+
+    subject: str
+    label: str | None = None
+
+
+T = TypeVar("T")
+Call: TypeAlias = httpx.Request | MailLogin
+# What takes any number of calls: each is sent once, and the answer given back, or the ProviderError raised in it
+# that came of it instead.
+Steps: TypeAlias = Generator[Call, Answer, T]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one found out about credentials, and why: *code* is a machine word, of those in `advice` if it can be.
+
+    *lacks* are the abilities that a "limited" one has not. *tokens* are what came of trying, where anything did.
+    """
+
+    verdict: Verdict
+    code: str | None = None
+    lacks: tuple[str, ...] = ()
+    account: Account | None = None
+    tokens: TokenSet | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handout:
+    """What a program gets of static credentials: by field, and as the value of an Authorization header."""
+
+    credentials: Mapping[str, Secret]
+    authorization: Secret | None = None
+
+
 class Provider(Protocol):
-    """One third party's dialect. Every method is pure: a request out, or an answer in."""
+    """One third party's dialect. Every method is pure: a request out, an answer in, or the steps of both."""
 
     @property
     def id(self) -> str: ...
@@ -265,7 +340,7 @@ class Provider(Protocol):
     def endpoints(self) -> Mapping[str, str]: ...
 
     @property
-    def kinds(self) -> "Sequence[Kind]":
+    def kinds(self) -> Sequence[Kind]:
         """The ways of having credentials here, the usual one first."""
         ...
 
@@ -302,27 +377,37 @@ class Provider(Protocol):
         """
         ...
 
-    def code_request(self, asked: AuthorizationRequest, code: Secret) -> httpx.Request: ...
-
-    def renew_request(self, root: Root) -> httpx.Request:
-        """Return what gets new tokens with *root*. Raises Unreadable where it cannot be used for that."""
+    def redeem(self, asked: AuthorizationRequest, code: Secret) -> Steps[TokenSet]:
+        """Exchange the *code* that a consent gave, or raise the ProviderError that the answer amounts to."""
         ...
 
-    def read_tokens(self, answer: "Answer") -> TokenSet:
-        """Return the token set, or raise the ProviderError that the answer amounts to."""
+    def renew(self, root: Root) -> Steps[TokenSet]:
+        """Get new tokens with *root*, or raise the ProviderError that the answer amounts to.
+
+        Raises Unreadable, before anything is sent, where it cannot be used for that.
+        """
         ...
 
-    def account(
-        self, tokens: TokenSet, *, client: Client, nonce: str | None, keys: Jwks | None
-    ) -> "Account | None":
+    def account(self, tokens: TokenSet, *, client: Client, nonce: str | None, keys: Jwks | None) -> Account | None:
         """Whose grant it is, as far as the answer itself says. Raises Unreadable where it lies.
 
         *keys* are those of `jwks_uri`; None where they could not be had.
         """
         ...
 
-    def entered(self, kind: str, credentials: Mapping[str, Secret]) -> "Account | None":
+    def entered(self, kind: str, credentials: Mapping[str, Secret]) -> Account | None:
         """Whose *credentials* of a *kind* these are. Raises Unreadable where they cannot be any."""
+        ...
+
+    def prove(self, root: Root) -> Steps[Finding]:
+        """Try what a person has just entered, with the tokens that come of it where it is used to get some.
+
+        Raises the ProviderError that an answer amounts to: GrantRejected and Misused say that it is no good.
+        """
+        ...
+
+    def handout(self, kind: str, credentials: Mapping[str, Secret]) -> Handout:
+        """Return what a program gets of static *credentials*."""
         ...
 
     def why_over(self, code: str, lived: int, promised: int | None) -> str:
@@ -332,23 +417,26 @@ class Provider(Protocol):
         """
         ...
 
-    def probe_request(self, access_token: Secret) -> httpx.Request | None: ...
+    def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
+        """Ask whether *access_token* works, which *root* gave; or *root* itself, where it is static.
 
-    def read_probe(self, answer: "Answer", client: Client | None, scopes: Sequence[str]) -> Verdict:
-        """Return what the answer to a probe says of the access token, which is to be good for *scopes*."""
+        It spends nothing. The scopes of *root* are what it should be good for. Whatever is raised on the way
+        means that nobody knows.
+        """
         ...
 
-    def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None: ...
+    def revoke(self, root: Root, token: Secret | None) -> Steps[bool] | None:
+        """End *token*, or *root* itself where it is static, and say whether it is dead then.
 
-    def revoked(self, answer: "Answer") -> bool:
-        """Say whether the answer to a revocation means that the token is dead."""
+        None where the provider has no way to. May raise the ProviderError that an answer amounts to.
+        """
         ...
 
     def device_request(self, client: Client, scopes: Sequence[str]) -> httpx.Request | None:
         """Return what begins a consent on another device; None where the provider has no such thing."""
         ...
 
-    def read_device(self, answer: "Answer") -> DeviceAuthorization:
+    def read_device(self, answer: Answer) -> DeviceAuthorization:
         """Return what the person is to do. Raises Unreadable, or the ProviderError that the answer amounts to."""
         ...
 
@@ -356,27 +444,10 @@ class Provider(Protocol):
         """Return one poll for what the person has decided."""
         ...
 
-    def read_device_tokens(self, answer: "Answer") -> TokenSet | DeviceWaiting:
+    def read_device_tokens(self, answer: Answer) -> TokenSet | DeviceWaiting:
         """Return the token set, or how to go on waiting.
 
         Raises the ProviderError of an answer that is neither: Transient, RateLimited and OutcomeUnknown are of
         this poll alone; any other ends it, as GrantRejected `access_denied` and `expired_token` do.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A whole answer, already read and capped, so that judging it needs no socket."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True)
-class Account:
-    """The provider's stable subject behind a connection, and a label that a person recognises."""
-
-    subject: str
-    label: str | None = None

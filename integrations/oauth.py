@@ -17,14 +17,19 @@ from integrations.contract import (
     AuthorizationRequest,
     Client,
     ClientAuthMethod,
+    ClientRejected,
     DeviceAuthorization,
     DeviceWaiting,
+    Finding,
+    Handout,
     Jwks,
     Kind,
+    ProviderError,
     RevocationScope,
     Root,
     Rotation,
     Secret,
+    Steps,
     TokenSet,
     Unreadable,
     Verdict,
@@ -131,9 +136,21 @@ class OAuthProvider:
             parameters["code_verifier"] = asked.code_verifier.reveal()
         return requests.token_request(self.definition, asked.client, parameters)
 
+    def redeem(self, asked: AuthorizationRequest, code: Secret) -> Steps[TokenSet]:
+        return self.read_tokens((yield self.code_request(asked, code)))
+
     @property
     def kinds(self) -> Sequence[Kind]:
         return self._kinds
+
+    def renew(self, root: Root) -> Steps[TokenSet]:
+        return self.read_tokens((yield self.renew_request(root)))
+
+    def prove(self, root: Root) -> Steps[Finding]:
+        return Finding(verdict="valid", tokens=(yield from self.renew(root)))
+
+    def handout(self, kind: str, credentials: Mapping[str, Secret]) -> Handout:
+        raise Unreadable("nothing_static")
 
     def renew_request(self, root: Root) -> httpx.Request:
         if root.kind == JWT.id:
@@ -192,6 +209,12 @@ class OAuthProvider:
         issuer, subject = _entered(credentials, "issuer"), _entered(credentials, "subject")
         return Account(subject or issuer, issuer)
 
+    def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
+        request = None if access_token is None else self.probe_request(access_token)
+        if request is None:
+            return Finding(verdict="unknown")
+        return Finding(verdict=self.read_probe((yield request), root.client, root.scopes))
+
     def probe_request(self, access_token: Secret) -> httpx.Request | None:
         endpoint = self.definition.probe_endpoint or self.definition.userinfo_endpoint
         if endpoint is None or not fits_a_header(access_token.reveal()):
@@ -203,6 +226,22 @@ class OAuthProvider:
 
     def read_probe(self, answer: Answer, client: Client | None, scopes: Sequence[str]) -> Verdict:
         return answers.read_probe(answer, self.definition.probe)
+
+    def revoke(self, root: Root, token: Secret | None) -> Steps[bool] | None:
+        request = None if token is None else self.revoke_request(root.client, token)
+        return None if request is None else self._ended(request)
+
+    def _ended(self, request: httpx.Request) -> Steps[bool]:
+        answer = yield request
+        if self.revoked(answer):
+            return True
+        try:
+            self.read_tokens(answer)  # a refusal means the same here as of tokens (RFC 7009 section 2.2.1)
+        except ClientRejected:
+            raise
+        except ProviderError:
+            return False
+        return False
 
     def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None:
         endpoint = self.definition.revocation_endpoint

@@ -60,6 +60,7 @@ LAYERS = (
     {"reseal"},
     {"retire"},
     {"means"},
+    {"holding", "carrying"},
     {"as_client", "revoke", "grants", "completing", "entering", "renew", "probe", "disconnect", "sight", "whose"},
     {"consent"},
     {

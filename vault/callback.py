@@ -15,6 +15,7 @@ from integrations.contract import (
 from integrations.verdicts import OAUTH_ERRORS
 from vault.as_client import Done, as_client, note, used
 from vault.authorize import authorization, verifier_place
+from vault.carrying import carried
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.consent import Consent, accept, note_failure
@@ -149,11 +150,10 @@ class Callback:
         self, visit: Visit, provider: Provider, registration: Registration, asked: AuthorizationRequest
     ) -> Done[TokenSet]:
         async def redeem(client: Client | None) -> TokenSet:
-            request = provider.code_request(
+            steps = provider.redeem(
                 replace(asked, client=client or asked.client), Secret(visit.parameters["code"])
             )
-            answer = await self._means.outbound.send(request, deadline=self._means.deadline(visit.started))
-            return provider.read_tokens(answer)
+            return await carried(self._means.outbound, steps, deadline=self._means.deadline(visit.started))
 
         return await as_client(self._means, registration, redeem)
 

@@ -20,6 +20,7 @@ Reason = Literal[
     "credentials_rejected",
 ]  # fmt: skip
 Prefer = Literal["own", "inherited"]
+OF_ITS_TOKEN: frozenset[Renewal] = frozenset({"refresh_token", "self_exchange"})  # without one they are none
 NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "fix_credentials", "operator"]
 
 ACTIONS: Mapping[str, NextAction] = {

@@ -210,7 +210,7 @@ def _entered(provider: Provider, known: Connection | None, change: Change) -> En
 
 def _received(entered: Entered, found: Tried, now: datetime, *, verified: bool) -> Received:
     """Return what is to be stored of credentials after the try, *verified* if that was wanted."""
-    valid = found.verdict in {"valid", "limited"}
+    valid = found.finding.verdict in {"valid", "limited"}
     return Received(
         tokens=_dated(entered, found.tokens, now),
         account=found.account,

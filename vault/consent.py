@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from integrations.contract import Account, Client, Provider, TokenSet, Unreadable
+from integrations.contract import Account, Client, Kind, Provider, Root, TokenSet, Unreadable
 from vault.audit import Event
 from vault.clock import uptime
 from vault.connection import Connection
@@ -47,7 +47,8 @@ async def accept(
         outcome = error.code
     if outcome != "connected":
         token, subject = tokens.refresh_token or tokens.access_token, account.subject if account else None
-        await give_back(means, consent.provider, consent.registration, token, subject)
+        root = Root(kind=_kind(consent.provider, consent.connection.kind).id)
+        await give_back(means, consent.provider, consent.registration, root, token, subject)
     return outcome
 
 
@@ -64,6 +65,7 @@ async def _account(means: Means, consent: Consent, tokens: TokenSet) -> Account 
 
 
 def _received(consent: Consent, tokens: TokenSet, account: Account | None) -> Received:
+    kind = _kind(consent.provider, consent.connection.kind)
     return Received(
         tokens=tokens,
         account=account,
@@ -71,7 +73,8 @@ def _received(consent: Consent, tokens: TokenSet, account: Account | None) -> Re
         scopes=consent.scopes,
         age=uptime() - consent.started,
         consented=True,
-        kind=_kind(consent.provider, consent.connection.kind),
+        kind=kind.id,
+        renewal=kind.renewal,
     )
 
 
@@ -109,7 +112,7 @@ def _doubt(connection: Connection, received: Received) -> str | None:
     return "no_refresh_token" if received.tokens.refresh_token is None and renews(connection) else None
 
 
-def _kind(provider: Provider, kind: str) -> str:
+def _kind(provider: Provider, kind: str) -> Kind:
     """Return *kind* where a person consents to it; what was entered gives way to the provider's usual one."""
-    consents = [one.id for one in provider.kinds if one.how == "consent"]
-    return kind if kind in consents else consents[0]
+    consents = [one for one in provider.kinds if one.how == "consent"]
+    return next((one for one in consents if one.id == kind), consents[0])

@@ -1,21 +1,19 @@
 """Disconnecting: unusable at once and its secrets gone; then, where that is wanted, its grant at the provider."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.contract import Provider, Secret
+from integrations.contract import Provider
 from vault.audit import Event
 from vault.connection import Connection, Path
 from vault.errors import CannotOpen, StorageUnavailable
-from vault.keyring import Sealed
+from vault.holding import Holding, holding
 from vault.means import Means
 from vault.registration import Registration, registration
 from vault.revoke import Revoked, revoke
-from vault.sealing import Place, open_one
 from vault.store import clients, connections, revocations, sealed, settle
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
@@ -32,15 +30,15 @@ class Last:
 
     connection: Connection
     held: bool
-    grant: tuple[Provider, Registration | None, Secret] | None
+    grant: tuple[Provider, Registration | None, Holding] | None
 
 
 async def bury(tx: Transaction, means: Means, actor: str, connection: Connection, revoking: Revoking) -> Last:
     """Delete *connection*; return what is needed to end its grant, as far as *revoking* wants that."""
     # First, so that no other replica can settle a successor behind our back.
     await settle.supersede(tx.connection, connection.id)
-    values = await sealed.load(tx.connection, "connection", connection.id)
-    last = Last(connection, bool(values), await _grant(tx.connection, means, connection, values))
+    held = bool(await sealed.fields(tx.connection, "connection", connection.id))
+    last = Last(connection, held, await _grant(tx.connection, means, connection))
     await connections.bury(tx.connection, connection.id)
     if last.held and revoking != "false":
         await revocations.begin(tx.connection, connection.id)
@@ -58,8 +56,9 @@ async def end(means: Means, actor: str, last: Last, revoking: Revoking, *, doome
         return "not_asked"
     outcome: Revoked = "failed"
     if last.grant is not None:
-        account, regardless = last.connection.account, revoking == "all"
-        outcome = await revoke(means, *last.grant, account, doomed=doomed, regardless=regardless)
+        provider, user, holds = last.grant
+        about = (provider, user, holds.root, holds.token, last.connection.account)
+        outcome = await revoke(means, *about, doomed=doomed, regardless=revoking == "all")
 
     async def unit(tx: Transaction) -> None:
         await revocations.end(tx.connection, last.connection.id)
@@ -77,18 +76,16 @@ def path(connection: Connection) -> Path:
 
 
 async def _grant(
-    tx: AsyncConnection, means: Means, connection: Connection, values: Mapping[str, tuple[Sealed, int]]
-) -> tuple[Provider, Registration | None, Secret] | None:
+    tx: AsyncConnection, means: Means, connection: Connection
+) -> tuple[Provider, Registration | None, Holding] | None:
     row = None if connection.client is None else await clients.get(tx, connection.client)
-    field = "refresh_token" if "refresh_token" in values else "access_token"
-    if field not in values:
-        return None
-    place = Place(connection.tenant, connection.provider, "connection", connection.id)
     try:
-        token = open_one(means.keyring, place, field, values[field])
+        holds = await holding(tx, means.keyring, connection)
+        if holds is None:
+            return None
         provider = await means.providers.get(connection.provider, tx)
         if row is None:
-            return provider, None, token
-        return provider, registration(means.keyring, row, await sealed.load(tx, "client", row.id)), token
+            return provider, None, holds
+        return provider, registration(means.keyring, row, await sealed.load(tx, "client", row.id)), holds
     except CannotOpen:
         return None

@@ -12,10 +12,12 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from integrations.advice import ADVICE
 from integrations.contract import (
     Account,
     Client,
     ClientRejected,
+    Finding,
     GrantRejected,
     Kind,
     Misused,
@@ -25,7 +27,6 @@ from integrations.contract import (
     Secret,
     TokenSet,
     Unreadable,
-    Verdict,
     fits_a_header,
 )
 from vault.as_client import as_client, note
@@ -34,7 +35,7 @@ from vault.errors import Conflict, Invalid
 from vault.means import Means
 from vault.probe import probed
 from vault.registration import Registration, registration
-from vault.renew import renewed
+from vault.renew import proven
 from vault.store import clients, connections, sealed
 from vault.store.schema import AnyRow
 
@@ -45,6 +46,7 @@ _RFC_3339 = re.compile(
     r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _NOTHING = TokenSet(Secret(""), expires_in=0)  # none yet: due at once
+STATIC = TokenSet(Secret(""), ends=False)  # none, now or ever
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ class Entered:
 class Tried:
     """What became of a try: the tokens to store, whose they are, the client that they belong to."""
 
-    verdict: Verdict
+    finding: Finding
     tokens: TokenSet
     account: Account | None = None
     client: AnyRow | None = None
@@ -121,17 +123,20 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
         now = await connections.database_time(tx)
     user = None if client is None else registration(means.keyring, client, values)
     if entered.tokens is not None:
-        verdict: Verdict = "unknown"
+        finding = Finding(verdict="unknown")
         if verify and not entered.ended(now) and (token := entered.tokens.access_token):
-            verdict = await probed(means, provider, token, None if user is None else user.client_id, ())
-        if verdict == "invalid":
+            bare = None if user is None else Client(user.client_id)
+            finding = await probed(means, provider, Root(kind=entered.kind.id, client=bare), token)
+        if finding.verdict == "invalid":
             raise Invalid("The provider refuses this access token.", code="credentials_rejected")
-        return Tried(verdict=verdict, tokens=entered.tokens, client=client)
+        return Tried(finding=finding, tokens=entered.tokens, client=client)
     account = _account(provider, entered)
     root = Root(kind=entered.kind.id, credentials=entered.fields)
-    tokens = await _renewed(means, provider, root, user) if verify else None
-    verdict = "unknown" if tokens is None else "valid"
-    return Tried(verdict=verdict, tokens=tokens or _NOTHING, account=account, client=client)
+    finding = await _proven(means, provider, root, user) if verify else Finding(verdict="unknown")
+    if finding.verdict == "invalid":
+        raise _refused(finding.code)
+    tokens = finding.tokens or (STATIC if entered.kind.static else _NOTHING)
+    return Tried(finding=finding, tokens=tokens, account=finding.account or account, client=client)
 
 
 async def _client_for(tx: AsyncConnection, entered: Entered, above: list[str], provider: str) -> AnyRow | None:
@@ -167,18 +172,23 @@ def _account(provider: Provider, entered: Entered) -> Account | None:
         raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
 
 
-async def _renewed(means: Means, provider: Provider, root: Root, user: Registration | None) -> TokenSet | None:
-    """Return new tokens got with *root* as the client *user*, None where nobody can tell now if it is any good."""
+def _refused(code: str | None) -> Invalid:
+    detail = "The provider refuses these credentials."
+    return Invalid(detail, code="credentials_rejected", reason=code, advice=ADVICE.get(code or ""))
+
+
+async def _proven(means: Means, provider: Provider, root: Root, user: Registration | None) -> Finding:
+    """Return what trying *root* as the client *user* found out, "unknown" where nobody can tell now."""
     deadline = means.deadline()
 
-    async def renew(client: Client | None) -> TokenSet:
-        return await renewed(means.outbound, provider, replace(root, client=client), deadline=deadline)
+    async def prove(client: Client | None) -> Finding:
+        return await proven(means.outbound, provider, replace(root, client=client), deadline=deadline)
 
     try:
-        done = await as_client(means, user, renew)
+        done = await as_client(means, user, prove)
     except ProviderError as error:
         _refuse(error)
-        return None
+        return Finding(verdict="unknown", code=error.code)
     await note(means, done.other)
     return done.value
 
@@ -186,8 +196,7 @@ async def _renewed(means: Means, provider: Provider, root: Root, user: Registrat
 def _refuse(error: ProviderError) -> None:
     """Raise Invalid or Conflict where *error* says whose fault it is."""
     if isinstance(error, GrantRejected | Misused):  # what is wrong with the request, was entered
-        detail = "The provider refuses these credentials."
-        raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
+        raise _refused(error.code) from None
     if isinstance(error, ClientRejected):
         detail = "The provider refuses the client registration that they are used with."
         raise Conflict(detail, code="client_misconfigured", reason=error.code) from None

@@ -29,7 +29,7 @@ from vault.as_client import Done, Refused, as_client, note, used
 from vault.audit import Action, Event
 from vault.breaker import Breaker, works
 from vault.clock import uptime
-from vault.connection import SOONEST, Connection, TokenState, new_tokens, still_learned
+from vault.connection import OF_ITS_TOKEN, SOONEST, Connection, TokenState, new_tokens, still_learned
 from vault.errors import CannotOpen
 from vault.failure import aftermath, outcome_of, pause_of_provider
 from vault.gates import Gates
@@ -155,7 +155,7 @@ class Exchange:
         """Return what is to be sent. Raises CannotOpen where it is not there, or is of other tokens."""
         place = Place(row.tenant, row.provider, "connection", turn.connection)
         token, entered = (sealed.read(row, "connection", name) for name in ("refresh_token", "credentials"))
-        if turn.renewal == "refresh_token" and (token is None or token[1] != turn.generation):
+        if turn.renewal in OF_ITS_TOKEN and (token is None or token[1] != turn.generation):
             raise CannotOpen
         return Root(
             kind=row.kind,
@@ -183,7 +183,8 @@ class Exchange:
             log.critical("renewed tokens found a newer generation", extra={"connection": turn.connection})
         if stored == "superseded":
             token = tokens.refresh_token or tokens.access_token
-            await give_back_successor(self._means, grant.provider, grant.registration, token, turn.connection)
+            about = (grant.provider, grant.registration, grant.root, token, turn.connection)
+            await give_back_successor(self._means, *about)
         return stored
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:

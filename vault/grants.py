@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from integrations.contract import Account, Provider, Renewal, Secret, TokenSet
-from vault.connection import Connection, NewTokens, Reason, Status, TokenState, new_tokens
+from vault.connection import OF_ITS_TOKEN, Connection, NewTokens, Reason, Status, TokenState, new_tokens
 from vault.errors import CannotOpen, Conflict, NotFound
 from vault.keyring import Keyring
 from vault.means import Means
@@ -109,7 +109,7 @@ def _whose(received: Received) -> dict[str, Any]:
 
 
 def _renewal(received: Received, refresh_token: Secret | None) -> Renewal:
-    return "none" if received.renewal == "refresh_token" and refresh_token is None else received.renewal
+    return "none" if received.renewal in OF_ITS_TOKEN and refresh_token is None else received.renewal
 
 
 def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal) -> dict[str, Any]:

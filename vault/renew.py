@@ -1,14 +1,36 @@
-"""Asking a provider for new tokens with a root, whatever its kind."""
+"""Asking a provider for new tokens with a root, or whether a root is any good, whatever its kind."""
 
-from integrations.contract import ClientRejected, GrantRejected, Provider, ProviderError, Root, TokenSet
+from typing import TypeVar
+
+from integrations.contract import (
+    ClientRejected,
+    Finding,
+    GrantRejected,
+    Provider,
+    ProviderError,
+    Root,
+    Steps,
+    TokenSet,
+)
+from vault.carrying import carried
 from vault.outbound import Outbound
+
+T = TypeVar("T")
 
 
 async def renewed(outbound: Outbound, provider: Provider, root: Root, *, deadline: float) -> TokenSet:
     """Return new tokens got with *root*. Raises the ProviderError that the answer amounts to."""
-    answer = await outbound.send(provider.renew_request(root), deadline=deadline)
+    return await _blaming(outbound, provider.renew(root), root, deadline)
+
+
+async def proven(outbound: Outbound, provider: Provider, root: Root, *, deadline: float) -> Finding:
+    """Return what trying *root* found out. Raises the ProviderError that the answer amounts to."""
+    return await _blaming(outbound, provider.prove(root), root, deadline)
+
+
+async def _blaming(outbound: Outbound, steps: Steps[T], root: Root, deadline: float) -> T:
     try:
-        return provider.read_tokens(answer)
+        return await carried(outbound, steps, deadline=deadline)
     except ProviderError as error:
         raise blame(error, root) from None
 

@@ -5,10 +5,12 @@ all that it has given the project which the client belongs to. There, nothing is
 connection lives on what would end, unless somebody has asked for just that.
 """
 
+from dataclasses import replace
 from typing import Literal
 
-from integrations.contract import Answer, Client, ClientRejected, Provider, ProviderError, Secret
+from integrations.contract import Client, Provider, ProviderError, Root, Secret
 from vault.as_client import as_client, note
+from vault.carrying import carried
 from vault.errors import StorageUnavailable
 from vault.means import Means
 from vault.registration import Registration
@@ -21,7 +23,8 @@ async def revoke(
     means: Means,
     provider: Provider,
     registration: Registration | None,
-    token: Secret,
+    root: Root,
+    token: Secret | None,
     account: str | None,
     *,
     doomed: str | None = None,
@@ -29,22 +32,20 @@ async def revoke(
 ) -> Revoked:
     """Ask *provider* to end the grant of *token*, *account*'s where that is known, as the client that got it.
 
+    Without a token it is *root* itself that is to end.
+
     Withheld where that would take another connection with it: where one account of two is unknown, they may
     be the same. Those of the tenant *doomed* and below do not count, nor, *regardless*, do any.
     """
     deadline = means.deadline()
 
     async def ask(client: Client | None) -> Revoked:
-        request = provider.revoke_request(client, token)
-        if request is None:
+        steps = provider.revoke(replace(root, client=client), token)
+        if steps is None:
             return "not_supported"
         if not regardless and await _takes_another(means, provider, registration, account, doomed):
             return "withheld"
-        answer = await means.outbound.send(request, deadline=deadline)
-        if provider.revoked(answer):
-            return "revoked"
-        _check_client(provider, answer)
-        return "failed"
+        return "revoked" if await carried(means.outbound, steps, deadline=deadline) else "failed"
 
     try:
         done = await as_client(means, registration, ask)
@@ -54,31 +55,31 @@ async def revoke(
     return done.value
 
 
-def _check_client(provider: Provider, answer: Answer) -> None:
-    """Raise ClientRejected where *answer* is that. A refusal means the same here as of tokens (RFC 7009 2.2.1)."""
-    try:
-        provider.read_tokens(answer)
-    except ClientRejected:
-        raise
-    except ProviderError:
-        return
-
-
 async def give_back(
-    means: Means, provider: Provider, registration: Registration | None, token: Secret, account: str | None
+    means: Means,
+    provider: Provider,
+    registration: Registration | None,
+    root: Root,
+    token: Secret,
+    account: str | None,
 ) -> None:
     """End a grant that is of no use to us; but not where that may end more than we know."""
     if provider.revocation_scope != "project":
-        await revoke(means, provider, registration, token, account)
+        await revoke(means, provider, registration, root, token, account)
 
 
 async def give_back_successor(
-    means: Means, provider: Provider, registration: Registration | None, token: Secret, connection: str
+    means: Means,
+    provider: Provider,
+    registration: Registration | None,
+    root: Root,
+    token: Secret,
+    connection: str,
 ) -> None:
     """Give back what came for *connection* after it was deleted or connected anew."""
     async with means.database.read() as tx:
         account = await connections.account(tx, connection)
-    await give_back(means, provider, registration, token, account)
+    await give_back(means, provider, registration, root, token, account)
 
 
 async def _takes_another(

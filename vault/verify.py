@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from integrations.contract import Secret, Verdict
+from integrations.contract import Verdict
 from vault.audit import Event
 from vault.connection import Connection, Path
 from vault.connections import Connections
 from vault.errors import CannotOpen, Conflict, NotFound
+from vault.holding import holding
 from vault.means import Means
 from vault.probe import probed
 from vault.refresh import Refresher
-from vault.sealing import Place, open_one
-from vault.store import clients, sealed
 from vault.store import connections as store
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
@@ -63,19 +62,13 @@ class Verify:
             return "invalid" if connection.state.status == "failed" else "unknown"
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(connection.provider, tx)
-            values = await sealed.load(tx, "connection", connection.id)
-            row = None if connection.client is None else await clients.get(tx, connection.client)
-        token, client_id = self._token(connection, values), None if row is None else row.client_id
-        return await probed(self._means, provider, token, client_id, connection.asked_scopes)
-
-    def _token(self, connection: Connection, values: Any) -> Secret:
-        if "access_token" not in values:
+            try:
+                holds = await holding(tx, self._means.keyring, connection)
+            except CannotOpen:
+                raise Conflict("A stored value does not open.", code="operator_required") from None
+        if holds is None:
             raise NotFound  # it was deleted a moment ago
-        place = Place(connection.tenant, connection.provider, "connection", connection.id)
-        try:
-            return open_one(self._means.keyring, place, "access_token", values["access_token"])
-        except CannotOpen:
-            raise Conflict("A stored value does not open.", code="operator_required") from None
+        return (await probed(self._means, provider, holds.root, holds.access_token)).verdict
 
     async def _note(self, actor: str, connection: Connection, verdict: Verdict) -> None:
         """Write down what the provider said of these very tokens, and of no later ones."""

@@ -371,7 +371,8 @@ async def test_a_secret_that_cannot_be_looked_up_is_no_fault_of_the_client(rig: 
 
     event.listen(Engine, "before_execute", fail)
     try:
-        refused(await rig.token("c"), 503, "provider_unavailable")
+        # Not for as long as the backoff may last: then it would be tried again within this one call.
+        refused(await rig.token("c", wait=4), 503, "provider_unavailable")
     finally:
         event.remove(Engine, "before_execute", fail)
     row = await row_of(rig, "c")
