@@ -5,8 +5,12 @@ from collections.abc import Callable, Mapping
 from integrations.contract import Provider
 from integrations.endpoints import BUILT_IN, Endpoints
 from integrations.google import Google
+from integrations.resend import Resend
 
-_MADE: Mapping[str, Callable[[Endpoints], Provider]] = {"google": Google}
+_MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
+    "google": Google,
+    "resend": Resend,
+}
 
 
 def providers(moved: Mapping[str, Endpoints]) -> dict[str, Provider]:

@@ -17,7 +17,10 @@ GOOGLE: Endpoints = {
     "tokeninfo_endpoint": "https://oauth2.googleapis.com/tokeninfo",
 }
 
-BUILT_IN: Mapping[str, Endpoints] = {"google": GOOGLE}
+BUILT_IN: Mapping[str, Endpoints] = {
+    "google": GOOGLE,
+    "resend": {"api_url": "https://api.resend.com"},
+}
 
 
 def setting(provider: str, endpoint: str) -> str:

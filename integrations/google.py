@@ -6,12 +6,12 @@ same account granted to any other one of the same Cloud project.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from urllib.parse import urlencode
 
 import httpx
 
 from integrations import identity, service_account
 from integrations.answers import json_object, lifetime, read_tokens, text
+from integrations.calls import call
 from integrations.contract import (
     Account,
     Answer,
@@ -100,7 +100,7 @@ class Google(OAuthProvider):
             return super().renew_request(root)
         endpoint = self.definition.token_endpoint
         hosts = service_account.hosts_beside(endpoint)
-        return _form(endpoint, service_account.assertion_form(root.credentials, endpoint, hosts))
+        return call("POST", endpoint, form=service_account.assertion_form(root.credentials, endpoint, hosts))
 
     def read_tokens(self, answer: Answer) -> TokenSet:
         try:
@@ -131,7 +131,7 @@ class Google(OAuthProvider):
 
     def probe_request(self, access_token: Secret) -> httpx.Request | None:
         # In the body: addresses are written down in more places than anybody knows.
-        return _form(self._tokeninfo, urlencode({"access_token": access_token.reveal()}))
+        return call("POST", self._tokeninfo, form={"access_token": access_token.reveal()})
 
     def read_probe(self, answer: Answer, client: Client | None, scopes: Sequence[str]) -> Verdict:
         body = json_object(answer.body)
@@ -150,9 +150,4 @@ class Google(OAuthProvider):
     def revoke_request(self, client: Client | None, token: Secret) -> httpx.Request | None:
         if client is None or self.definition.revocation_endpoint is None:
             return None
-        return _form(self.definition.revocation_endpoint, urlencode({"token": token.reveal()}))
-
-
-def _form(endpoint: str, body: str) -> httpx.Request:
-    headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
-    return httpx.Request("POST", endpoint, headers=headers, content=body)
+        return call("POST", self.definition.revocation_endpoint, form={"token": token.reveal()})

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from integrations.answers import json_object, text
 from integrations.assertions import JWT_BEARER, Signer, signer
@@ -74,7 +74,9 @@ def read_key_file(content: Secret, hosts: Collection[str] = _HOSTS) -> KeyFile:
     return KeyFile(email, project, _signer(found.get("private_key"), text(found.get("private_key_id"))))
 
 
-def assertion_form(credentials: Mapping[str, Secret], audience: str, hosts: Collection[str] = _HOSTS) -> str:
+def assertion_form(
+    credentials: Mapping[str, Secret], audience: str, hosts: Collection[str] = _HOSTS
+) -> dict[str, str]:
     """Return the form that gets a token at *audience* with *credentials*. Raises Unreadable."""
     key_file = read_key_file(credentials["service_account_json"], hosts)
     now = int(time.time()) - BACKDATED
@@ -87,7 +89,7 @@ def assertion_form(credentials: Mapping[str, Secret], audience: str, hosts: Coll
     }
     if "subject" in credentials:
         claims["sub"] = credentials["subject"].reveal()
-    return urlencode({"grant_type": JWT_BEARER, "assertion": key_file.signer.signed(claims).reveal()})
+    return {"grant_type": JWT_BEARER, "assertion": key_file.signer.signed(claims).reveal()}
 
 
 def hosts_beside(token_endpoint: str) -> frozenset[str]:

@@ -22,7 +22,8 @@ class Problem(View, forbid_unknown_fields=True):
     """RFC 9457 problem details. `code` is stable; `detail` is for people. The rest goes with some codes.
 
     `retry_after` is in seconds, as the header is. `field` is the one that is wrong, `fields` are those
-    there are. `advice` is what a person can do about the `reason`. `scope` is the one that the key lacks. `connect_url` is a link for the person who has to act.
+    there are. `advice` is what a person can do about the `reason`. `scope` is the one that the key lacks.
+    `connect_url` is a link for the person who has to act.
     """
 
     type: Literal["about:blank"]
