@@ -11,13 +11,14 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from vault.services import Vault
 
+CHECK_INTERVAL = 30  # seconds between looks for what is due to be tried
 HOUSEKEEPING_INTERVAL = 60  # seconds
 USAGE_INTERVAL = 60  # seconds by which the figures of usage may lag
 ANCHOR_INTERVAL = 60  # seconds of the audit that can be cut off without a trace
 
 
 class Metronome:
-    """Calls the sweep, the housekeeping, the roll-up and the anchoring of a vault's audit at their intervals."""
+    """Calls what a vault does by itself, each at its interval: the sweep, the checks, the housekeeping, …"""
 
     def __init__(self, vault: Vault) -> None:
         self._scheduler = AsyncIOScheduler(
@@ -30,6 +31,7 @@ class Metronome:
         if sweep_interval > 0:
             self._every(sweep_interval, vault.sweeper.tick)
             self._every(sweep_interval, vault.devices.poll)
+            self._every(CHECK_INTERVAL, vault.checks.tick)
             self._every(HOUSEKEEPING_INTERVAL, vault.tidy)
             self._every(USAGE_INTERVAL, vault.roll_up)
         self._every(ANCHOR_INTERVAL, vault.anchor)  # whoever writes has a stream, swept or not

@@ -13,13 +13,14 @@ from vault.authorize import Authorize
 from vault.callback import Callback
 from vault.callers import Callers
 from vault.chain import Chain
+from vault.checks import Checks
 from vault.clients import Clients
 from vault.connections import Connections
 from vault.devices import Devices
 from vault.exchange import Exchange
 from vault.gates import Gates
 from vault.keyring import Keyring
-from vault.limits import CallerLimits, WaitingRoom
+from vault.limits import CallerLimits, TryLimits, WaitingRoom
 from vault.live_keyring import LiveKeyring
 from vault.means import Means
 from vault.memory import Memory
@@ -131,6 +132,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         outbound=outbound,
         providers=providers,
         signing_keys=SigningKeys(outbound),
+        tries=TryLimits(),
         timeout=settings.provider_timeout,
         jitter=secrets.SystemRandom().uniform,
     )
@@ -146,6 +148,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         concurrency=settings.provider_concurrency,
     )
     connections = Connections(means)
+    verify = Verify(means, connections, refresher)
     return Vault(
         settings=settings,
         database=database,
@@ -189,7 +192,8 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             waiting=WaitingRoom(settings.waiting_readers),
             metrics=metrics,
         ),
-        verify=Verify(means, connections, refresher),
+        verify=verify,
+        checks=Checks(means, verify),
         sandbox=application,
     )
 

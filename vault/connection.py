@@ -17,7 +17,7 @@ Reason = Literal[
     "unverified", "probe_unknown",                                          # configured
     "transient", "rate_limited", "outcome_unknown", "client_rejected",      # degraded
     "grant_rejected", "lost_rotation", "expired", "undecryptable",          # failed
-    "credentials_rejected",
+    "credentials_rejected", "account_suspended",
 ]  # fmt: skip
 Prefer = Literal["own", "inherited"]
 OF_ITS_TOKEN: frozenset[Renewal] = frozenset({"refresh_token", "self_exchange"})  # without one they are none
@@ -36,6 +36,7 @@ ACTIONS: Mapping[str, NextAction] = {
     "lost_rotation": "reconnect",
     "expired": "reconnect",
     "credentials_rejected": "fix_credentials",
+    "account_suspended": "fix_credentials",
     "undecryptable": "operator",
 }
 
@@ -80,9 +81,14 @@ class TokenState:
     rejected_age: int | None  # seconds
     learned_lifetime: int | None  # seconds
     granted_at: datetime | None = None  # when a person consented to what is renewed; None where nobody knows
+    next_check_at: datetime | None = None  # when what is never renewed is tried again
+    checked_at: datetime | None = None  # when somebody last asked whether it works
+    lacks: tuple[str, ...] = ()  # abilities that it turned out not to have
 
     @property
     def next_action(self) -> NextAction:
+        if self.status == "degraded" and self.reason == "probe_unknown":
+            return "wait"  # it worked so far, and is tried again
         return ACTIONS[self.reason] if self.reason else "none"
 
     @property
@@ -138,6 +144,9 @@ class Connection:
     prefer: Prefer
     shared: bool
     created_at: datetime
+    shown: Mapping[str, str] | None  # what was entered, as people may see it
+    changed_by: str | None
+    changed_at: datetime | None
     state: TokenState
     client_rejected: bool
     client_held_until: datetime | None
@@ -184,14 +193,14 @@ class Connection:
         return max([moment for moment in gates if moment and moment > self.read_at], default=None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class NewTokens:
     """The times of a token set, as columns."""
 
-    access_expires_at: datetime
-    issued_lifetime: int
+    access_expires_at: datetime | None  # None: never
+    issued_lifetime: int | None
     refresh_expires_at: datetime | None
-    next_refresh_at: datetime
+    next_refresh_at: datetime | None
     learned_lifetime: int | None = None
 
 
@@ -203,6 +212,8 @@ def new_tokens(
     They live no longer than the *learned* seconds, which are forgotten once the provider itself says less. They
     are renewed before the refresh token ends that it takes, too.
     """
+    if not tokens.ends:
+        return NewTokens(None, None, None, None)
     stated = provider.default_lifetime if tokens.expires_in is None else tokens.expires_in
     learned = learned if learned is not None and learned < stated else None
     lifetime = stated if learned is None else learned
@@ -290,6 +301,11 @@ def due_at(issued_at: datetime, lifetime: int, jitter: Jitter) -> datetime:
     life = timedelta(seconds=lifetime)
     lead = min(max(life / 4, SHORTEST_LEAD), LONGEST_LEAD, life / 2)
     return issued_at + life - lead * jitter(0.8, 1.2)
+
+
+def check_at(now: datetime, every: int | None, jitter: Jitter) -> datetime | None:
+    """Return when what was tried *now* is tried again, which may be *every* so many seconds; None: never."""
+    return None if every is None else now + timedelta(seconds=every) * jitter(0.8, 1.2)
 
 
 def retry_delay(

@@ -17,6 +17,7 @@ from vault.entering import Entered, Tried, checked, imported, tried
 from vault.errors import Invalid, NotFound, PreconditionFailed
 from vault.grants import Received, begun, held, require_client, store_grant
 from vault.inheritance import served_by
+from vault.masking import masked
 from vault.means import Means
 from vault.providers import kind_of
 from vault.store import connections as store
@@ -117,6 +118,8 @@ class Connections:
         entered = _entered(provider, known, change)
         found = None
         if entered is not None:
+            if change.verify:
+                self._means.tries.take(path)
             found = await tried(self._means, provider, entered, above, verify=change.verify)
 
         async def unit(tx: Transaction) -> tuple[Connection, bool]:
@@ -134,6 +137,7 @@ class Connections:
                     raise Invalid("A new connection needs credentials.", code="credentials_missing")
                 connection = await begun(tx, path, entered.kind.id)
             await _edit(tx, connection, change)
+            await store.edit(tx.connection, connection.id, {"changed_by": actor, "changed_at": connection.read_at})
             if entered is not None and found is not None:
                 received = _received(entered, found, connection.read_at, verified=change.verify)
                 await store_grant(tx, self._means, connection, provider, received)
@@ -221,6 +225,9 @@ def _received(entered: Entered, found: Tried, now: datetime, *, verified: bool) 
         kind=entered.kind.id,
         renewal=entered.kind.renewal,
         credentials=entered.fields,
+        shown=masked(entered.kind, entered.fields) if entered.fields else None,
+        check_every=entered.kind.check_every,
+        finding=found.finding,
         status="verified" if valid else "configured",
         reason=None if valid else "probe_unknown" if verified else "unverified",
     )
@@ -228,6 +235,8 @@ def _received(entered: Entered, found: Tried, now: datetime, *, verified: bool) 
 
 def _dated(entered: Entered, tokens: TokenSet, now: datetime) -> TokenSet:
     """Return tokens from elsewhere with the rest of their life in seconds, where it is known."""
+    if not tokens.ends:
+        return tokens
     if not tokens.access_token:
         return TokenSet(tokens.access_token, tokens.refresh_token, expires_in=0)
     if entered.expires_at is None:

@@ -32,6 +32,7 @@ from integrations.contract import (
 from vault.as_client import as_client, note
 from vault.clock import storable
 from vault.errors import Conflict, Invalid
+from vault.grants import NOT_TRIED
 from vault.means import Means
 from vault.probe import probed
 from vault.registration import Registration, registration
@@ -123,7 +124,7 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
         now = await connections.database_time(tx)
     user = None if client is None else registration(means.keyring, client, values)
     if entered.tokens is not None:
-        finding = Finding(verdict="unknown")
+        finding = NOT_TRIED
         if verify and not entered.ended(now) and (token := entered.tokens.access_token):
             bare = None if user is None else Client(user.client_id)
             finding = await probed(means, provider, Root(kind=entered.kind.id, client=bare), token)
@@ -132,7 +133,7 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
         return Tried(finding=finding, tokens=entered.tokens, client=client)
     account = _account(provider, entered)
     root = Root(kind=entered.kind.id, credentials=entered.fields)
-    finding = await _proven(means, provider, root, user) if verify else Finding(verdict="unknown")
+    finding = await _proven(means, provider, root, user) if verify else NOT_TRIED
     if finding.verdict == "invalid":
         raise _refused(finding.code)
     tokens = finding.tokens or (STATIC if entered.kind.static else _NOTHING)
@@ -141,7 +142,7 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
 
 async def _client_for(tx: AsyncConnection, entered: Entered, above: list[str], provider: str) -> AnyRow | None:
     """Return the registration that *entered* is renewed with. Raises Conflict where there has to be one."""
-    if not entered.kind.uses_client:
+    if entered.kind.static or not entered.kind.uses_client:
         return None
     client = await clients.nearest(tx, above, provider)
     brought = entered.tokens

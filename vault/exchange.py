@@ -190,7 +190,8 @@ class Exchange:
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
         learned = still_learned(turn.learned_lifetime, turn.quiet)
         times = new_tokens(tokens, grant.provider, turn.claimed_at, self._means.jitter, learned)
-        times = replace(times, next_refresh_at=max(times.next_refresh_at, turn.claimed_at + SOONEST))
+        if times.next_refresh_at is not None:
+            times = replace(times, next_refresh_at=max(times.next_refresh_at, turn.claimed_at + SOONEST))
         before = grant.root.refresh_token
         kept = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token or before}
 

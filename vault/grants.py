@@ -6,8 +6,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from integrations.contract import Account, Provider, Renewal, Secret, TokenSet
-from vault.connection import OF_ITS_TOKEN, Connection, NewTokens, Reason, Status, TokenState, new_tokens
+from integrations.contract import Account, Finding, Provider, Renewal, Secret, TokenSet
+from vault.connection import (
+    OF_ITS_TOKEN,
+    Connection,
+    Jitter,
+    NewTokens,
+    Reason,
+    Status,
+    TokenState,
+    check_at,
+    new_tokens,
+)
 from vault.errors import CannotOpen, Conflict, NotFound
 from vault.keyring import Keyring
 from vault.means import Means
@@ -16,6 +26,8 @@ from vault.store import clients, connections, parking, sealed, settle
 from vault.store.changes import Stale, vacancy
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
+
+NOT_TRIED = Finding(verdict="unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +43,16 @@ class Received:
     kind: str
     renewal: Renewal = "refresh_token"  # where it holds one
     credentials: Mapping[str, Secret] = field(default_factory=dict)  # what was entered, by field
+    shown: Mapping[str, str] | None = None  # that, as people may see it
+    check_every: int | None = None  # seconds between two tries of what is never renewed
+    finding: Finding = NOT_TRIED
     status: Status = "verified"
     reason: Reason | None = None
+
+    @property
+    def got(self) -> bool:
+        """Whether tokens are got with it: what was entered is not itself what is handed out."""
+        return self.renewal != "none" or not self.credentials
 
 
 async def held(tx: Transaction, path: tuple[str, str, str]) -> Connection | None:
@@ -82,12 +102,13 @@ async def store_grant(
     asked_at = now - timedelta(seconds=received.age)
     times = new_tokens(received.tokens, provider, asked_at, means.jitter)
     entered = fields_together(received.credentials) if received.credentials else None
-    kept = {"access_token": received.tokens.access_token, "refresh_token": renewing, "credentials": entered}
+    token = received.tokens.access_token if received.got else None
+    kept = {"access_token": token, "refresh_token": renewing, "credentials": entered}
     values = seal_all(means.keyring, place, generation, kept)
     await sealed.forget(tx.connection, "connection", connection.id)
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
     await connections.edit(tx.connection, connection.id, _whose(received))
-    state = _begun(received, times, now, _renewal(received, renewing))
+    state = _begun(received, times, now, _renewal(received, renewing)) | _tried(received, now, means.jitter)
     if renewing is not None and received.tokens.refresh_token is None:
         state |= _of_kept(connection.state, times)
     await connections.edit_state(tx.connection, connection.id, state)
@@ -105,6 +126,7 @@ def _whose(received: Received) -> dict[str, Any]:
         "account_label": account.label if account else None,
         "scopes": json.dumps(received.tokens.scopes or received.scopes),
         "asked_scopes": json.dumps(received.scopes),
+        "shown": None if received.shown is None else json.dumps(received.shown),
     }
 
 
@@ -129,6 +151,17 @@ def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal
         "retry_not_before": None,
         "retry_dictated": False,
         "granted_at": now if received.consented else None,
+    }
+
+
+def _tried(received: Received, now: datetime, jitter: Jitter) -> dict[str, Any]:
+    """Return the columns about whether it was tried, and when it is again."""
+    finding, again = received.finding, check_at(now, received.check_every, jitter)
+    return {
+        "last_error_code": finding.code,
+        "lacks": json.dumps(finding.lacks),
+        "checked_at": None if finding is NOT_TRIED else now,
+        "next_check_at": None if received.got else again,
     }
 
 

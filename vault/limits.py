@@ -1,22 +1,22 @@
 """What one caller, and all of them together, may have of this process at a time. Counted in memory, a process."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from vault.clock import uptime
-from vault.errors import Unavailable
+from vault.errors import TooManyRequests, Unavailable
 
 MOST_CALLERS = 10_000  # whose buckets are remembered
 MOST_WAITING_A_CONNECTION = 100  # readers
 
 
 class CallerLimits:
-    """A token bucket a caller: *rate* requests a second, and twice that at once. A rate of 0 is no limit."""
+    """A token bucket a caller: *rate* requests a second, by default twice that at once. A rate of 0: no limit."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, burst: float | None = None) -> None:
         self._rate = rate
-        self._burst = max(2 * rate, 1.0)
+        self._burst = max(2 * rate, 1.0) if burst is None else burst
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is in it, and when it was
 
     def take(self, caller: str) -> bool:
@@ -38,6 +38,21 @@ class CallerLimits:
         if caller in self._buckets:
             left, since = self._buckets[caller]
             self._buckets[caller] = (left + 1, since)
+
+
+class TryLimits:
+    """How often what somebody entered is tried at its provider: each try may be a failed login there."""
+
+    MOST, WITHIN = 5, 60.0  # tries a path, seconds
+
+    def __init__(self) -> None:
+        self._buckets = CallerLimits(self.MOST / self.WITHIN, burst=self.MOST)
+
+    def take(self, path: Sequence[str]) -> None:
+        """Count a try at *path*. Raises TooManyRequests."""
+        if not self._buckets.take("/".join(path)):
+            detail = "These credentials were tried too often within a minute."
+            raise TooManyRequests(detail, retry_after=self.WITHIN / self.MOST)
 
 
 class WaitingRoom:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from vault.clock import uptime
 from vault.connection import Jitter
 from vault.keyring import Keyring
+from vault.limits import TryLimits
 from vault.memory import Memory
 from vault.metrics import Metrics
 from vault.outbound import Outbound
@@ -26,6 +27,7 @@ class Means:
     outbound: Outbound
     providers: Providers
     signing_keys: SigningKeys
+    tries: TryLimits
     timeout: float
     jitter: Jitter
 

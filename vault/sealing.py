@@ -53,10 +53,14 @@ def fields_together(fields: Mapping[str, Secret]) -> Secret:
     return Secret(json.dumps({name: value.reveal() for name, value in fields.items()}))
 
 
+def fields_apart(together: Secret) -> dict[str, Secret]:
+    """Return the fields in one value of `fields_together`."""
+    return {name: Secret(value) for name, value in json.loads(together.reveal()).items()}
+
+
 def opened_fields(keyring: Keyring, place: Place, stored: tuple[Sealed, int]) -> dict[str, Secret]:
     """Return the fields in the stored `credentials` of *place*. Raises CannotOpen."""
-    together = open_one(keyring, place, "credentials", stored)
-    return {name: Secret(value) for name, value in json.loads(together.reveal()).items()}
+    return fields_apart(open_one(keyring, place, "credentials", stored))
 
 
 class Kept:

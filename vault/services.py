@@ -8,6 +8,7 @@ from vault.authorize import Authorize
 from vault.callback import Callback
 from vault.callers import Callers
 from vault.chain import Chain
+from vault.checks import Checks
 from vault.clients import Clients
 from vault.connections import Connections
 from vault.devices import Devices
@@ -75,6 +76,7 @@ class Vault:
     usage: Usage
     tokens: Tokens
     verify: Verify
+    checks: Checks
     sandbox: Any | None  # an ASGI application, where it is switched on
 
     async def tidy(self) -> None:
@@ -93,6 +95,7 @@ class Vault:
         self.refresher.stop_claiming()
         self.writer.begin_closing()
         await self.sweeper.finished()
+        await self.checks.drain()
         await self.refresher.settled()
         await self.callback.drain()
         await self.devices.drain()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from integrations.contract import Provider
 from vault.audit import Action, Event
 from vault.connection import Connection, Path
 from vault.errors import Conflict
@@ -19,11 +20,15 @@ from vault.store.ways import Way
 
 
 class Found(Struct, frozen=True):
-    """The connection that serves *path*, its own or an inherited one, and its access token."""
+    """The connection that serves *path*, its own or an inherited one, and what of it is handed out.
+
+    That is its access token; or what was entered, as its *provider* wants it given on.
+    """
 
     path: Path
     connection: Connection
-    token: Kept | None
+    value: Kept | None
+    provider: Provider | None = None
 
     @property
     def source(self) -> Path:
@@ -65,14 +70,16 @@ class Sources:
             if not way.stops:
                 await self._providers.get(path[1], tx)
                 raise _not_connected()
-        number = served_by([stop.connection for stop in way.stops])
-        connection, stored, _ = way.stops[number or 0]
+            number = served_by([stop.connection for stop in way.stops])
+            connection, field, stored, _ = way.stops[number or 0]
+            speaks = await self._providers.get(path[1], tx) if field == "credentials" else None
         _check_switches(connection, way)
         if number is None or connection is None:
             raise _not_connected(connection)
+        if field is None or stored is None:
+            return Found(path, connection, None), ()
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
-        token = stored and Kept(self._keyring, place, "access_token", stored)
-        return Found(path, connection, token), _because(way, number) if token else ()
+        return Found(path, connection, Kept(self._keyring, place, field, stored), speaks), _because(way, number)
 
 
 def _not_connected(own: Connection | None = None) -> Conflict:

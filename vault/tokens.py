@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from integrations.contract import Secret
+from integrations.contract import Handout, Secret
 from vault.access import Access, Caller
 from vault.clock import uptime
 from vault.connection import Connection, Path
@@ -17,7 +17,7 @@ from vault.limits import Overloaded, WaitingRoom
 from vault.memory import STALE_AFTER, Memory
 from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
-from vault.sealing import Kept
+from vault.sealing import Kept, fields_apart
 from vault.sources import Found, Sources
 from vault.store import connections, leases, rejections
 from vault.store.changes import Stale
@@ -27,21 +27,22 @@ from vault.waiting import Renewal, Wait, Wanted
 
 
 class Ready(Struct, frozen=True):
-    """A token that is fresh at *now*, the database's time."""
+    """What can be handed out at *now*, the database's time."""
 
     found: Found
-    token: Kept
+    value: Kept
     now: datetime
     source: Source
 
 
 class HandedOut(Struct, frozen=True, kw_only=True):
-    """An access token on its way to a caller, whose audit row is written."""
+    """An access token, or what was entered, on its way to a caller whose audit row is written."""
 
     connection: Connection
-    access_token: Secret
-    expires_at: datetime
-    expires_in: int  # seconds
+    access_token: Secret | None
+    static: Handout | None
+    expires_at: datetime | None  # None: it has no end that anybody knows
+    expires_in: int | None  # seconds
 
 
 class Tokens:
@@ -126,9 +127,9 @@ class Tokens:
         """Return what is remembered to serve *path* where its token is fresh."""
         now = self._memory.now()
         found = self._sources.recall(path) if now else None
-        if now is None or found is None or found.token is None or not found.connection.state.fresh(min_ttl, now):
+        if now is None or found is None or found.value is None or not found.connection.state.fresh(min_ttl, now):
             return None
-        return Ready(found, found.token, now, "memory")
+        return Ready(found, found.value, now, "memory")
 
     async def _best(self, caller: Caller, found: Found, wanted: Wanted, wait: Wait) -> HandedOut:
         """Hand out a token that is *wanted*, or the best there is when *wait* is over; *found* is what is now."""
@@ -141,13 +142,13 @@ class Tokens:
             await self._access.require_still(caller, *found.path)
             if found.connection.id != began_with.id:
                 began_with, wanted = found.connection, Wanted(min_ttl=wanted.min_ttl)
-        connection, token = found.connection, found.token
+        connection, value = found.connection, found.value
         if wait.for_others:
             self._metrics.waited(connection.provider, wait.for_others)
-        if connection.state.living(connection.read_at) and token is not None:
+        if connection.state.living(connection.read_at) and value is not None:
             renewed = connection.state.generation > began_with.state.generation
             return await self.hand_out(
-                caller, Ready(found, token, connection.read_at, "refreshed" if renewed else "database")
+                caller, Ready(found, value, connection.read_at, "refreshed" if renewed else "database")
             )
         raise Overloaded if wait.crowded else await self._refusal(found, left_behind=wait.left_behind)
 
@@ -174,10 +175,10 @@ class Tokens:
         began, found, now = uptime(), ready.found, ready.now
         connection = found.connection
         try:
-            token = ready.token.open()
+            token, static = _opened(ready)
         except CannotOpen:
             raise await self._undecryptable(connection) from None
-        event = found.event(caller.actor, "token.handed_out", "ok", ready.token.generation)
+        event = found.event(caller.actor, "token.handed_out", "ok", ready.value.generation)
         await self._writer.record(event)
         if uptime() - began >= STALE_AFTER:
             # What was true when it was looked at may have ended, and been answered as over, by now.
@@ -189,11 +190,13 @@ class Tokens:
         if left <= 0:
             raise StorageUnavailable  # which took so long that the token died meanwhile
         self._metrics.handed_out(connection.provider, ready.source)
+        ends = connection.state.access_expires_at is not None
         return HandedOut(
             connection=connection,
             access_token=token,
-            expires_at=now + living,
-            expires_in=int(left),
+            static=static,
+            expires_at=now + living if ends else None,
+            expires_in=int(left) if ends else None,
         )
 
     async def _undecryptable(self, connection: Connection) -> VaultError:
@@ -233,6 +236,14 @@ class Tokens:
         refreshing = self._refresher.is_refreshing(connection.id) or (left_behind and not settled_badly)
         await self._writer.submit(lambda tx: _note_asked(tx, connection.id))
         return _come_back(connection, refreshing=refreshing)
+
+
+def _opened(ready: Ready) -> tuple[Secret | None, Handout | None]:
+    """Return the token that is *ready*, or what its provider gives of what was entered. Raises CannotOpen."""
+    value, speaks = ready.value.open(), ready.found.provider
+    if speaks is None:
+        return value, None
+    return None, speaks.handout(ready.found.connection.kind, fields_apart(value))
 
 
 def _come_back(connection: Connection, *, refreshing: bool) -> Unavailable:

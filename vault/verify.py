@@ -1,19 +1,27 @@
 """Finding out now how a connection is: renewing its tokens, and asking the provider about them."""
 
-from typing import Any
+from typing import NamedTuple
 
-from integrations.contract import Verdict
+from integrations.contract import Finding, Verdict
 from vault.audit import Event
 from vault.connection import Connection, Path
 from vault.connections import Connections
 from vault.errors import CannotOpen, Conflict, NotFound
 from vault.holding import holding
+from vault.learning import learned
 from vault.means import Means
 from vault.probe import probed
 from vault.refresh import Refresher
 from vault.store import connections as store
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
+
+
+class Tried(NamedTuple):
+    """What came of a try of tokens, or of what was entered itself."""
+
+    finding: Finding
+    static: bool
 
 
 class Verify:
@@ -44,22 +52,26 @@ class Verify:
 
         A token that is old, or that the provider refuses, is renewed first: a probe spends no refresh token.
         """
+        self._means.tries.take(path)
         connection = await self._connections.get(path)
         renewable = connection.state.renewal != "none" and connection.state.status != "failed"
         if renewable and not connection.state.living(connection.read_at):
             await self._refresher.refresh(connection, actor)
             connection, renewable = await self._connections.get(path), False
-        verdict = await self._probed(connection)
-        if verdict == "invalid" and renewable:
+        tried = await self._probed(connection)
+        if tried.finding.verdict == "invalid" and renewable:
             await self._refresher.refresh(connection, actor)
             connection = await self._connections.get(path)
-            verdict = await self._probed(connection)
-        await self._note(actor, connection, verdict)
-        return await self._connections.get(path), verdict
+            tried = await self._probed(connection)
+        await self._note(actor, connection, tried)
+        return await self._connections.get(path), tried.finding.verdict
 
-    async def _probed(self, connection: Connection) -> Verdict:
-        if not connection.state.living(connection.read_at):
-            return "invalid" if connection.state.status == "failed" else "unknown"
+    async def check(self, path: Path) -> None:
+        """Try what is never renewed, as is done now and then. Raises NotFound."""
+        connection = await self._connections.get(path)
+        await self._note("scheduler", connection, await self._probed(connection))
+
+    async def _probed(self, connection: Connection) -> Tried:
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(connection.provider, tx)
             try:
@@ -67,31 +79,23 @@ class Verify:
             except CannotOpen:
                 raise Conflict("A stored value does not open.", code="operator_required") from None
         if holds is None:
-            raise NotFound  # it was deleted a moment ago
-        return (await probed(self._means, provider, holds.root, holds.access_token)).verdict
+            raise NotFound  # it holds nothing, or was deleted a moment ago
+        state = connection.state
+        if holds.access_token is not None and not state.living(connection.read_at):
+            verdict: Verdict = "invalid" if state.status == "failed" else "unknown"
+            return Tried(Finding(verdict=verdict, code=state.last_error_code), static=False)
+        finding = await probed(self._means, provider, holds.root, holds.access_token)
+        return Tried(finding, static=holds.access_token is None)
 
-    async def _note(self, actor: str, connection: Connection, verdict: Verdict) -> None:
+    async def _note(self, actor: str, connection: Connection, tried: Tried) -> None:
         """Write down what the provider said of these very tokens, and of no later ones."""
-        changed = _learned(connection, verdict)
+        finding, static = tried
+        changed = learned(connection, finding, static=static)
 
         async def unit(tx: Transaction) -> None:
-            if changed:
-                await store.note_probe(tx.connection, connection.id, connection.state.generation, changed)
-                tx.outdate(Stale("connection", connection.id))
+            await store.note_probe(tx.connection, connection.id, connection.state.generation, changed)
+            tx.outdate(Stale("connection", connection.id))
             about = (connection.tenant, connection.provider, connection.name, connection.state.generation)
-            tx.record(Event(actor, "connection.verified", verdict, *about))
+            tx.record(Event(actor, "connection.verified", finding.verdict, *about, {"code": finding.code}))
 
         await self._means.writer.submit(unit)
-
-
-def _learned(connection: Connection, verdict: Verdict) -> dict[str, Any]:
-    """Return what a probe changes of a state. What a refresh found out is for the next one to correct."""
-    state = connection.state
-    unproven = state.status == "configured" or state.reason == "probe_unknown"
-    if verdict in {"valid", "limited"}:
-        proven = {"status": "verified", "reason": None} if unproven else {}
-        return {"verified_at": connection.read_at, **proven}
-    if verdict == "invalid" and state.renewal == "none" and state.status != "failed":
-        # It is over, whatever was said of its life: what does not work is not served.
-        return {"status": "failed", "reason": "grant_rejected", "access_expires_at": connection.read_at}
-    return {"reason": "probe_unknown"} if state.status == "configured" else {}

@@ -323,7 +323,10 @@ def connection_of(row: AnyRow) -> Connection:
         prefer=found["prefer"],
         shared=found["shared"],
         created_at=found["created_at"],
-        state=TokenState(**{name: found[f"state_{name}"] for name in _STATE}).judged(found["read_at"]),
+        shown=None if found["shown"] is None else json.loads(found["shown"]),
+        changed_by=found["changed_by"],
+        changed_at=found["changed_at"],
+        state=_state_of(row).judged(found["read_at"]),
         client_rejected=bool(found["client_rejected"]),
         client_held_until=found["client_held_until"],
         client_paused=bool(found["client_paused"]),
@@ -331,6 +334,11 @@ def connection_of(row: AnyRow) -> Connection:
         provider_paused=bool(found["provider_paused"]),
         read_at=found["read_at"],
     )
+
+
+def _state_of(row: AnyRow) -> TokenState:
+    columns = {name: row._mapping[f"state_{name}"] for name in _STATE}
+    return TokenState(**{**columns, "lacks": tuple(json.loads(columns["lacks"] or "[]"))})
 
 
 def _conditions(tx: AsyncConnection, filters: dict[str, Any]) -> list[Any]:

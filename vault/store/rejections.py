@@ -4,7 +4,7 @@ from sqlalchemy import and_, bindparam, case, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import Connection, rejection
-from vault.store.schema import Moment, token_states
+from vault.store.schema import Moment, clock, token_states
 
 _state = token_states.c
 
@@ -30,6 +30,8 @@ REJECT = (
             ),
             else_=_state.next_refresh_at,
         ),
+        # What is never renewed is tried now, if it ever is, and not some time today.
+        next_check_at=case((_state.next_check_at.is_not(None), clock()), else_=None),
     )
 )
 

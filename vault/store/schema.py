@@ -240,6 +240,11 @@ connections = Table(
     Column("deleted_at", Moment),
     # On a tombstone: a provider is being asked to revoke its grant.
     Column("revoking", Boolean, nullable=False, server_default=text("false")),
+    # What was entered, as people may see it: without what is secret, or the last of it.
+    Column("shown", Text),
+    # Who entered it, or edited anything else of it, and when.
+    Column("changed_by", String),
+    Column("changed_at", Moment),
     CheckConstraint("prefer IN ('own', 'inherited')", name="prefer"),
     Index(
         "uq_connections_living",
@@ -249,6 +254,12 @@ connections = Table(
         unique=True,
         sqlite_where=text("deleted_at IS NULL"),
         postgresql_where=text("deleted_at IS NULL"),
+    ),
+    Index(
+        "ix_connections_buried",
+        "deleted_at",
+        sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
     ),
     # What else an account is connected as: a revocation may end all of it.
     Index(
@@ -307,6 +318,10 @@ token_states = Table(
     Column("learned_lifetime", BigInteger),
     # When a person consented to the present grant. What ends with its age is told apart by it.
     Column("granted_at", Moment),
+    # When credentials that never change are to be tried again, when they were, and what they turned out not to do.
+    Column("next_check_at", Moment),
+    Column("checked_at", Moment),
+    Column("lacks", Text),
     CheckConstraint(f"status IN {STATUSES}", name="status"),
     CheckConstraint(f"renewal IN {RENEWALS}", name="renewal"),
     CheckConstraint("(lease_holder IS NULL) = (lease_expires_at IS NULL)", name="whole_lease"),
@@ -320,6 +335,12 @@ token_states = Table(
         "next_refresh_at",
         sqlite_where=text("next_refresh_at IS NOT NULL AND parked IS NULL"),
         postgresql_where=text("next_refresh_at IS NOT NULL AND parked IS NULL"),
+    ),
+    Index(
+        "ix_token_states_to_check",
+        "next_check_at",
+        sqlite_where=text("next_check_at IS NOT NULL"),
+        postgresql_where=text("next_check_at IS NOT NULL"),
     ),
     Index("ix_token_states_client", "client"),
     # Where the next try of a rejected client is found.

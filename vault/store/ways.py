@@ -10,8 +10,9 @@ from vault.keyring import Sealed
 from vault.store import sealed
 from vault.store.changes import Stale, vacancy
 from vault.store.connections import READ, connection_of
-from vault.store.schema import connections, tenants
+from vault.store.schema import AnyRow, connections, tenants
 
+SERVED = ("access_token", "credentials")  # the first that is there
 _t, _c = tenants.c, connections.c
 _above = (
     select(
@@ -50,8 +51,14 @@ def _at(tenant: Any, table: Any) -> list[Any]:
     ]
 
 
+def _with_values(found: Select[Any]) -> Select[Any]:
+    for field in SERVED:
+        found, _ = sealed.beside(found, _c.id, "connection", field)
+    return found
+
+
 def _place_by_place_on_postgresql() -> Select[Any]:
-    there, _ = sealed.beside(READ.where(*_at(_above.c.id, connections)), _c.id, "connection", "access_token")
+    there = _with_values(READ.where(*_at(_above.c.id, connections)))
     place = there.correlate(_above).limit(1).lateral("place")
     return select(place, _above.c.passed, _paused).join_from(_above, place, true()).where(_above.c.open)
 
@@ -61,9 +68,7 @@ def _place_by_place_on_sqlite() -> Select[Any]:
     there = select(one.c.id).where(*_at(_above.c.id, one)).scalar_subquery()
     passed = select(_of_one.c.passed).where(_of_one.c.id == _c.tenant_id).scalar_subquery()
     found = READ.where(_c.id.in_(select(there).where(_above.c.open)))
-    return sealed.beside(found.add_columns(passed.label("passed"), _paused), _c.id, "connection", "access_token")[
-        0
-    ]
+    return _with_values(found.add_columns(passed.label("passed"), _paused))
 
 
 # Each place is looked up by itself, whatever the planner believes: of one provider and name there may be a
@@ -75,7 +80,8 @@ class Stop(NamedTuple):
     """One place on a way, and what is there: maybe nothing."""
 
     connection: Connection | None
-    token: tuple[Sealed, int] | None  # its access token
+    field: str | None  # what of it is handed out: its access token, or what was entered where that is all it has
+    value: tuple[Sealed, int] | None
     change: Stale  # what is written down when something else comes to be there
 
 
@@ -84,6 +90,11 @@ class Way(NamedTuple):
 
     stops: list[Stop]
     tenant_paused: bool
+
+
+def _served(row: AnyRow) -> tuple[str | None, tuple[Sealed, int] | None]:
+    values = ((field, sealed.read(row, "connection", field)) for field in SERVED)
+    return next(((field, value) for field, value in values if value), (None, None))
 
 
 async def find(tx: AsyncConnection, tenant: str, provider: str, name: str) -> Way:
@@ -98,8 +109,8 @@ async def find(tx: AsyncConnection, tenant: str, provider: str, name: str) -> Wa
     for each in farthest:
         if each in there:
             connection = connection_of(there[each])
-            token = sealed.read(there[each], "connection", "access_token")
-            stops.append(Stop(connection, token, Stale("connection", connection.id)))
+            field, value = _served(there[each])
+            stops.append(Stop(connection, field, value, Stale("connection", connection.id)))
         else:
-            stops.append(Stop(None, None, vacancy(each, provider, name)))
+            stops.append(Stop(None, None, None, vacancy(each, provider, name)))
     return Way(stops, bool(rows[0].tenant_paused))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType, field
 
 from integrations.advice import ADVICE
-from integrations.contract import Verdict
+from integrations.contract import Handout, Secret, Verdict
 from vault.connection import Connection, Prefer
 from vault.devices import Asked
 from vault.disconnect import Outcome
@@ -23,26 +23,29 @@ class Source(View):
 
 
 class TokenView(View):
-    """A token that works now. `expires_in` is in seconds and true: it is what is really left."""
+    """A token that works now; or the `credentials` that were entered, where they are what one works with.
 
-    access_token: str
-    token_type: str
-    authorization: str
-    expires_at: datetime
-    expires_in: int
+    `expires_in` is in seconds and true: it is what is really left. What has no end has neither that nor
+    `expires_at`. `authorization` is the value of an HTTP header, where that is how they are used.
+    """
+
     scopes: tuple[str, ...]
     generation: int
     status: str
     source: Source
+    access_token: str | None = None
+    token_type: str | None = None
+    authorization: str | None = None
+    expires_at: datetime | None = None
+    expires_in: int | None = None
+    credentials: dict[str, str] | None = None
 
     @classmethod
     def of(cls, handed: HandedOut) -> "TokenView":
-        about, token = handed.connection, handed.access_token.reveal()
+        about = handed.connection
         return cls(
-            access_token=token,
-            token_type="Bearer",  # noqa: S106 - a scheme, not a password
-            authorization=f"Bearer {token}",
-            expires_at=whole(handed.expires_at),
+            **_token(handed.access_token) if handed.access_token else _static(handed.static),
+            expires_at=None if handed.expires_at is None else whole(handed.expires_at),
             expires_in=handed.expires_in,
             scopes=about.scopes,
             generation=about.state.generation,
@@ -51,8 +54,23 @@ class TokenView(View):
         )
 
 
+def _token(access_token: Secret) -> dict[str, Any]:
+    token = access_token.reveal()
+    return {"access_token": token, "token_type": "Bearer", "authorization": f"Bearer {token}"}
+
+
+def _static(handout: Handout | None) -> dict[str, Any]:
+    assert handout is not None, "an empty token is never handed out"
+    found: dict[str, Any] = {"credentials": {name: one.reveal() for name, one in handout.credentials.items()}}
+    return found | ({"authorization": handout.authorization.reveal()} if handout.authorization else {})
+
+
 class ConnectionView(View):
-    """A connection and its health, readable without opening anything."""
+    """A connection and its health, readable without opening anything.
+
+    `credentials` are what was entered: what is secret of it shows its last characters at most. `lacks` are
+    abilities that it turned out not to have.
+    """
 
     tenant: str
     provider: str
@@ -80,6 +98,12 @@ class ConnectionView(View):
     retry_not_before: datetime | None = None
     failing_since: datetime | None = None
     granted_at: datetime | None = None  # when a person consented to what is renewed
+    checked_at: datetime | None = None  # when it was last tried, whatever came of it
+    next_check_at: datetime | None = None
+    changed_at: datetime | None = None  # when somebody last changed it
+    changed_by: str | None = None
+    credentials: dict[str, str] | None = None
+    lacks: tuple[str, ...] = ()
     missing_scopes: tuple[str, ...] = ()  # asked for and not granted
     last_error_code: str | None = None
     advice: str | None = None  # what a person can do about it
@@ -102,6 +126,9 @@ class ConnectionView(View):
             "expires_at": state.access_expires_at,
             "refresh_expires_at": state.refresh_expires_at,
             "granted_at": state.granted_at,
+            "checked_at": state.checked_at,
+            "next_check_at": state.next_check_at,
+            "changed_at": connection.changed_at,
             "refreshed_at": state.refreshed_at,
             "verified_at": state.verified_at,
             "next_refresh_at": state.next_refresh_at,
@@ -128,6 +155,9 @@ class ConnectionView(View):
             account=connection.account,
             account_label=connection.account_label,
             missing_scopes=connection.missing_scopes,
+            changed_by=connection.changed_by,
+            credentials=None if connection.shown is None else dict(connection.shown),
+            lacks=state.lacks,
             last_error_code=state.last_error_code,
             advice=ADVICE.get(state.last_error_code or ""),
             paused=connection.paused,
