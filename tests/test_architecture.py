@@ -37,6 +37,7 @@ LAYERS = (
         "findings",
         "breaker",
         "limits",
+        "output",
     },
     {"keyring", "sealing", "chain", "store", "outbound"},
     {"live_keyring"},

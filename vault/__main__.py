@@ -1,6 +1,5 @@
 """`tokenvault`: the commands. Each imports what it needs when it runs, so that the small ones start fast."""
 
-import json
 import os
 import secrets
 import sys
@@ -10,11 +9,13 @@ from typing import Any
 
 import click
 
-from vault.commands import progress
 from vault.commands import run as _run
-from vault.commands import stop as _stop
 from vault.key_commands import keys
+from vault.output import json_option, progress, say, stop
 from vault.settings import Settings
+
+_A_LINE = "Print one JSON object a line."
+_OF_STARTS = "Say as JSON what keeps it from starting. (The log always is JSON.)"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,20 +28,23 @@ main.add_command(keys)
 
 @main.command()
 @click.option("--path", type=click.Path(path_type=Path), default=Path(".env"), show_default=True)
+@json_option()
 def init(path: Path) -> None:
     """Write an environment file with a fresh ENCRYPTION_SECRET. Refuses to replace one."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        raise click.ClickException(f"{path} is there already; its secret may be the only copy") from None
+        stop(1, f"{path} is there already; its secret may be the only copy.")
     with os.fdopen(descriptor, "w") as file:
         file.write(f"ENCRYPTION_SECRET={secrets.token_urlsafe(48)}\n")
-    click.echo(f"{path} written. Keep a copy of its secret elsewhere: without it, nothing stored can be opened.")
+    told = f"{path} written. Keep a copy of its secret elsewhere: without it, nothing stored can be opened."
+    say(told, {"path": str(path)})
 
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True)
+@json_option(_OF_STARTS)
 def serve(host: str, port: int) -> None:
     """Run the API and the sweep."""
     from jobs.process import serve as run
@@ -49,6 +53,7 @@ def serve(host: str, port: int) -> None:
 
 
 @main.command()
+@json_option(_OF_STARTS)
 def worker() -> None:
     """Run the sweep alone."""
     from jobs.process import work
@@ -57,28 +62,29 @@ def worker() -> None:
 
 
 @main.command()
+@json_option()
 def migrate() -> None:
     """Bring the database up to date; make its keys where there are none yet."""
     from vault.app import serving
 
     async def run(settings: Settings) -> None:
         async with serving(settings):
-            click.echo("The database is up to date.")
+            say("The database is up to date.", {"migrations": "current"})
 
     _run(run)
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-def doctor(as_json: bool) -> None:
+@json_option(_A_LINE)
+def doctor() -> None:
     """Look at settings, database, keys and connections, and say what to do. Writes nothing."""
-    from vault.doctor import examine, line
+    from vault.doctor import examine
     from vault.findings import healthy
 
     async def run(settings: Settings) -> None:
         found = await examine(settings)
         for finding in found:
-            click.echo(line(finding, as_json=as_json))
+            say(finding, finding.facts())
         if not healthy(found):
             sys.exit(1)
 
@@ -88,6 +94,7 @@ def doctor(as_json: bool) -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True)
+@json_option('Print {"url", "login_url", "connect_url", "key"} once it is up.')
 def quickstart(host: str, port: int) -> None:
     """Serve with a connected sandbox account, a key, and a line to try it with. Needs TOKENVAULT_SANDBOX."""
     from jobs.process import serve as run
@@ -97,16 +104,15 @@ def quickstart(host: str, port: int) -> None:
 
 
 @main.command("login-link")
-@click.option("--json", "as_json", is_flag=True, help='Print {"login_url", "expires_at"}.')
-def login_link(as_json: bool) -> None:
+@json_option('Print {"login_url", "expires_at"}.')
+def login_link() -> None:
     """Print a link with which an operator's browser signs in to the pages: once, within 10 minutes."""
     from vault.app import beside
 
     async def run(settings: Settings) -> None:
         async with beside(settings) as vault:
             link, expires_at = await vault.signing_in.link()
-        made = {"login_url": link.reveal(), "expires_at": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}"}
-        click.echo(json.dumps(made) if as_json else made["login_url"])
+        say(link.reveal(), {"login_url": link.reveal(), "expires_at": expires_at.replace(microsecond=0)})
 
     _run(run)
 
@@ -114,32 +120,39 @@ def login_link(as_json: bool) -> None:
 @main.command()
 @click.argument("connection", metavar="TENANT/PROVIDER/NAME")
 @click.option("--min-ttl", default=60, show_default=True, help="Seconds that the token has to live.")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole answer.")
-def get(connection: str, min_ttl: int, as_json: bool) -> None:
+@json_option("Print the whole answer.")
+def get(connection: str, min_ttl: int) -> None:
     """Print a token that works. Asks the vault at TOKENVAULT_URL with the key in TOKENVAULT_KEY."""
     from vault.fetching import fetch
 
     answer = fetch(connection, min_ttl)
-    click.echo(json.dumps(answer) if as_json else answer["access_token"])
+    say(answer["access_token"], answer)
 
 
-@main.command("exec", context_settings={"ignore_unknown_options": True})
+@main.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("connection", metavar="TENANT/PROVIDER/NAME")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--variable", default="ACCESS_TOKEN", show_default=True, help="Where the command finds the token.")
 @click.option("--min-ttl", default=60, show_default=True, help="Seconds that the token has to live.")
+@json_option("Say as JSON what keeps the command from being run.")
 def execute(connection: str, command: tuple[str, ...], variable: str, min_ttl: int) -> None:
-    """Run COMMAND with a token that works in its environment, and without our own secrets."""
+    """Run COMMAND with a token that works in its environment, and without our own secrets.
+
+    Our options come first: what stands behind TENANT/PROVIDER/NAME, or behind a -- there, is the command's.
+    """
     from vault.fetching import KEY, fetch
 
+    words = command[1:] if command[0] == "--" else command
+    if not words or words[0].startswith("-"):
+        raise click.UsageError("A command is needed behind TENANT/PROVIDER/NAME, and options before it.")
     environment = {**os.environ, variable: fetch(connection, min_ttl)["access_token"]}
     for name in (KEY, "ENCRYPTION_SECRET", "DATABASE_URL"):
         environment.pop(name, None)
         environment.pop(f"{name}_FILE", None)
     try:
-        os.execvpe(command[0], command, environment)  # noqa: S606 - running it is what was asked for
+        os.execvpe(words[0], words, environment)  # noqa: S606 - running it is what was asked for
     except OSError as error:
-        _stop(127, f"{command[0]} cannot be run: {error.strerror}.")
+        stop(127, f"{words[0]} cannot be run: {error.strerror}.")
 
 
 @main.group()
@@ -154,7 +167,7 @@ def callers() -> None:
 @click.option("--provider", "providers", multiple=True, help="Limit to these providers.")
 @click.option("--connection-name", "names", multiple=True, help="Limit to connections of these names.")
 @click.option("--expires-in-hours", type=click.IntRange(min=1), help="How long the key is good.")
-@click.option("--json", "as_json", is_flag=True, help='Print {"id", "name", "key"}.')
+@json_option('Print {"id", "name", "key"}.')
 def create_caller(
     name: str,
     scopes: tuple[str, ...],
@@ -162,7 +175,6 @@ def create_caller(
     providers: tuple[str, ...],
     names: tuple[str, ...],
     expires_in_hours: int | None,
-    as_json: bool,
 ) -> None:
     """Make an API key called NAME. It is printed now and never again."""
     from vault.app import beside
@@ -182,7 +194,7 @@ def create_caller(
         async with beside(settings) as vault:
             caller, key = await vault.callers.create(OPERATOR, wanted)
         made = {"id": caller.id, "name": caller.name, "key": key.reveal()}
-        click.echo(json.dumps(made) if as_json else f"{made['name']} ({made['id']})\n{made['key']}")
+        say(f"{caller.name} ({caller.id})\n{key.reveal()}", made)
 
     _run(run)
 
@@ -195,16 +207,17 @@ def connections() -> None:
 @connections.command("list")
 @click.option("--tenant", help="This tenant and all below it.")
 @click.option("--status", help="Only connections with this status.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-def list_connections(tenant: str | None, status: str | None, as_json: bool) -> None:
+@json_option(_A_LINE)
+def list_connections(tenant: str | None, status: str | None) -> None:
     """List connections with status, reason and what would help. Nothing is opened for it."""
     from vault.app import beside
-    from vault.listing import lines
+    from vault.http.views.connections import ConnectionView
+    from vault.listing import everything, line
 
     async def run(settings: Settings) -> None:
         async with beside(settings) as vault:
-            async for line in lines(vault, tenant=tenant, status=status, as_json=as_json):
-                click.echo(line)
+            async for connection in everything(vault, tenant=tenant, status=status):
+                say(line(connection), ConnectionView.of(connection))
 
     _run(run)
 
@@ -215,19 +228,19 @@ def audit() -> None:
 
 
 @audit.command("verify")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def verify_audit(as_json: bool) -> None:
+@json_option()
+def verify_audit() -> None:
     """Recompute the chain of every record. Exit 0 where it is whole, 1 where it is not."""
     from vault.app import beside
     from vault.verify_audit import Report, verify
 
     async def run(settings: Settings) -> Report:
         async with beside(settings) as vault:
-            with progress("Records", hidden=as_json) as begin:
+            with progress("Records") as begin:
                 return await verify(vault.database, vault.chain, begin)
 
     report = _run(run)
-    click.echo(json.dumps(report.facts()) if as_json else str(report))
+    say(report, report.facts())
     sys.exit(0 if report.whole else 1)
 
 

@@ -1,34 +1,17 @@
-"""What all commands share: how they run and end, and how they show that they get on."""
+"""What all commands share that need the settings: how they run, and how they end."""
 
-import contextlib
-import sys
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-import click
-
+from vault.output import stop
 from vault.settings import BadSettings, Settings
 
 T = TypeVar("T")
-Begin = Callable[[int], Callable[[int], None]]
 EX_CONFIG = 78  # sysexits.h: started with a configuration that cannot work
 
 
 class CannotListen(Exception):
     """The address is in use, or not this machine's."""
-
-
-@contextlib.contextmanager
-def progress(label: str, *, hidden: bool) -> Iterator[Begin]:
-    """Give what is told how much there is, and returns what is told how much more is done: a bar on a terminal."""
-    with contextlib.ExitStack() as stack:
-
-        def begin(expected: int) -> Callable[[int], None]:
-            unseen = hidden or not sys.stderr.isatty()
-            bar = click.progressbar(length=expected, label=label, file=sys.stderr, hidden=unseen)
-            return stack.enter_context(bar).update
-
-        yield begin
 
 
 def run(work: Callable[[Settings], Coroutine[Any, Any, T]], *, stays: bool = False) -> T:
@@ -61,12 +44,6 @@ def run(work: Callable[[Settings], Coroutine[Any, Any, T]], *, stays: bool = Fal
         cause = type(error.__cause__).__name__ if error.__cause__ else "unknown"
         stop(1, f"The database cannot be used now ({cause}). Is DATABASE_URL right?")
     except VaultError as error:
-        stop(1, error.detail)
+        stop(1, error.detail, code=error.code, **error.members)
     except KeyboardInterrupt:
         stop(130, "Interrupted.")
-
-
-def stop(code: int, *sentences: str) -> NoReturn:
-    for sentence in sentences:
-        click.echo(f"tokenvault: {sentence}", err=True)
-    sys.exit(code)

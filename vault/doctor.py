@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -50,14 +49,6 @@ async def examine(settings: Settings, wall: Clock = lambda: datetime.now(UTC)) -
     finally:
         await database.close()
     return found
-
-
-def line(finding: Finding, *, as_json: bool) -> str:
-    """Return *finding* as one line."""
-    if as_json:
-        present = {name: value for name, value in vars(finding).items() if value is not None}
-        return msgspec.json.encode(present).decode()
-    return f"{finding.level:8} {finding.check}: {finding.says}" + (f" {finding.do}" if finding.do else "")
 
 
 def _file(path: Path) -> list[Finding]:

@@ -8,17 +8,17 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import click
+from vault.output import stop
 
 URL, KEY = "TOKENVAULT_URL", "TOKENVAULT_KEY"
 LONGEST_WAIT = 25  # seconds
 
 
 def fetch(connection: str, min_ttl: int) -> dict[str, Any]:
-    """Return the token answer for *connection*, TENANT/PROVIDER/NAME. Raises ClickException with the problem."""
+    """Return the token answer for *connection*, TENANT/PROVIDER/NAME; end the command where there is none."""
     address = os.environ.get(URL) or os.environ.get("PUBLIC_URL") or "http://127.0.0.1:8000"
     if not address.startswith(("http://", "https://")) or connection.count("/") != 2:
-        raise click.ClickException(f"Give TENANT/PROVIDER/NAME, and {URL} as an http(s) address.")
+        stop(1, f"Give TENANT/PROVIDER/NAME, and {URL} as an http(s) address.")
     url = f"{address.rstrip('/')}/v1/connections/{connection}/token?min_ttl={min_ttl}&wait={LONGEST_WAIT}"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {_key()}"})  # noqa: S310 - checked above
     try:
@@ -26,9 +26,10 @@ def fetch(connection: str, min_ttl: int) -> dict[str, Any]:
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:
-        raise click.ClickException(_problem(error)) from None
+        problem = _problem(error)
+        stop(1, _sentence(problem), **problem)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise click.ClickException(f"No vault answers at {address} ({type(error).__name__}).") from None
+        stop(1, f"No vault answers at {address} ({type(error).__name__}).")
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -43,18 +44,21 @@ def _key() -> str:
     try:
         key = Path(path).read_text(encoding="utf-8").strip() if path else os.environ.get(KEY, "")
     except (OSError, ValueError):
-        raise click.ClickException(f"{KEY}_FILE cannot be read.") from None
+        stop(1, f"{KEY}_FILE cannot be read.")
     if not key:
-        raise click.ClickException(f"Set {KEY}, or {KEY}_FILE, to an API key with tokens:read.")
+        stop(1, f"Set {KEY}, or {KEY}_FILE, to an API key with tokens:read.")
     return key
 
 
-def _problem(error: urllib.error.HTTPError) -> str:
+def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:
+    """Return the vault's problem (RFC 9457), or one like it where whatever stands before the vault answered."""
     try:
         body = json.load(error)
     except ValueError:
-        body = {}
-    told = [str(body.get("detail") or error.reason), f"[{body.get('code', error.code)}]"]
-    if "connect_url" in body:
-        told.append(f"\nConnect again: {body['connect_url']}")
-    return " ".join(told)
+        body = None
+    return body if isinstance(body, dict) else {"detail": error.reason, "code": str(error.code)}
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    told = f"{problem.get('detail')} [{problem.get('code')}]"
+    return f"{told}\nConnect again: {problem['connect_url']}" if "connect_url" in problem else told

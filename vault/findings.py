@@ -22,6 +22,12 @@ class Finding:
     says: str
     do: str | None = None
 
+    def facts(self) -> dict[str, str]:
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        return f"{self.level:8} {self.check}: {self.says}" + (f" {self.do}" if self.do else "")
+
 
 def healthy(found: Iterable[Finding]) -> bool:
     """Say whether nothing is worse than a warning."""

@@ -1,22 +1,21 @@
 """`tokenvault keys`: rotating root keys, and changing the secret that they are wrapped with."""
 
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import click
 
 from integrations.contract import Secret
-from vault.commands import progress, run, stop
+from vault.commands import run
+from vault.output import json_option, progress, say, stop
 from vault.settings import SHORTEST_SECRET, Settings
 
 if TYPE_CHECKING:
     from vault.services import Vault
 
 T = TypeVar("T")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
@@ -25,69 +24,66 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-def status(as_json: bool) -> None:
+@json_option("Print one JSON object a line.")
+def status() -> None:
     """List the keys with state, age and number of values. Two slots: another secret is being rolled out."""
     from vault.keys import Keys
 
     for key in _beside(lambda vault: Keys(vault.database, vault.writer, vault.keyring).status()):
-        if as_json:
-            created_at = f"{key.created_at:%Y-%m-%dT%H:%M:%SZ}"
-            click.echo(json.dumps({**vars(key), "created_at": created_at}))
-        else:
-            of = f"{key.key}  {key.purpose:6}  {key.state:12}  {key.slots} slot(s)"
-            click.echo(f"{of}  {key.values} values  {timedelta(seconds=key.age)} old")
+        of = f"{key.key}  {key.purpose:6}  {key.state:12}  {key.slots} slot(s)"
+        told = f"{of}  {key.values} values  {timedelta(seconds=key.age)} old"
+        say(told, {**vars(key), "created_at": key.created_at.replace(microsecond=0)})
 
 
 @keys.command()
-@_JSON
-def add(as_json: bool) -> None:
+@json_option()
+def add() -> None:
     """Make a key. Running processes learn it by themselves; it seals nothing before it is promoted."""
     from vault.keys import Keys, shown
     from vault.live_keyring import LEARNED_WITHIN
 
     key = shown(_beside(lambda vault: Keys(vault.database, vault.writer, vault.keyring).add()))
-    _say(f"Key {key} is pending. Promote it, in {LEARNED_WITHIN:.0f} s at the earliest.", as_json, key=key)
+    say(f"Key {key} is pending. Promote it, in {LEARNED_WITHIN:.0f} s at the earliest.", {"key": key})
 
 
 @keys.command()
-@_JSON
-def promote(as_json: bool) -> None:
+@json_option()
+def promote() -> None:
     """Have the pending key seal from now on. Refuses while a running process may not know it yet."""
     from vault.keys import Keys, shown
 
     key = shown(_beside(lambda vault: Keys(vault.database, vault.writer, vault.keyring).promote()))
-    _say(f"Key {key} is primary. Now reseal what is left under the former one.", as_json, key=key)
+    say(f"Key {key} is primary. Now reseal what is left under the former one.", {"key": key})
 
 
 @keys.command()
-@_JSON
-def reseal(as_json: bool) -> None:
+@json_option()
+def reseal() -> None:
     """Seal under the primary key all that is left under others. Can be killed, and run again, at any time.
 
     Exit 1 where something does not open: it is named, and left as it is.
     """
     from vault.reseal import reseal as resealed
 
-    with progress("Values", hidden=as_json) as begin:
+    with progress("Values") as begin:
         report = _beside(lambda vault: resealed(vault.database, vault.writer, vault.keyring, begin))
-    click.echo(json.dumps(report.facts()) if as_json else str(report))
+    say(report, report.facts())
     sys.exit(1 if report.unopened else 0)
 
 
 @keys.command()
 @click.option("--lose", default=0, help="How many values do not open, and may be lost for good.")
-@_JSON
-def retire(lose: int, as_json: bool) -> None:
+@json_option()
+def retire(lose: int) -> None:
     """Open every value once more; then forget all keys that nothing needs any more.
 
     Exit 1, and nothing is forgotten, where a value is left under such a key, or one does not open.
     """
     from vault.retire import retire as retired
 
-    with progress("Values", hidden=as_json) as begin:
+    with progress("Values") as begin:
         report = _beside(lambda vault: retired(vault.database, vault.writer, vault.keyring, begin, lose=lose))
-    click.echo(json.dumps(report.facts()) if as_json else str(report))
+    say(report, report.facts())
     sys.exit(1 if report.refusal else 0)
 
 
@@ -97,8 +93,8 @@ def retire(lose: int, as_json: bool) -> None:
 )
 @click.option("--finish", is_flag=True, help="Run with the new secret: the old one opens nothing any more.")
 @click.option("--abandon", is_flag=True, help="Run with the old secret: the new one opens nothing any more.")
-@_JSON
-def rewrap(secret_file: IO[str] | None, finish: bool, abandon: bool, as_json: bool) -> None:
+@json_option()
+def rewrap(secret_file: IO[str] | None, finish: bool, abandon: bool) -> None:
     """Change ENCRYPTION_SECRET without a pause.
 
     First --secret-file: from then on the new secret starts a process as well. Restart all of them with
@@ -118,7 +114,7 @@ def rewrap(secret_file: IO[str] | None, finish: bool, abandon: bool, as_json: bo
         return "finished" if finish else "abandoned"
 
     outcome = _beside(act)
-    _say(_SENTENCES[outcome], as_json, outcome=outcome)
+    say(_SENTENCES[outcome], {"outcome": outcome})
 
 
 _SENTENCES = {
@@ -138,10 +134,6 @@ def _beside(act: Callable[["Vault"], Awaitable[T]]) -> T:
             return await act(vault)
 
     return run(work)
-
-
-def _say(sentence: str, as_json: bool, **facts: Any) -> None:
-    click.echo(json.dumps(facts) if as_json else sentence)
 
 
 def _secret(file: IO[str]) -> Secret:

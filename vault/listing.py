@@ -1,19 +1,16 @@
-"""Connections as lines of text, for people and for pipes."""
+"""All connections, one after the other, and each as a line of text."""
 
 from collections.abc import AsyncIterator
 
-import msgspec
-
 from vault.callers import OPERATOR
 from vault.connection import Connection
-from vault.http.views.connections import ConnectionView
 from vault.services import Vault
 
 PAGE = 200
 
 
-async def lines(vault: Vault, *, tenant: str | None, status: str | None, as_json: bool) -> AsyncIterator[str]:
-    """Give a line for each connection under *tenant*, all pages of them."""
+async def everything(vault: Vault, *, tenant: str | None, status: str | None) -> AsyncIterator[Connection]:
+    """Give each connection under *tenant* with that *status*, all pages of them; None is no limit."""
     after: list[str] | None = None
     while True:
         found = await vault.connections.page(
@@ -26,13 +23,14 @@ async def lines(vault: Vault, *, tenant: str | None, status: str | None, as_json
             limit=PAGE,
         )
         for connection in found:
-            yield msgspec.json.encode(ConnectionView.of(connection)).decode() if as_json else _line(connection)
+            yield connection
         if len(found) < PAGE:
             return
         after = [found[-1].tenant, found[-1].provider, found[-1].name]
 
 
-def _line(connection: Connection) -> str:
+def line(connection: Connection) -> str:
+    """Return *connection* as one line, with what would help."""
     state = connection.state
     why = f" ({state.reason}: {state.next_action})" if state.reason else ""
     return f"{connection.path}  {connection.standing}{why}"

@@ -3,17 +3,26 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import click
-
 from integrations import sandbox
 from vault.callers import OPERATOR
 from vault.connections import Change
+from vault.output import complain, say
 from vault.services import Vault
 
 CALLER = "quickstart"
 KEY_LIFETIME = timedelta(hours=24)
 TENANT = "demo"
 PATH = (TENANT, "sandbox", "default")
+_TO_TRY = """
+Token Vault is up at {address} (API: {address}/schema). Ctrl-C ends it.
+To see what is connected, sign in (once, within 10 minutes; `tokenvault login-link` makes another):
+{login_url}
+A sandbox account is connected as {path}. To connect it again yourself, open
+{connect_url}
+To fetch a token that works (this key is good for 24 hours):
+
+curl -s -H 'Authorization: Bearer {key}' {address}/v1/connections/{path}/token
+"""
 
 
 def greet(vault: Vault) -> None:
@@ -25,7 +34,7 @@ def greet(vault: Vault) -> None:
 def _said(task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        click.echo(f"The quickstart could not be set up: {type(error).__name__}.", err=True)
+        complain(f"The quickstart could not be set up: {type(error).__name__}.")
 
 
 async def _greet(vault: Vault) -> None:
@@ -40,18 +49,15 @@ async def _greet(vault: Vault) -> None:
     _caller, key = await vault.callers.renew(CALLER, wanted)
     connect_url = await vault.tickets.reconnect_url(await vault.connections.get(PATH))
     login_url, _ = await vault.signing_in.link()
-    address = vault.settings.public_url
-    click.echo(f"\nToken Vault is up at {address} (API: {address}/schema). Ctrl-C ends it.")
-    click.echo(
-        "To see what is connected, sign in (once, within 10 minutes; `tokenvault login-link` makes another):"
+    told = _TO_TRY.format(
+        address=vault.settings.public_url,
+        login_url=login_url.reveal(),
+        path="/".join(PATH),
+        connect_url=connect_url,
+        key=key.reveal(),
     )
-    click.echo(login_url.reveal())
-    click.echo(f"A sandbox account is connected as {'/'.join(PATH)}. To connect it again yourself, open")
-    click.echo(connect_url)
-    click.echo("To fetch a token that works (this key is good for 24 hours):\n")
-    click.echo(
-        f"curl -s -H 'Authorization: Bearer {key.reveal()}' {address}/v1/connections/{'/'.join(PATH)}/token\n"
-    )
+    made = {"login_url": login_url.reveal(), "connect_url": connect_url, "key": key.reveal()}
+    say(told, {"url": vault.settings.public_url, **made})
 
 
 async def _connect(vault: Vault) -> None:

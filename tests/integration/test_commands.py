@@ -6,10 +6,17 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
+import click
 import pytest
+
+from vault.__main__ import main
 
 SECRET = "canary-command-secret-" + "y" * 32
 
@@ -32,10 +39,28 @@ def everything_under(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def every_command(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from every_command(command, *path, name)
+        else:
+            yield " ".join((*path, name)), command
+
+
+def test_every_command_has_json() -> None:
+    """Whatever a program runs, it can ask for JSON."""
+    commands = dict(every_command(main))
+
+    assert {"init", "migrate", "keys add", "audit verify"} <= set(commands)
+    without = [name for name, each in commands.items() if not any("--json" in of.opts for of in each.params)]
+    assert without == []
+
+
 def test_init_writes_a_secret_for_its_owner_alone(tmp_path: Path) -> None:
     """`init` makes an environment file that is good enough to start with, and never replaces one."""
     made = run("init", folder=tmp_path)
-    again = run("init", folder=tmp_path)
+    again = run("init", "--json", folder=tmp_path)
+    other = run("init", "--json", "--path", "other.env", folder=tmp_path)
 
     env = tmp_path / ".env"
     name, _, secret = env.read_text().strip().partition("=")
@@ -44,7 +69,8 @@ def test_init_writes_a_secret_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
     assert secret not in made.stdout + made.stderr
     assert again.returncode == 1
-    assert "already" in again.stderr
+    assert "already" in json.loads(again.stderr)["detail"]
+    assert json.loads(other.stdout) == {"path": "other.env"}
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "migrate"])
@@ -65,11 +91,13 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         DATABASE_URL="mysql://x", TOKENVAULT_LEASE_SECONDS="20", TOKENVAULT_SWEEP_INTERVAL_SECONDS="often"
     )
 
-    refused = run("serve", folder=tmp_path, environment=wrong)
+    refused = run("serve", "--json", folder=tmp_path, environment=wrong)
 
     assert refused.returncode == 78
+    told = [json.loads(line)["detail"] for line in refused.stderr.splitlines()]
+    assert len(told) == 3
     for word in ("DATABASE_URL", "TOKENVAULT_LEASE_SECONDS", "TOKENVAULT_SWEEP_INTERVAL_SECONDS"):
-        assert word in refused.stderr
+        assert word in " ".join(told)
 
 
 def test_another_secret_stops_the_start_and_changes_nothing(tmp_path: Path) -> None:
@@ -87,7 +115,8 @@ def test_another_secret_stops_the_start_and_changes_nothing(tmp_path: Path) -> N
 
 def test_a_caller_is_made_and_its_key_printed_once(tmp_path: Path) -> None:
     """`callers create --json` prints id, name and key; the database does not hold the key."""
-    run("migrate", folder=tmp_path, environment=with_secret())
+    migrated = run("migrate", "--json", folder=tmp_path, environment=with_secret())
+    assert json.loads(migrated.stdout) == {"migrations": "current"}
 
     made = run(
         *("callers", "create", "mailer", "--scope", "tokens:read", "--expires-in-hours", "2", "--json"),
@@ -120,11 +149,13 @@ def test_a_wrong_scope_is_refused_in_one_line(tmp_path: Path) -> None:
     """What cannot be done is one sentence and exit 1, without a traceback."""
     run("migrate", folder=tmp_path, environment=with_secret())
 
-    refused = run("callers", "create", "x", "--scope", "everything", folder=tmp_path, environment=with_secret())
+    asked = ("callers", "create", "x", "--scope", "everything", "--json")
+    refused = run(*asked, folder=tmp_path, environment=with_secret())
 
     assert refused.returncode == 1
-    assert "Each scope must be one of" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    told = json.loads(refused.stderr)
+    assert told["code"] == "invalid_scope"
+    assert "Each scope must be one of" in told["detail"]
 
 
 def test_commands_need_a_database_that_is_set_up(tmp_path: Path) -> None:
@@ -172,3 +203,57 @@ def test_get_without_a_vault_or_a_key_says_so(tmp_path: Path) -> None:
     assert "TOKENVAULT_KEY" in no_key.stderr
     assert "No vault answers" in nobody.stderr
     assert "canary-" not in nobody.stderr
+
+
+@contextmanager
+def answering(status: int, body: object) -> Iterator[dict[str, str]]:
+    """Give the environment of a program whose vault has one answer to everything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_told: object) -> None:
+            """Not on our error output."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield {"TOKENVAULT_KEY": "canary-k", "TOKENVAULT_URL": f"http://127.0.0.1:{server.server_port}"}
+        server.shutdown()
+        thread.join()
+
+
+def test_a_refusal_of_the_vault_is_passed_on(tmp_path: Path) -> None:
+    """`get` and `exec` say it in a line or two; with --json it is the vault's own problem, on standard error."""
+    url = "http://127.0.0.1:8000/connect/canary-ticket"
+    problem = {"code": "reconnect_required", "detail": "Somebody has to connect it.", "connect_url": url}
+    with answering(409, problem) as environment:
+        people = run("get", "a/b/c", folder=tmp_path, environment=environment)
+        got = run("get", "a/b/c", "--json", folder=tmp_path, environment=environment)
+        executed = run("exec", "--json", "a/b/c", "env", folder=tmp_path, environment=environment)
+    with answering(502, ["not", "a", "problem"]) as environment:
+        strange = run("get", "a/b/c", "--json", folder=tmp_path, environment=environment)
+
+    told = f"tokenvault: Somebody has to connect it. [reconnect_required]\nConnect again: {url}\n"
+    assert (people.returncode, people.stdout, people.stderr) == (1, "", told)
+    for refused in (got, executed):
+        assert (refused.returncode, refused.stdout, json.loads(refused.stderr)) == (1, "", problem)
+    assert json.loads(strange.stderr) == {"detail": "Bad Gateway", "code": "502"}
+
+
+@pytest.mark.parametrize("end_of_ours", [(), ("--",)])
+def test_what_stands_behind_the_connection_is_the_commands(end_of_ours: tuple[str, ...], tmp_path: Path) -> None:
+    """`exec` leaves a command its own `--json`, and its own `--`."""
+    shown = ("sh", "-c", 'echo "$TOKEN:$*:$TOKENVAULT_KEY"', "sh", "--json", "--variable", "--", "x")
+    with answering(200, {"access_token": "canary-at"}) as environment:
+        asked = ("exec", "--variable", "TOKEN", "a/b/c", *end_of_ours, *shown)
+        done = run(*asked, folder=tmp_path, environment=environment)
+        late = run("exec", "a/b/c", "--variable", "TOKEN", "sh", folder=tmp_path, environment=environment)
+        nothing = run("exec", "--json", "a/b/c", "nothing-of-that-name", folder=tmp_path, environment=environment)
+
+    assert done.stdout == "canary-at:--json --variable -- x:\n"
+    assert (late.returncode, "options before it" in late.stderr) == (2, True)
+    assert (nothing.returncode, "cannot be run" in json.loads(nothing.stderr)["detail"]) == (127, True)

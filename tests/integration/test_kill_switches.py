@@ -12,7 +12,7 @@ from tests.rig import PROVIDER, TENANT, Rig
 from vault.audit import Event
 from vault.callers import OPERATOR
 from vault.housekeeping import tidy
-from vault.listing import lines
+from vault.listing import everything, line
 from vault.store import figures, schema
 from vault.store.writer import Transaction
 
@@ -328,7 +328,7 @@ async def test_the_list_for_people_says_what_is_stopped(replicas: Replicas) -> N
     assert (await rig.api.put(f"/v1/connections/{path}/off", json={"enabled": False})).status_code == 200
 
     async def told_of() -> list[str]:
-        return [line async for line in lines(rig.vault, tenant=None, status=None, as_json=False)]
+        return [line(each) async for each in everything(rig.vault, tenant=None, status=None)]
 
     before = await told_of()
     await switch(rig, "tenant", "pause")
