@@ -15,6 +15,7 @@ from tests.integration.test_api import always, bearing, refused
 from tests.provider.client import FakeProvider, Grant
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.callers import OPERATOR
+from vault.store import connections
 
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}"
 
@@ -175,25 +176,41 @@ async def test_a_cursor_shows_nothing_that_the_key_does_not(rig: Rig) -> None:
     assert {one["tenant"] for one in answer.json()["items"]} == {"globex"}
 
 
+async def ends_in_a_day(rig: Rig, name: str, renewal: str) -> None:
+    """Have the refresh token of *name* end a day from now; *renewal* is what renews the connection."""
+    connection = await rig.look(name)
+    values = {"refresh_expires_at": connection.read_at + timedelta(days=1), "renewal": renewal}
+    async with rig.vault.database.transaction() as tx:
+        await connections.edit_state(tx, connection.id, values)
+
+
 async def test_a_list_is_filtered_by_health_and_by_what_is_left(rig: Rig) -> None:
-    """Status and expiring_within, which counts what has expired too."""
-    await rig.a_connection("long", expires_in=3000)
+    """Status, and expiring_within: who needs somebody by then. What is renewed by itself does not."""
+    await rig.a_connection("renewed", expires_in=100)
+    await rig.a_connection("for-a-day", expires_in=100)
+    await rig.a_connection("entered", expires_in=100)
+    bare = await rig.provider.mint()
+    credentials = {"access_token": bare.access_token, "expires_at": later(hours=1)}
+    await put(rig, "bare", credentials=credentials, verify=False)
     _, grant = await rig.a_connection("dead", expires_in=0)
     await rig.provider.revoke_family(grant.family)
     await rig.token("dead")
-    await rig.a_connection("short", expires_in=100)
     await rig.api.post(f"{PATH}/waiting/authorize", json={})
+    await ends_in_a_day(rig, "for-a-day", "refresh_token")
+    await ends_in_a_day(rig, "entered", "client_credentials")
 
     async def names(**query: Any) -> set[str]:
         return {path.rpartition("/")[2] for page in await listed(rig, **query) for path in page}
 
     assert await names(status="failed") == {"dead"}
-    assert await names(status="configured") == {"long", "short"}
+    assert await names(status="configured") == {"renewed", "for-a-day", "entered", "bare"}
     assert await names(status="unconfigured") == {"waiting"}
     assert await names(status="verified") == set()
-    assert await names(expiring_within=600) == {"dead", "short"}
-    assert await names(expiring_within=86400) == {"dead", "long", "short"}
-    assert await names(expiring_within=86400, status="configured") == {"long", "short"}
+    assert await names(expiring_within=0) == {"dead"}
+    assert await names(expiring_within=600) == {"dead"}
+    assert await names(expiring_within=7200) == {"dead", "bare"}
+    assert await names(expiring_within=90_000) == {"dead", "bare", "for-a-day"}
+    assert await names(expiring_within=90_000, status="configured") == {"bare", "for-a-day"}
 
 
 async def test_a_status_filter_finds_what_is_shown_with_that_status(rig: Rig) -> None:

@@ -16,7 +16,11 @@ PARAMETERS: dict[str, tuple[str, str | None]] = {
     "min_ttl": ("Seconds that the token has to live longer; at most half of its life is asked for.", None),
     "wait": ("Seconds to wait for a refresh at most.", None),
     "status": ("Only those of this status.", None),
-    "expiring_within": ("Only those whose token ends within so many seconds.", None),
+    "expiring_within": (
+        "Only those that need somebody within so many seconds, or do already: whose refresh token ends by then, "
+        "or whose access token does where nothing renews it.",
+        None,
+    ),
     "client_id": ("Which registration, where not the current one.", _LINE),
     "cursor": ("The `next` of the page before.", None),
     "limit": ("How many to return at most.", None),

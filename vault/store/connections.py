@@ -114,6 +114,12 @@ JUDGED_STATUS = case(
     ),
     else_=_s.status,
 )
+# When a person is needed, as far as that is known beforehand. What nothing renews, or not any more, works
+# until its token ends; what a refresh token renews, until that one does.
+_works_until = case(
+    (or_(_s.renewal == "none", _s.status == "failed"), _s.access_expires_at),
+    (_s.renewal == "refresh_token", _s.refresh_expires_at),
+)
 _INSERT = insert(connections)
 _INSERT_STATE = insert(token_states)
 TOMBSTONE = update(connections).where(_c.id == bindparam("connection")).values(deleted_at=clock()).returning(_c.id)
@@ -345,7 +351,7 @@ def _conditions(tx: AsyncConnection, filters: dict[str, Any]) -> list[Any]:
     columns = {"provider": _c.provider, "status": JUDGED_STATUS, "name": _c.name}
     found = [columns[name].in_(value) for name, value in filters.items() if name in columns]
     if "expiring_before" in filters:
-        found.append(_s.access_expires_at < filters["expiring_before"])
+        found.append(_works_until < filters["expiring_before"])
     found += [labels.says(tx, _c.metadata, *pair) for pair in filters.get("metadata", {}).items()]
     return found
 
