@@ -1,19 +1,27 @@
 """The README's commands, run as they are written: only the port is another, because 8000 may be taken."""
 
+import asyncio
+import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.integration.test_google import KEY, ROBOT, key_file
+from tests.provider.client import FakeProvider
+
 ROOT = Path(__file__).resolve().parents[2]
+SCOPE = "https://www.googleapis.com/auth/"
+BY_ENV = "set -a; . ./.env; set +a\n"
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
@@ -23,10 +31,10 @@ def a_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def commands(heading: str, port: int) -> str:
-    """Return every shell block under *heading* of the README, one after another."""
+def blocks(heading: str, port: int) -> list[str]:
+    """Return every shell block under *heading* of the README."""
     section = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
-    return "\n".join(BLOCK.findall(section)).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    return [block.replace("127.0.0.1:8000", f"127.0.0.1:{port}") for block in BLOCK.findall(section)]
 
 
 @pytest.fixture(name="checkout")
@@ -40,13 +48,14 @@ def _checkout(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def quickstart(checkout: Path, port: int) -> Iterator[str]:
-    """Run the vault as `make run` does, and give what it printed once it was ready."""
+def quickstart(checkout: Path, port: int, **settings: str) -> Iterator[str]:
+    """Run the vault as `make run` does, with *settings*, and give what it printed once it was ready."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "PUBLIC_URL": f"http://127.0.0.1:{port}",
         "TOKENVAULT_SANDBOX": "true",
+        **settings,
     }
     start = (
         f".venv/bin/tokenvault init && set -a && . ./.env && exec .venv/bin/tokenvault quickstart --port {port}"
@@ -67,7 +76,8 @@ def quickstart(checkout: Path, port: int) -> Iterator[str]:
 
 
 def bash(script: str, checkout: Path, public_url: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PUBLIC_URL": public_url}
+    path = f"{checkout / '.venv' / 'bin'}:{os.environ['PATH']}"
+    environment = {"PATH": path, "PYTHONPATH": str(ROOT), "PUBLIC_URL": public_url}
     return subprocess.run(
         ["bash", "-c", "set -e\n" + script],
         cwd=checkout,
@@ -110,7 +120,7 @@ def test_the_loop_by_hand_works_as_written(checkout: Path) -> None:
     """Key, tenant, link, consent, token, health, goodbye, get and exec: each command succeeds."""
     port = a_free_port()
     with quickstart(checkout, port):
-        done = bash(commands("The loop by hand", port), checkout, f"http://127.0.0.1:{port}")
+        done = bash("\n".join(blocks("The loop by hand", port)), checkout, f"http://127.0.0.1:{port}")
 
     assert done.returncode == 0, done.stderr
     assert "problem" not in done.stdout
@@ -120,3 +130,75 @@ def test_the_loop_by_hand_works_as_written(checkout: Path) -> None:
     assert '"status":"verified"' in done.stdout
     assert '"revoked":"revoked"' in done.stdout
     assert '"sub"' in done.stdout.splitlines()[-1]
+
+
+def ten_seconds_pass(checkout: Path) -> None:
+    """Let the key that is pending be old enough for every process to know it."""
+    with closing(sqlite3.connect(checkout / "data" / "vault.db")) as database, database:
+        database.execute("UPDATE keyring SET created_at = created_at - 10000 WHERE state = 'pending'")
+
+
+def test_root_keys_and_the_secret_are_changed_as_written(checkout: Path) -> None:
+    """Beside a server that goes on serving: another root key, the former one destroyed; then another secret."""
+    port = a_free_port()
+    home = f"http://127.0.0.1:{port}"
+    rotating, rewrapping = blocks("Running it", port)
+    add, promote, rest = rotating.partition("tokenvault keys promote")
+    begin, finish, end = rewrapping.partition("tokenvault keys rewrap --finish")
+    (checkout / "NEW").write_text("canary-new-secret-" + "n" * 32)
+    with quickstart(checkout, port) as printed:
+        (line,) = re.findall(r"^curl .*$", printed, re.MULTILINE)
+        added = bash(BY_ENV + add, checkout, home)
+        ten_seconds_pass(checkout)
+        begun = bash(BY_ENV + promote + rest + begin, checkout, home)
+        finished = bash(f"export ENCRYPTION_SECRET=$(cat NEW)\n{finish}{end}", checkout, home)
+        fetched = bash(line, checkout, home)
+
+    assert (added.returncode, begun.returncode, finished.returncode) == (0, 0, 0), begun.stderr + finished.stderr
+    assert re.search(r"values\s+disabled\s+0 slot\(s\)  0 values", begun.stdout)
+    assert re.search(r"values\s+primary\s+1 slot\(s\)  [1-9]\d* values", begun.stdout)
+    assert "Only this ENCRYPTION_SECRET is left" in finished.stdout
+    assert '"access_token":"sandbox-at-' in fetched.stdout
+
+
+@pytest.fixture(name="google")
+def _google(tmp_path: Path) -> Iterator[FakeProvider]:
+    """Give a strict Google that knows the README's scopes, and a service account."""
+    known = ["openid", *(f"{SCOPE}{name}" for name in ("userinfo.email", "calendar.readonly", "drive.readonly"))]
+    fake = FakeProvider(
+        tmp_path / "google.jsonl",
+        fsync=False,
+        dialect="google",
+        rotation="never",
+        scopes_supported=known,
+        service_accounts={ROBOT: KEY.as_dict(private=False)},
+    )
+    asyncio.run(fake.start())
+    yield fake
+    asyncio.run(fake.stop())
+
+
+def test_googles_steps_work_as_written(checkout: Path, google: FakeProvider) -> None:
+    """From the client to the token of a person who agreed, and a service account from its key file."""
+    port = a_free_port()
+    home = f"http://127.0.0.1:{port}"
+    person, robot = blocks("Google, step by step", port)
+    for yours, value in (("….apps.googleusercontent.com", google.client_id), ("…", google.client_secret)):
+        assert person.count(f'"{yours}"') == 1
+        person = person.replace(f'"{yours}"', f'"{value}"')
+    (checkout / "key.json").write_text(key_file())
+    key = blocks("The loop by hand", port)[0]
+    tokens = 'curl -s -H "Authorization: Bearer $KEY" $API/connections/acme/google/{calendar,robot}/token'
+    at_google = {f"TOKENVAULT_GOOGLE_{name.upper()}": url for name, url in google.endpoints.items()}
+    with quickstart(checkout, port, TOKENVAULT_ALLOW_LOCAL_PROVIDERS="true", **at_google):
+        done = bash(key + person + robot, checkout, home)
+        assert (done.returncode, '"code":' in done.stdout) == (0, False), done.stdout + done.stderr
+        (link,) = re.findall(r'"connect_url":"([^"]+)"', done.stdout)
+        agreed = bash(f"curl -sL -c jar -b jar {link}", checkout, home)
+        fetched = bash(f"{key}{tokens} -w '\\n'", checkout, home)
+
+    assert "Connected" in agreed.stdout
+    assert [json.loads(token)["scopes"] for token in fetched.stdout.splitlines()] == [
+        ["openid", f"{SCOPE}userinfo.email", f"{SCOPE}calendar.readonly"],
+        [f"{SCOPE}drive.readonly"],
+    ]
