@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
 from tests.person import Asking, Person, change, parameters, rows_of
+from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.authorize import STATE_LIFETIME
 from vault.sealing import Place, open_one
@@ -405,6 +406,28 @@ async def test_an_id_token_that_lies_teaches_nothing(rig: Rig) -> None:
 
     shown = await asking.shown()
     assert (shown["status"], "account" in shown) == ("verified", False)
+
+
+@on_sqlite
+async def test_what_took_its_place_while_keys_were_fetched_is_not_renamed(
+    replicas: Replicas, provider: FakeProvider
+) -> None:
+    """New tokens are stored before what they say is verified: another import that came by then stays nameless."""
+    rig = await replicas({"jwks_uri": provider.endpoints["jwks_uri"]})
+    await provider.configure(id_token_on_refresh=True)
+    asking = await an_import(rig)
+    await provider.hold("jwks")
+    reading = asyncio.create_task(asking.token())
+    await provider.wait_for_held()
+    other = await provider.mint(scope="openid read", subject="account-2")
+    body = {"credentials": {"access_token": other.access_token}, "verify": False}
+    assert (await rig.api.put(asking.path, json=body)).status_code == 200
+    await provider.release()
+    await reading
+    await rig.vault.refresher.settled()
+
+    shown = await asking.shown()
+    assert (shown["generation"], "account" in shown) == (3, False)
 
 
 @on_sqlite
