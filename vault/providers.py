@@ -59,6 +59,11 @@ class Providers:
         # What became built in after it was defined is what is built in.
         return sorted((stored | self._built_in).values(), key=lambda provider: provider.id)
 
+    async def beside(self, provider: Provider, tx: AsyncConnection) -> list[str]:
+        """Return the ids of all that are defined for the same server as *provider*, itself among them."""
+        marks = _marks(provider)
+        return [one.id for one in await self.all(tx) if one.id == provider.id or marks & _marks(one)]
+
     async def define(self, provider: str, fields: dict[str, Any], actor: str) -> bool:
         """Store a generic provider. Returns whether it is new.
 
@@ -185,6 +190,12 @@ def _parsed(provider: str, definition: str) -> OAuthProvider:
 async def _refuse_in_use(tx: AsyncConnection, provider: str) -> None:
     if await connections.uses_provider(tx, provider) or await clients.uses_provider(tx, provider):
         raise Conflict("Connections or clients exist at this provider.", code="provider_in_use")
+
+
+def _marks(provider: Provider) -> set[str]:
+    """Return what is known of the server that *provider* is: where its tokens come from, what it calls itself."""
+    issuer = provider.definition.issuer if isinstance(provider, OAuthProvider) else None
+    return {mark for mark in (issuer, provider.endpoints.get("token_endpoint")) if mark is not None}
 
 
 def _origins(definition: Definition) -> frozenset[str]:

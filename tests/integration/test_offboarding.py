@@ -35,11 +35,11 @@ LEFT = {  # what may be left of a tenant that is gone: nothing
 }
 
 
-async def connect(rig: Rig, tenant: str, name: str, **columns: Any) -> Grant:
+async def connect(rig: Rig, tenant: str, name: str, *, provider: str = PROVIDER, **columns: Any) -> Grant:
     """Return the grant of a new connection of *tenant*, with *columns* as a consent would have set them."""
     grant = await rig.provider.mint()
     tokens = {"access_token": grant.access_token, "refresh_token": grant.refresh_token}
-    path = f"/v1/connections/{tenant}/{PROVIDER}/{name}"
+    path = f"/v1/connections/{tenant}/{provider}/{name}"
     made = await rig.api.put(path, json={"credentials": tokens, "verify": False})
     assert made.status_code == 201, made.text
     if columns:
@@ -414,6 +414,35 @@ async def test_a_revocation_takes_no_other_connection_with_it(
     outcomes = [one["outcome"] for one in await audited(rig, "connection.revoked")]
     assert outcomes == ["revoked", second["revoked"]]
     refused(await rig.token("c"), 409, "not_connected")
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("changed", "withheld"),
+    [
+        ({"token_endpoint": "http://127.0.0.1:1/token"}, True),  # moved, and yet the same issuer's
+        ({"issuer": "http://127.0.0.1:1"}, True),  # named otherwise, and yet the tokens come from there
+        ({"issuer": None}, True),
+        ({"issuer": "http://127.0.0.1:1", "token_endpoint": "http://127.0.0.1:1/token"}, False),
+        ({"issuer": None, "token_endpoint": "http://127.0.0.1:1/token"}, False),
+    ],
+)
+async def test_a_server_that_is_defined_twice_is_one(
+    replicas: Replicas, store: Store, changed: dict[str, Any], withheld: bool
+) -> None:
+    """Another connection of the account counts, whatever the provider is called under which it was made."""
+    rig = await replicas({"revocation_scope": "grant"})
+    known = {"issuer": rig.provider.issuer, "token_endpoint": rig.provider.token_endpoint}
+    fields = {"authorization_endpoint": rig.provider.authorization_endpoint, **known, **changed}
+    assert (await rig.api.put("/v1/providers/again", json=fields)).status_code == 201
+    client = {"client_id": rig.provider.client_id, "client_secret": rig.provider.client_secret}
+    assert (await rig.api.put(f"/v1/clients/{TENANT}/again", json=client)).status_code == 200
+    await connect(rig, TENANT, "other", provider="again", account="a")
+    await connect(rig, TENANT, "c", account="a")
+
+    answer = await rig.api.delete(f"/v1/connections/{TENANT}/{PROVIDER}/c?revoke=true")
+
+    assert answer.json() == {"revoked": "withheld" if withheld else "revoked"}
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -285,9 +285,14 @@ async def account(tx: AsyncConnection, connection: str) -> str | None:
 
 
 async def another_lives(
-    tx: AsyncConnection, provider: str, account: str | None, *, client_id: str | None, doomed: str | None
+    tx: AsyncConnection,
+    providers: Sequence[str],
+    account: str | None,
+    *,
+    client_id: str | None,
+    doomed: str | None,
 ) -> bool:
-    """Say whether any connection lives on what *account* has granted at *provider*, or to *client_id* there.
+    """Say whether any connection lives on what *account* has granted at *providers*, or to *client_id* there.
 
     Where one account of two is unknown, they may be the same. Those of the tenant *doomed* and below are
     left out, as are those whose grant is over.
@@ -296,7 +301,7 @@ async def another_lives(
         select(_c.id)
         .join(token_states, _s.connection_id == _c.id)
         .outerjoin(clients, clients.c.id == _c.client)
-        .where(_c.provider == provider, _c.deleted_at.is_(None))
+        .where(_c.provider.in_(providers), _c.deleted_at.is_(None))
         .where(true() if account is None else or_(_c.account == account, _c.account.is_(None)))
         .where(_s.status != "unconfigured", _s.reason.is_distinct_from("grant_rejected"))
         .limit(1)
