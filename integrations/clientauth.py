@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from urllib.parse import quote_plus
 
 from integrations.assertions import ASSERTION_TYPE, signer
-from integrations.contract import Client, ClientRejected, Unreadable
+from integrations.contract import Client, ClientUnusable, Unreadable
 from integrations.definition import Definition
 
 Fields = dict[str, str]
@@ -14,7 +14,7 @@ Fields = dict[str, str]
 def authenticated(definition: Definition, client: Client, parameters: Mapping[str, str]) -> tuple[Fields, Fields]:
     """Return *parameters* with what *client* adds to them, and its headers.
 
-    Raises ClientRejected where it lacks what its method needs.
+    Raises ClientUnusable where it lacks what its method needs.
     """
     method = client.token_endpoint_auth_method or definition.token_endpoint_auth_method
     if method == "client_secret_basic":
@@ -39,13 +39,13 @@ def _basic(client: Client, *, encoded: bool) -> str:
 
 def _assertion(definition: Definition, client: Client) -> Fields:
     if client.private_key is None:
-        raise ClientRejected("no_private_key")
+        raise ClientUnusable("no_private_key")
     try:
         signs, problem = signer(client.private_key, key_id=client.key_id, algorithm=client.algorithm), ""
     except Unreadable as error:
         signs, problem = None, error.code
     if signs is None:
-        raise ClientRejected(problem)
+        raise ClientUnusable(problem)
     assertion = signs.assertion(
         issuer=client.client_id,
         subject=client.client_id,

@@ -119,6 +119,9 @@ Jwks = Sequence[Mapping[str, Any]]  # the keys of a JWK Set (RFC 7517)
 # What ends when one token is revoked: it, its whole grant, or all that the account granted to the project.
 RevocationScope = Literal["token", "grant", "project"]
 
+# Whose fault it is where a provider calls the client wrong: our registration's, or what the connection was given.
+ClientErrorsScope = Literal["client", "connection"]
+
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none", "private_key_jwt"]
 
 
@@ -210,6 +213,10 @@ class GrantRejected(ProviderError):
 
 class ClientRejected(ProviderError):
     """Our registration is wrong, whatever the grant: nobody's connection is to blame."""
+
+
+class ClientUnusable(ClientRejected):
+    """Our registration cannot be used as it is stored: nothing was sent, and no provider has said so."""
 
 
 class RateLimited(ProviderError):
@@ -362,6 +369,11 @@ class Provider(Protocol):
     @property
     def revocation_scope(self) -> RevocationScope:
         """What ends with a token that is revoked."""
+        ...
+
+    @property
+    def client_errors_scope(self) -> ClientErrorsScope:
+        """What stops where the provider calls a client wrong: all that use it, or the connection alone."""
         ...
 
     def asking(self, scopes: Sequence[str]) -> Sequence[str]:

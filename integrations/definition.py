@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
-from integrations.contract import ClientAuthMethod, RevocationScope, Rotation
+from integrations.contract import ClientAuthMethod, ClientErrorsScope, RevocationScope, Rotation
 from integrations.knobs import Errors, Probe, Revocation, TokenFields, Word
 
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -30,6 +30,9 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     `token_endpoint_auth_method` is `none`). Without `client_secret_basic_encoded`, both parts of Basic are sent as
     they are. `assertion_audience` is whom a signed assertion addresses, for `assertion_lifetime` seconds;
     `assertion_scope_claim` puts the scopes into it.
+
+    An answer that calls the client wrong stops the `client`, and is no connection's fault; or, with
+    `client_errors_scope` of `connection`, it is what was entered there that is wrong, and the client goes on.
 
     `token_request_method` and `token_request_encoding` are of every token request, with `token_parameters` added
     and, to a refresh, `refresh_parameters`. No `code_challenge_methods_supported` means no PKCE.
@@ -74,6 +77,7 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     refresh_parameters: dict[Word, Word] = {}
     token_response: TokenFields = TokenFields()
     errors: Errors = Errors()
+    client_errors_scope: ClientErrorsScope = "client"
 
     rotation: Rotation = "unknown"
     rotation_grace_seconds: Seconds = 0

@@ -17,6 +17,7 @@ from integrations.contract import (
     AuthorizationRequest,
     Client,
     ClientAuthMethod,
+    ClientErrorsScope,
     ClientRejected,
     DeviceAuthorization,
     DeviceWaiting,
@@ -67,6 +68,10 @@ class OAuthProvider:
     @property
     def revocation_scope(self) -> RevocationScope:
         return self.definition.revocation_scope
+
+    @property
+    def client_errors_scope(self) -> ClientErrorsScope:
+        return self.definition.client_errors_scope
 
     @property
     def token_endpoint_auth_method(self) -> ClientAuthMethod:

@@ -15,6 +15,7 @@ from integrations.contract import (
     AuthorizationRequest,
     Client,
     ClientAuthMethod,
+    ClientErrorsScope,
     DeviceAuthorization,
     DeviceWaiting,
     Finding,
@@ -48,6 +49,7 @@ class Vendor:
     jwks_uri: ClassVar[str | None] = None
     token_endpoint_auth_method: ClassVar[ClientAuthMethod] = "none"  # noqa: S105 - a method
     needs_refresh_token: ClassVar[bool] = False
+    client_errors_scope: ClassVar[ClientErrorsScope] = "client"
     revocation_scope: ClassVar[RevocationScope] = "token"
 
     def __init__(self, endpoints: Endpoints) -> None:

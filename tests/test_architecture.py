@@ -64,7 +64,7 @@ LAYERS = (
     {"retire"},
     {"means"},
     {"holding", "carrying"},
-    {"as_client", "revoke", "grants", "completing", "entering", "renew", "probe", "disconnect", "sight", "whose"},
+    {"as_client", "revoke", "grants", "completing", "entering", "blame", "probe", "disconnect", "sight", "whose"},
     {"consent"},
     {
         "exchange",

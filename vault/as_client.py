@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from integrations.contract import Client, ClientRejected, Transient
+from integrations.contract import Client, ClientRejected, ClientUnusable, Transient
 from vault.audit import Event
 from vault.errors import StorageUnavailable
 from vault.means import Means
@@ -28,11 +28,15 @@ log = logging.getLogger(__name__)
 
 
 class Refused(ClientRejected):
-    """All that a registration could be used with was refused, or is lost: its secrets of one *generation*."""
+    """All that a registration could be used with was refused, or is lost: its secrets of one *generation*.
+
+    *by_provider* says that it was a provider which refused the last of them.
+    """
 
     def __init__(self, error: ClientRejected, generation: int) -> None:
         super().__init__(error.code, retry_after=error.retry_after)
         self.generation = generation
+        self.by_provider = not isinstance(error, ClientUnusable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,7 @@ async def note(means: Means, other: Other | None) -> None:
 async def _called(client: Client | None, call: Call[T]) -> T:
     if client is None:
         # The client's matter, and mended by entering it anew: no connection is to blame.
-        raise ClientRejected("undecryptable")
+        raise ClientUnusable("undecryptable")
     return await call(client)
 
 

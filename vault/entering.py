@@ -30,13 +30,14 @@ from integrations.contract import (
     fits_a_header,
 )
 from vault.as_client import as_client, note
+from vault.blame import blame
+from vault.carrying import carried
 from vault.clock import storable
 from vault.errors import Conflict, Invalid
 from vault.grants import NOT_TRIED
 from vault.means import Means
 from vault.probe import probed
 from vault.registration import Registration, registration
-from vault.renew import proven
 from vault.store import clients, connections, sealed
 from vault.store.schema import AnyRow
 
@@ -183,12 +184,12 @@ async def _proven(means: Means, provider: Provider, root: Root, user: Registrati
     deadline = means.deadline()
 
     async def prove(client: Client | None) -> Finding:
-        return await proven(means.outbound, provider, replace(root, client=client), deadline=deadline)
+        return await carried(means.outbound, provider.prove(replace(root, client=client)), deadline=deadline)
 
     try:
         done = await as_client(means, user, prove)
     except ProviderError as error:
-        _refuse(error)
+        _refuse(blame(error, provider, root, user))
         return Finding(verdict="unknown", code=error.code)
     await note(means, done.other)
     return done.value

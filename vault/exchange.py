@@ -27,7 +27,9 @@ from integrations.contract import (
 )
 from vault.as_client import Done, Refused, as_client, note, used
 from vault.audit import Action, Event
+from vault.blame import blame
 from vault.breaker import Breaker, works
+from vault.carrying import carried
 from vault.clock import uptime
 from vault.connection import OF_ITS_TOKEN, SOONEST, Connection, TokenState, new_tokens, still_learned
 from vault.errors import CannotOpen
@@ -38,7 +40,6 @@ from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
 from vault.registration import Registration, of_grant
-from vault.renew import renewed
 from vault.revoke import give_back_successor
 from vault.sealing import Place, open_one, opened_fields, seal_all, sealed_anew
 from vault.store import connections, gates, sealed, settle
@@ -167,9 +168,12 @@ class Exchange:
     async def _send(self, grant: Grant, started: float) -> Done[TokenSet]:
         async def renew(client: Client | None) -> TokenSet:
             root, deadline = replace(grant.root, client=client), self._means.deadline(started)
-            return await renewed(self._means.outbound, grant.provider, root, deadline=deadline)
+            return await carried(self._means.outbound, grant.provider.renew(root), deadline=deadline)
 
-        return await as_client(self._means, grant.registration, renew)
+        try:
+            return await as_client(self._means, grant.registration, renew)
+        except ProviderError as error:
+            raise blame(error, grant.provider, grant.root, grant.registration) from None
 
     async def _settle_success(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> settle.Stored:
         """Write the new tokens before anything else is asked of them, for as long as that takes."""

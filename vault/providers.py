@@ -53,6 +53,11 @@ class Providers:
             raise NotFound("There is no such provider.")
         return _parsed(provider, definition)
 
+    async def definition(self, provider: str, tx: AsyncConnection) -> Definition | None:
+        """Return the definition of *provider*, None where it is built in or unknown."""
+        text = None if provider in self._built_in else await store.definition(tx, provider)
+        return None if text is None else _parsed(provider, text).definition
+
     async def all(self, tx: AsyncConnection) -> list[Provider]:
         """Return the whole catalogue by id."""
         stored = {name: _parsed(name, text) for name, text in (await store.all_definitions(tx)).items()}

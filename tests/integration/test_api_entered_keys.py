@@ -167,9 +167,41 @@ async def test_the_clients_own_access_is_got_and_renewed(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_provider_may_mean_the_connection_by_a_bad_client(rig: Rig, store: Store) -> None:
+    """Then what was entered is refused, or has failed, and the client goes on; its other secret is tried first."""
+    path, registration = f"/v1/connections/{TENANT}/robots/own", f"/v1/clients/{TENANT}/robots"
+    client = {"client_id": rig.provider.client_id, "client_secret": rig.provider.client_secret}
+    await define(
+        rig,
+        grant_types=["client_credentials"],
+        token_endpoint_auth_method="client_secret_basic",
+        client_errors_scope="connection",
+    )
+    await rig.api.put(registration, json={**client, "client_secret": "canary-wrong"})
+    entered = {"kind": "client_credentials", "credentials": {"scope": "read"}}
+    refused(await rig.api.put(path, json=entered), 422, "credentials_rejected")
+
+    await rig.api.put(registration, json=client)
+    await rig.provider.configure(access_lifetime=0)
+    assert (await rig.api.put(path, json=entered)).status_code == 201
+    await rig.api.put(registration, json={**client, "client_secret": "canary-wrong"})
+    assert (await rig.api.post(f"{path}/refresh")).json()["status"] == "verified"
+    await rig.provider.configure(clients={rig.provider.client_id: "another"})
+    assert (await rig.api.post(f"{path}/refresh")).status_code == 200
+
+    shown = (await rig.api.get(path)).json()
+    assert (shown["status"], shown["reason"]) == ("failed", "credentials_rejected")
+    assert (await rig.api.get(registration)).json()["state"] == "active"
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_client_without_the_key_that_it_needs_is_what_is_wrong(replicas: Replicas, store: Store) -> None:
-    """Nothing is sent; the connection is not to blame, and to end its grant fails in a word."""
-    rig = await replicas({"token_endpoint_auth_method": "private_key_jwt"})
+    """Nothing is sent; the connection is not to blame, whomever the provider would mean by a bad client.
+
+    To end its grant fails in a word.
+    """
+    knobs = {"token_endpoint_auth_method": "private_key_jwt", "client_errors_scope": "connection"}
+    rig = await replicas(knobs)
     await rig.a_connection("c", expires_in=0)
 
     refused(await rig.token("c"), 503)

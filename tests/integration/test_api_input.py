@@ -507,7 +507,7 @@ async def test_a_parameter_that_an_operation_has_not_is_refused(
         ("GET", "/v1/connections", b"canary-=failed"),
         ("GET", "/v1/connections", b"metadata=a"),
         ("GET", f"{CONNECTION}/token", b"canary-=1"),
-        ("GET", "/v1/providers", b"limit=1"),
+        ("GET", "/v1/providers/acme-id", b"limit=1"),
     ]:
         wronged(await bare.ask(path, query, method=method), leaks)
 

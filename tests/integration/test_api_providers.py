@@ -25,30 +25,10 @@ def endpoints(provider: FakeProvider, **changed: Any) -> dict[str, Any]:
     }
 
 
-async def test_the_catalogue_shows_what_can_be_connected_and_how(rig: Rig) -> None:
-    """Each provider with its endpoints and its ways of having credentials there."""
-    listed = await rig.api.get("/v1/providers")
-    shown = await rig.api.get(f"/v1/providers/{PROVIDER}")
-
-    always(listed)
-    google = await rig.api.get("/v1/providers/google")
-    assert listed.json()["items"] == [shown.json(), google.json()]  # what is built in is always there
-    entry = shown.json()
-    assert entry["id"] == PROVIDER
-    assert entry["endpoints"]["token_endpoint"] == rig.provider.token_endpoint
-    assert [kind["how"] for kind in entry["kinds"]] == ["consent"]
-    assert (entry["fields"], entry["renewal"]) == (entry["kinds"][0]["fields"], entry["kinds"][0]["renewal"])
-    refused(await rig.api.get("/v1/providers/unknown"), 404, "not_found")
-
-
-def test_every_knob_of_a_definition_can_be_sent() -> None:
-    """And nothing that a definition has not."""
-    assert set(PutProvider.__struct_fields__) == set(Definition.__struct_fields__)
-
-
-async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
-    """201, then 200, then 204, then 404; every knob is taken."""
-    knobs = {
+def every_knob(provider: FakeProvider) -> dict[str, Any]:
+    """Return a definition that sets all there is; but for POST, which JSON takes, each to something unusual."""
+    return {
+        **{name: f"{provider.issuer}/{name}" for name in ENDPOINTS},
         "name": "Other",
         "docs": "https://other.example/docs",
         "revocation_scope": "token",
@@ -60,9 +40,7 @@ async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
         "rotation_grace_seconds": 30,
         "default_lifetime": 600,
         "refresh_every": 86_400,
-        "issuer": rig.provider.issuer,
-        "device_authorization_endpoint": rig.provider.device_authorization_endpoint,
-        "probe_endpoint": rig.provider.resource,
+        "issuer": provider.issuer,
         "grant_types": [
             "authorization_code",
             "client_credentials",
@@ -81,6 +59,7 @@ async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
         "token_parameters": {"resource": "a"},
         "refresh_parameters": {"scope": "read"},
         "token_response": {"access_token": "data.token", "expires_as": "unix", "never": [0, "never"]},
+        "client_errors_scope": "connection",
         "errors": {
             "codes": ["error.code"],
             "classes": {"grant_rejected": ["190"]},
@@ -95,8 +74,35 @@ async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
         "revocation": {"method": "DELETE", "token_in": "header", "success": [204]},
     }
 
-    assert knobs.keys() | set(ENDPOINTS) == set(PutProvider.__struct_fields__)
-    made = await rig.api.put(OTHER, json=endpoints(rig.provider, **knobs))
+
+async def test_the_catalogue_shows_what_can_be_connected_and_how(rig: Rig) -> None:
+    """Each provider with its endpoints and its ways of having credentials there."""
+    listed = await rig.api.get("/v1/providers")
+    shown = await rig.api.get(f"/v1/providers/{PROVIDER}")
+
+    always(listed)
+    google = await rig.api.get("/v1/providers/google")
+    entry = shown.json()
+    assert entry.pop("definition")["token_endpoint"] == rig.provider.token_endpoint
+    assert listed.json()["items"] == [entry, google.json()]  # what is built in is always there
+    assert entry["id"] == PROVIDER
+    assert entry["endpoints"]["token_endpoint"] == rig.provider.token_endpoint
+    assert [kind["how"] for kind in entry["kinds"]] == ["consent"]
+    assert (entry["fields"], entry["renewal"]) == (entry["kinds"][0]["fields"], entry["kinds"][0]["renewal"])
+    refused(await rig.api.get("/v1/providers/unknown"), 404, "not_found")
+
+
+def test_every_knob_of_a_definition_can_be_sent() -> None:
+    """And nothing that a definition has not."""
+    assert set(PutProvider.__struct_fields__) == set(Definition.__struct_fields__)
+
+
+async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
+    """201, then 200, then 204, then 404; every knob is taken."""
+    body = every_knob(rig.provider)
+
+    assert body.keys() == set(PutProvider.__struct_fields__)
+    made = await rig.api.put(OTHER, json=body)
     changed = await rig.api.put(OTHER, json=endpoints(rig.provider, name="Another"))
 
     assert (made.status_code, changed.status_code) == (201, 200), made.text
@@ -108,6 +114,44 @@ async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
     assert (await rig.api.delete(OTHER)).status_code == 204
     refused(await rig.api.get(OTHER), 404, "not_found")
     refused(await rig.api.delete(OTHER), 404, "not_found")
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_definition_is_shown_as_it_can_be_put_back(rig: Rig, store: Store) -> None:
+    """Every knob that was set, by the name and the value that it was set with; of what is built in, none."""
+    body = every_knob(rig.provider)
+    await rig.api.put(OTHER, json=body)
+
+    shown = (await rig.api.get(OTHER)).json()
+    again = await rig.api.put(f"{OTHER}-again", json=shown["definition"])
+
+    assert {**shown["definition"], "token_request_method": "POST"} == body
+    assert again.status_code == 201, again.text
+    assert (await rig.api.get(f"{OTHER}-again")).json() == {**shown, "id": "other-again"}
+    assert "definition" not in (await rig.api.get("/v1/providers/google")).json()
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_the_catalogue_is_read_in_pages(rig: Rig, store: Store) -> None:
+    """Each provider that the key reaches once, by their ids; the last page is the one without a `next`."""
+    for name in ("a", "zz-9", "other"):
+        await rig.api.put(f"/v1/providers/{name}", json=endpoints(rig.provider))
+    key = {"Authorization": f"Bearer {await rig.key(providers=['a', 'google', 'zz-9'])}"}
+
+    async def pages(limit: int, **headers: Any) -> list[list[str]]:
+        found: list[list[str]] = []
+        asked: dict[str, Any] = {"limit": limit}
+        while not found or "cursor" in asked:
+            page = (await rig.api.get("/v1/providers", params=asked, **headers)).json()
+            found.append([one["id"] for one in page["items"]])
+            asked = {"limit": limit, **({"cursor": page["next"]} if "next" in page else {})}
+        return found
+
+    assert await pages(2) == [["a", PROVIDER], ["google", "other"], ["zz-9"]]
+    assert await pages(5) == [["a", PROVIDER, "google", "other", "zz-9"]]
+    assert await pages(2, headers=key) == [["a", "google"], ["zz-9"]]
+    refused(await rig.api.get("/v1/providers?cursor=canary-"), 422, "invalid_cursor")
+    refused(await rig.api.get("/v1/providers?limit=0"), 400, "invalid_request")
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -161,7 +161,7 @@ EXAMPLES: dict[type, dict[str, Any]] = {
     },
     PutProvider: {"issuer": "https://id.example.com", "name": "Acme ID", "rotation": "strict"},
     ProviderView: _PROVIDER,
-    ProviderList: {"items": [_PROVIDER]},
+    ProviderList: {"items": [_PROVIDER], "next": _CURSOR},
     CreateCaller: {**_CALLER, "providers": ["google"], "expires_at": "2027-01-01T00:00:00Z"},
     CreatedCaller: {**_CALLER, "id": "k3v9x2m4q7ab", "key": "tv_k3v9x2m4q7ab_…"},
     CallerView: {**_CALLER, "id": "k3v9x2m4q7ab", "created_at": "2026-03-02T08:14:51Z"},

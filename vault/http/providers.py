@@ -2,11 +2,12 @@
 
 from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from vault import names
 from vault.errors import NotFound
 from vault.http.auth import Call
+from vault.http.views.common import Limit, decode_cursor, encode_cursor
 from vault.http.views.providers import ProviderList, ProviderView, PutProvider
 from vault.services import Vault
 
@@ -16,15 +17,26 @@ class ProvidersController(Controller):
     tags = ("providers",)
 
     @get("/", opt={"scope": None}, summary="The catalogue")
-    async def page(self, request: Call, vault: NamedDependency[Vault]) -> ProviderList:
+    async def page(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        cursor: FromQuery[str | None] = None,
+        limit: Limit = 50,
+    ) -> ProviderList:
+        """Return the providers that the key reaches, by their ids."""
+        after = decode_cursor(cursor, 1)
         async with vault.database.read() as tx:
             known = await vault.providers.all(tx)
         paused = await vault.gates.paused_providers()
-        reachable = [provider for provider in known if request.auth.reaches(provider.id, None)]
-        return ProviderList(items=[ProviderView.of(provider, paused.get(provider.id)) for provider in reachable])
+        left = [one for one in known if request.auth.reaches(one.id, None) and (not after or one.id > after[0])]
+        shown = left[:limit]
+        following = encode_cursor([shown[-1].id]) if len(left) > limit else None
+        return ProviderList(items=[ProviderView.of(one, paused.get(one.id)) for one in shown], next=following)
 
     @get("/{provider:str}", opt={"scope": None}, summary="One provider")
     async def show(self, request: Call, vault: NamedDependency[Vault], provider: FromPath[str]) -> ProviderView:
+        """Return a catalogue entry, and the `definition` of what is not built in: it can be PUT back as it is."""
         await _check(request, vault, provider)
         return await _view(vault, provider)
 
@@ -81,4 +93,5 @@ async def _check(request: Call, vault: Vault, provider: str) -> None:
 async def _view(vault: Vault, provider: str) -> ProviderView:
     async with vault.database.read() as tx:
         known = await vault.providers.get(provider, tx)
-    return ProviderView.of(known, (await vault.gates.paused_providers()).get(provider))
+        definition = await vault.providers.definition(provider, tx)
+    return ProviderView.of(known, (await vault.gates.paused_providers()).get(provider), definition)

@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from integrations.contract import ClientAuthMethod, Field, Kind, Provider, RevocationScope, Rotation
+from integrations.contract import (
+    ClientAuthMethod,
+    ClientErrorsScope,
+    Field,
+    Kind,
+    Provider,
+    RevocationScope,
+    Rotation,
+)
+from integrations.definition import Definition
 from integrations.knobs import Errors, Probe, Revocation, TokenFields
 from vault.http.views.common import Body, Line, ScopeWord, Url, View, whole
 
@@ -45,7 +54,7 @@ _OURS_OF_TOKENS = frozenset(
 GrantType = Literal["authorization_code", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"]
 
 
-class PutProvider(Body):
+class PutProvider(Body, omit_defaults=True):
     """A generic provider: an `issuer` to be discovered, or endpoints (RFC 8414) and knobs (RFC 7591).
 
     The defaults are the standards'. README, "Providers of your own", says what each knob is for.
@@ -80,6 +89,7 @@ class PutProvider(Body):
     refresh_parameters: dict[Line, Line] | None = None
     token_response: TokenFields | None = None
     errors: Errors | None = None
+    client_errors_scope: ClientErrorsScope | None = None
     rotation: Rotation | None = None
     rotation_grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
     revocation_scope: RevocationScope | None = None
@@ -94,6 +104,11 @@ class PutProvider(Body):
         _leave_to_us(self.refresh_parameters, _OURS_OF_TOKENS)
         if self.scope_parameter in _OURS - {"scope"}:
             raise ValueError("This parameter has another meaning.")
+
+    @classmethod
+    def of(cls, definition: Definition) -> "PutProvider":
+        """Return what would define it anew, without what is as by default."""
+        return cls(**msgspec.to_builtins(definition))
 
     def given(self) -> dict[str, Any]:
         """Return the fields that were sent."""
@@ -141,7 +156,10 @@ class KindView(View):
 
 
 class ProviderView(View):
-    """A catalogue entry: where the provider is, and the ways of having credentials there."""
+    """A catalogue entry: where the provider is, and the ways of having credentials there.
+
+    Of one provider that was defined at run time, `definition` is what PUT took, less what is as by default.
+    """
 
     id: str
     name: str
@@ -151,9 +169,12 @@ class ProviderView(View):
     renewal: str
     docs: str | None = None
     paused_at: datetime | None = None
+    definition: PutProvider | None = None
 
     @classmethod
-    def of(cls, provider: Provider, paused_at: datetime | None) -> "ProviderView":
+    def of(
+        cls, provider: Provider, paused_at: datetime | None, definition: Definition | None = None
+    ) -> "ProviderView":
         kinds = [KindView.of(kind) for kind in provider.kinds]
         return cls(
             id=provider.id,
@@ -164,6 +185,7 @@ class ProviderView(View):
             fields=kinds[0].fields,
             renewal=kinds[0].renewal,
             paused_at=None if paused_at is None else whole(paused_at),
+            definition=None if definition is None else PutProvider.of(definition),
         )
 
 
