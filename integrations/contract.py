@@ -96,8 +96,10 @@ class Field:
 class Kind:
     """One way of having credentials at a provider. *abilities* are words for what else it can do.
 
-    *uses_client* says that a registration of ours takes part in its renewal. *check_every* is in seconds:
-    how often one may ask whether what never changes still works, if at all.
+    *uses_client* says that a registration of ours takes part in its renewal. Tokens are renewed *refresh_margin*
+    seconds before they end, give or take a fifth, and not in the first half of their life for it; None: a
+    quarter of their life before, from 1 to 15 minutes. *check_every* is in seconds: how often one may ask whether
+    what never changes still works, if at all.
     """
 
     id: str
@@ -107,6 +109,7 @@ class Kind:
     fields: tuple[Field, ...] = ()
     abilities: tuple[str, ...] = ()
     uses_client: bool = True
+    refresh_margin: int | None = None
     check_every: int | None = None
 
     @property
@@ -336,6 +339,11 @@ class Provider(Protocol):
 
         None where nothing ends for that.
         """
+        ...
+
+    @property
+    def min_refresh_interval(self) -> int:
+        """Seconds between two tries to renew the same tokens at least, while they live; 0: as few as it takes."""
         ...
 
     @property

@@ -41,7 +41,9 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     works for `rotation_grace_seconds` more, and every successor given for it works too), `strict`
     (using it again ends the grant). `unknown` is treated as `strict`. `default_lifetime` counts where
     an answer does not say when a token ends. Within `refresh_every` seconds tokens are renewed however long they
-    live, where a grant ends that nobody uses. `revocation_scope` says what a revocation ends: that `token` and
+    live, where a grant ends that nobody uses. `refresh_margin` says how many seconds before the access token ends
+    they are, give or take a fifth, where the usual 1 to 15 minutes will not do. While they live, two tries are at
+    least `min_refresh_interval` seconds apart. `revocation_scope` says what a revocation ends: that `token` and
     what came of it, the whole `grant` of the account to this client, or all its grants to the `project`.
     """
 
@@ -84,6 +86,8 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     revocation_scope: RevocationScope = "grant"
     default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] = 3600
     refresh_every: Annotated[int, Meta(ge=60, le=31_536_000)] | None = None
+    refresh_margin: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
+    min_refresh_interval: Seconds = 0
 
     probe: Probe = Probe()
     revocation: Revocation = Revocation()
@@ -95,6 +99,8 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise ValueError("the audience of assertions needs an issuer")
         if self.token_request_method == "GET" and self.token_request_encoding == "json":  # noqa: S105
             raise ValueError("a GET has no body for JSON")
+        if self.refresh_every is not None and self.min_refresh_interval > self.refresh_every:
+            raise ValueError("refresh_every is less than min_refresh_interval")
 
     def endpoints(self) -> dict[str, str]:
         """Return the endpoints this provider has, by their RFC 8414 names."""

@@ -38,7 +38,7 @@ _LONG = {name: f"https://www.googleapis.com/auth/userinfo.{name}" for name in ("
 
 TESTING = 7 * 86_400  # seconds that a grant lives while the app's publishing status is "Testing"
 ABOUT = 12 * 3600  # seconds that this may be off
-_OVER = frozenset({"invalid_grant", "expired_or_revoked"})  # words that do not say why
+_OVER = frozenset({"invalid_grant", "expired_or_revoked", "refresh_token_expired"})  # words that do not say why
 
 
 class Google(OAuthProvider):

@@ -40,4 +40,5 @@ def kinds_of(definition: Definition) -> list[Kind]:
         "client_credentials": CLIENT_CREDENTIALS,
         JWT_BEARER: replace(JWT, uses_client=definition.token_endpoint_auth_method != "none"),  # noqa: S105
     }
-    return [known[grant_type] for grant_type in definition.grant_types if grant_type in known]
+    kinds = [known[grant_type] for grant_type in definition.grant_types if grant_type in known]
+    return [replace(kind, refresh_margin=definition.refresh_margin) for kind in kinds]

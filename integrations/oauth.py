@@ -86,6 +86,10 @@ class OAuthProvider:
         return self.definition.refresh_every
 
     @property
+    def min_refresh_interval(self) -> int:
+        return self.definition.min_refresh_interval
+
+    @property
     def default_scopes(self) -> Sequence[str]:
         return self.definition.scopes
 

@@ -44,6 +44,7 @@ class Vendor:
     rotation: ClassVar[Rotation] = "never"
     rotation_grace: ClassVar[int] = 0
     default_lifetime: ClassVar[int] = 3600
+    min_refresh_interval: ClassVar[int] = 0
     refresh_every: ClassVar[int | None] = None
     default_scopes: ClassVar[Sequence[str]] = ()
     jwks_uri: ClassVar[str | None] = None

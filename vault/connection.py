@@ -202,12 +202,18 @@ class NewTokens:
     refresh_expires_at: datetime | None
     next_refresh_at: datetime | None
     learned_lifetime: int | None = None
+    retry_not_before: datetime | None = None
 
 
 def new_tokens(
-    tokens: TokenSet, provider: Provider, issued_at: datetime, jitter: Jitter, learned: int | None = None
+    tokens: TokenSet,
+    provider: Provider,
+    kind: str,
+    issued_at: datetime,
+    jitter: Jitter,
+    learned: int | None = None,
 ) -> NewTokens:
-    """Return the times of *tokens* of *provider*, counted from when they were asked for.
+    """Return the times of *tokens* of a *kind* of *provider*'s, counted from when they were asked for.
 
     They live no longer than the *learned* seconds, which are forgotten once the provider itself says less. They
     are renewed before the refresh token ends that it takes, too.
@@ -217,14 +223,32 @@ def new_tokens(
     stated = provider.default_lifetime if tokens.expires_in is None else tokens.expires_in
     learned = learned if learned is not None and learned < stated else None
     lifetime = stated if learned is None else learned
+    margin = next((one.refresh_margin for one in provider.kinds if one.id == kind), None)
     dies = None if tokens.refresh_expires_in is None else issued_at + timedelta(seconds=tokens.refresh_expires_in)
+    dues = [due_at(issued_at, end, jitter) for end in _other_ends(tokens, provider)]
+    dues.append(due_at(issued_at, lifetime, jitter, margin))
     return NewTokens(
         access_expires_at=issued_at + timedelta(seconds=lifetime),
         issued_lifetime=lifetime,
         refresh_expires_at=dies,
-        next_refresh_at=due_at(issued_at, min([lifetime, *_other_ends(tokens, provider)]), jitter),
+        next_refresh_at=min(dues),
         learned_lifetime=learned,
     )
+
+
+def paced(times: NewTokens, provider: Provider, tried_at: datetime) -> NewTokens:
+    """Return *times* of tokens that a try at *tried_at* gave, with the next one at *provider*'s pace.
+
+    Tokens that arrive dead are not got in a whirl. Who dies first, be it the access token, is not waited for;
+    a refresh token that would end meanwhile is renewed as if there were no pace.
+    """
+    if times.access_expires_at is None or times.next_refresh_at is None:
+        return times  # nothing ends
+    spaced = min(tried_at + timedelta(seconds=provider.min_refresh_interval), times.access_expires_at)
+    if spaced <= tried_at or (times.refresh_expires_at is not None and times.refresh_expires_at <= spaced):
+        return replace(times, next_refresh_at=max(times.next_refresh_at, tried_at + SOONEST))
+    next_refresh_at = max(times.next_refresh_at, tried_at + SOONEST, spaced)
+    return replace(times, next_refresh_at=next_refresh_at, retry_not_before=spaced)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,8 +264,10 @@ class Rejection:
 def rejection(state: TokenState, now: datetime) -> Rejection:
     """Return what a first report at *now* makes of *state*: its tokens are due, whatever their expiry says.
 
-    At once, but for a backoff; and who rejects one generation after the other gets them at a pace.
+    At once, but for a backoff; and who rejects one generation after the other gets them at a pace. What is
+    refused does not live, so the pace of those that do is not kept.
     """
+    backoff = state.retry_not_before if state.status == "degraded" else None
     issued_at = state.refreshed_at or now
     age = max(now - issued_at, timedelta(0)) // timedelta(seconds=1)
     again = state.rejected_generation == state.generation - 1
@@ -249,7 +275,7 @@ def rejection(state: TokenState, now: datetime) -> Rejection:
         rejected_generation=state.generation,
         rejected_age=age,
         learned_lifetime=learned_lifetime(state, age),
-        next_refresh_at=max(now, state.retry_not_before or now, issued_at + SOONEST if again else now),
+        next_refresh_at=max(now, backoff or now, issued_at + SOONEST if again else now),
     )
 
 
@@ -292,14 +318,15 @@ def _other_ends(tokens: TokenSet, provider: Provider) -> list[int]:
     return [end for end in ends if end is not None]
 
 
-def due_at(issued_at: datetime, lifetime: int, jitter: Jitter) -> datetime:
+def due_at(issued_at: datetime, lifetime: int, jitter: Jitter, margin: int | None = None) -> datetime:
     """Return when the sweep renews a token that lives *lifetime* seconds from *issued_at*.
 
-    The lead is a quarter of the life, from 1 to 15 minutes, at most half of it; the jitter keeps
-    tokens that were issued together from being renewed together.
+    The lead is *margin* seconds, or else a quarter of the life, from 1 to 15 minutes; at most half of it.
+    The jitter keeps tokens that were issued together from being renewed together.
     """
     life = timedelta(seconds=lifetime)
-    lead = min(max(life / 4, SHORTEST_LEAD), LONGEST_LEAD, life / 2)
+    usual = min(max(life / 4, SHORTEST_LEAD), LONGEST_LEAD)
+    lead = min(usual if margin is None else timedelta(seconds=margin), life / 2)
     return issued_at + life - lead * jitter(0.8, 1.2)
 
 

@@ -31,9 +31,9 @@ from vault.blame import blame
 from vault.breaker import Breaker, works
 from vault.carrying import carried
 from vault.clock import uptime
-from vault.connection import OF_ITS_TOKEN, SOONEST, Connection, TokenState, new_tokens, still_learned
+from vault.connection import OF_ITS_TOKEN, Connection, TokenState, new_tokens, paced, still_learned
 from vault.errors import CannotOpen
-from vault.failure import aftermath, outcome_of, pause_of_provider
+from vault.failure import Expired, aftermath, outcome_of, pause_of_provider
 from vault.gates import Gates
 from vault.keyring import Sealed
 from vault.means import Means
@@ -153,7 +153,12 @@ class Exchange:
         )
 
     def _root(self, turn: Turn, row: AnyRow) -> Root:
-        """Return what is to be sent. Raises CannotOpen where it is not there, or is of other tokens."""
+        """Return what is to be sent.
+
+        Raises Expired where it has ended, CannotOpen where it is not there, or is of other tokens.
+        """
+        if turn.refresh_token_ended:
+            raise Expired
         place = Place(row.tenant, row.provider, "connection", turn.connection)
         token, entered = (sealed.read(row, "connection", name) for name in ("refresh_token", "credentials"))
         if turn.renewal in OF_ITS_TOKEN and (token is None or token[1] != turn.generation):
@@ -193,9 +198,9 @@ class Exchange:
 
     def _news(self, turn: Turn, grant: Grant, tokens: TokenSet, actor: str) -> _News:
         learned = still_learned(turn.learned_lifetime, turn.quiet)
-        times = new_tokens(tokens, grant.provider, turn.claimed_at, self._means.jitter, learned)
-        if times.next_refresh_at is not None:
-            times = replace(times, next_refresh_at=max(times.next_refresh_at, turn.claimed_at + SOONEST))
+        kind, jitter = grant.root.kind, self._means.jitter
+        times = new_tokens(tokens, grant.provider, kind, turn.claimed_at, jitter, learned)
+        times = paced(times, grant.provider, turn.claimed_at)
         before = grant.root.refresh_token
         kept = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token or before}
 
@@ -304,7 +309,9 @@ class Exchange:
                 extra={"connection": turn.connection, "code": error.code},
             )
         in_grace = turn.renewal != "refresh_token" or self._patience.of(provider) == timedelta(0)
-        return aftermath(error, turn, now=now, asked=asked, in_grace=in_grace, jitter=self._means.jitter)
+        pace = timedelta(seconds=provider.min_refresh_interval)
+        jitter = self._means.jitter
+        return aftermath(error, turn, now=now, asked=asked, in_grace=in_grace, pace=pace, jitter=jitter)
 
     async def _tell_client(self, error: ProviderError | CannotOpen, about: Connection) -> None:
         """Take from one failure what concerns all grants of its client."""
@@ -324,7 +331,7 @@ def _explained(
 ) -> ProviderError | CannotOpen:
     """Return *error*, with a better word for why a grant is over where its age gives one."""
     begun, ends = state.granted_at, state.refresh_expires_at
-    if not isinstance(error, GrantRejected) or begun is None:
+    if not isinstance(error, GrantRejected | Expired) or begun is None:
         return error
     promised = None if ends is None else int((ends - begun).total_seconds())
-    return GrantRejected(provider.why_over(error.code, int((now - begun).total_seconds()), promised))
+    return type(error)(provider.why_over(error.code, int((now - begun).total_seconds()), promised))

@@ -18,12 +18,22 @@ from vault.store.settle import Failed
 
 RATE_LIMIT_PAUSE = 30.0  # seconds, where the provider does not say
 GRACE_RETRY = timedelta(seconds=5)
+
+
+class Expired(ProviderError):
+    """The refresh token has ended when its provider said that it would: nothing was sent."""
+
+    def __init__(self, code: str = "refresh_token_expired") -> None:
+        super().__init__(code)
+
+
 _OUTCOMES: dict[type[Exception], Outcome] = {
     GrantRejected: "grant_rejected",
     ClientRejected: "client_rejected",
     RateLimited: "rate_limited",
     OutcomeUnknown: "outcome_unknown",
     Misused: "bug",
+    Expired: "expired",
     CannotOpen: "undecryptable",
 }
 
@@ -34,15 +44,23 @@ def outcome_of(error: ProviderError | CannotOpen) -> Outcome:
 
 
 def aftermath(
-    error: ProviderError, turn: Turn, *, now: datetime, asked: bool, in_grace: bool, jitter: Jitter
+    error: ProviderError,
+    turn: Turn,
+    *,
+    now: datetime,
+    asked: bool,
+    in_grace: bool,
+    pace: timedelta,
+    jitter: Jitter,
 ) -> Failed:
     """Return how *turn* is settled after *error*.
 
     *asked* says that a caller stands waiting, *in_grace* that the provider still takes a consumed
-    refresh token for a while, so that the only mistake is to wait too long.
+    refresh token for a while, so that the only mistake is to wait too long. *pace* is the least time between two
+    tries while the tokens live.
     """
-    if isinstance(error, GrantRejected):
-        reason = _why_rejected(turn)
+    if isinstance(error, GrantRejected | Expired):
+        reason = "expired" if isinstance(error, Expired) else _why_rejected(turn)
         return Failed(status="failed", reason=reason, failures=turn.failures + 1, error_code=error.code)
     if isinstance(error, ClientRejected):
         # Due at once: it is the client that waits, and whoever mends it mends all its connections.
@@ -53,7 +71,7 @@ def aftermath(
             error_code=error.code,
             next_refresh_at=now,
         )
-    return _passing(error, turn, now, asked, in_grace, jitter)
+    return _passing(error, turn, now, asked, in_grace, pace, jitter)
 
 
 def _why_rejected(turn: Turn) -> str:
@@ -69,16 +87,22 @@ def pause_of_provider(error: RateLimited, now: datetime) -> datetime:
 
 
 def _passing(
-    error: ProviderError, turn: Turn, now: datetime, asked: bool, in_grace: bool, jitter: Jitter
+    error: ProviderError,
+    turn: Turn,
+    now: datetime,
+    asked: bool,
+    in_grace: bool,
+    pace: timedelta,
+    jitter: Jitter,
 ) -> Failed:
     unknown, bug = isinstance(error, OutcomeUnknown), isinstance(error, Misused)
-    living = turn.access_expires_at is not None and turn.access_expires_at > now
-    failures = turn.failures if living and not bug else turn.failures + 1
-    delay = _delay(error, turn, now, failures, asked, jitter)
+    left = max(turn.access_expires_at - now, timedelta(0)) if turn.access_expires_at else timedelta(0)
+    failures = turn.failures if left and not bug else turn.failures + 1
+    delay = max(_delay(error, turn, now, failures, asked, jitter), min(pace, left))
     if unknown and in_grace:
         delay = min(delay, GRACE_RETRY)
     retake_after = (now if in_grace else turn.retake_after) if unknown else None
-    retry_at = max(now + delay, retake_after or now)
+    retry_at = _no_later_than_its_end(max(now + delay, retake_after or now), turn, now)
     return Failed(
         status="degraded",
         reason="rate_limited" if isinstance(error, RateLimited) else "outcome_unknown" if unknown else "transient",
@@ -89,6 +113,12 @@ def _passing(
         next_refresh_at=retry_at,
         retake_after=retake_after,
     )
+
+
+def _no_later_than_its_end(retry_at: datetime, turn: Turn, now: datetime) -> datetime:
+    """Return *retry_at*, or when the refresh token ends: then nothing is sent any more, and a person is told."""
+    ends = turn.refresh_expires_at if turn.renewal == "refresh_token" else None
+    return retry_at if ends is None else min(retry_at, max(ends, now))
 
 
 def _delay(

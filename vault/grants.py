@@ -100,7 +100,7 @@ async def store_grant(
     generation, now = await settle.supersede(tx.connection, connection.id)
     tx.outdate(Stale("connection", connection.id))
     asked_at = now - timedelta(seconds=received.age)
-    times = new_tokens(received.tokens, provider, asked_at, means.jitter)
+    times = new_tokens(received.tokens, provider, received.kind, asked_at, means.jitter)
     entered = fields_together(received.credentials) if received.credentials else None
     token = received.tokens.access_token if received.got else None
     kept = {"access_token": token, "refresh_token": renewing, "credentials": entered}

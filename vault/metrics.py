@@ -20,6 +20,7 @@ Outcome = Literal[
     "outcome_unknown",
     "bug",
     "undecryptable",
+    "expired",
     "superseded",
     "orphaned",
 ]  # of a refresh

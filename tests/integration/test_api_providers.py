@@ -40,6 +40,8 @@ def every_knob(provider: FakeProvider) -> dict[str, Any]:
         "rotation_grace_seconds": 30,
         "default_lifetime": 600,
         "refresh_every": 86_400,
+        "refresh_margin": 7_200,
+        "min_refresh_interval": 3_600,
         "issuer": provider.issuer,
         "grant_types": [
             "authorization_code",
@@ -325,6 +327,8 @@ NONE_AT_ALL: list[tuple[dict[str, Any], int, str]] = [
     ({"assertion_lifetime": 301}, 400, "invalid_request"),
     ({"assertion_audience": "issuer"}, 422, "invalid_definition"),
     ({"token_request_method": "GET", "token_request_encoding": "json"}, 422, "invalid_definition"),
+    ({"refresh_margin": 0}, 400, "invalid_request"),
+    ({"min_refresh_interval": 61, "refresh_every": 60}, 422, "invalid_definition"),
     ({"token_response": {"canary": "x"}}, 400, "invalid_request"),
     ({"token_response": {"access_token": "a..b"}}, 400, "invalid_request"),
     ({"errors": {"classes": {"canary": ["x"]}}}, 400, "invalid_request"),

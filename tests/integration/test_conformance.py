@@ -189,6 +189,7 @@ class Bench:
             uncertain=case.row.uncertain if own_row else False,
             retake_after=self.moment(case.row.retake_after if own_row else 0) or self.base,
             access_expires_at=self.base - FAR,
+            refresh_expires_at=None,
             last_asked_at=None,
             failures=0,
             rejected_generation=None,
@@ -309,9 +310,8 @@ async def test_failure_conforms(store: Store, name: str) -> None:
 
     async def fail(bench: Bench, number: int, case: Case) -> bool:
         turn = bench.turn(number, case)
-        failed = aftermath(
-            error, turn, now=bench.base, asked=False, in_grace=in_grace, jitter=lambda low, high: low
-        )
+        when: dict[str, Any] = {"now": bench.base, "asked": False, "in_grace": in_grace}
+        failed = aftermath(error, turn, **when, pace=timedelta(0), jitter=lambda low, high: low)
         return await settle.failure(bench.tx, turn, failed)
 
     def counted(case: Case) -> Row | None:

@@ -1,5 +1,6 @@
 """What reports of refused tokens teach about how long tokens really live, and how a wrong lesson heals."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from vault.connection import (
     due_at,
     learned_lifetime,
     new_tokens,
+    paced,
     rejection,
     still_learned,
 )
@@ -28,6 +30,16 @@ PROVIDER = OAuthProvider(
     "p",
     Definition(token_endpoint="https://p.example/token", authorization_endpoint="https://p.example/authorize"),
 )
+
+
+def defined(**knobs: Any) -> OAuthProvider:
+    return OAuthProvider("p", structs.replace(PROVIDER.definition, **knobs))
+
+
+def issued(lives: int, **more: Any) -> TokenSet:
+    return TokenSet(Secret("canary-at"), expires_in=lives, **more)
+
+
 ages = st.integers(0, 3 * HOUR)
 lifetimes = st.none() | st.integers(0, 3 * HOUR)
 
@@ -111,7 +123,7 @@ def test_new_tokens_live_no_longer_than_was_learned(
     tokens = TokenSet(Secret("canary-at"), expires_in=stated)
     said = HOUR if stated is None else stated
 
-    times = new_tokens(tokens, PROVIDER, NOW, lambda *_: jitter, learned)
+    times = new_tokens(tokens, PROVIDER, "oauth2", NOW, lambda *_: jitter, learned)
 
     assert times.issued_lifetime == min(said, learned or said)
     assert times.access_expires_at == NOW + timedelta(seconds=times.issued_lifetime)
@@ -132,15 +144,68 @@ def test_tokens_are_renewed_before_what_renews_them_ends(
     tells: dict[str, int], every: int | None, within: int
 ) -> None:
     """Also an access token that lives for a month, where its refresh token does not, or ends if nobody uses it."""
-    provider = OAuthProvider("p", structs.replace(PROVIDER.definition, refresh_every=every))
+    tokens = issued(30 * 24 * HOUR, **tells)
 
-    times = new_tokens(
-        TokenSet(Secret("canary-at"), expires_in=30 * 24 * HOUR, **tells), provider, NOW, lambda *_: 1
-    )
+    times = new_tokens(tokens, defined(refresh_every=every), "oauth2", NOW, lambda *_: 1)
 
     assert times.access_expires_at == NOW + timedelta(days=30)
     assert times.next_refresh_at == due_at(NOW, within, lambda *_: 1)
     assert timedelta(0) < NOW + timedelta(seconds=within) - times.next_refresh_at <= timedelta(minutes=15)
+
+
+@pytest.mark.parametrize(
+    ("margin", "lives", "left"),
+    [
+        (20 * 24 * HOUR, 60 * 24 * HOUR, timedelta(days=20)),
+        (10, HOUR, timedelta(seconds=10)),
+        (HOUR, HOUR, timedelta(minutes=30)),  # no token is renewed in the first half of its life
+        (None, HOUR, timedelta(minutes=15)),
+    ],
+)
+def test_a_kind_says_how_long_before_their_end_tokens_are_renewed(
+    margin: int | None, lives: int, left: timedelta
+) -> None:
+    """Of a generic provider, all kinds are renewed so; it is the end of the access token that is meant."""
+    provider = defined(refresh_margin=margin, grant_types=["authorization_code", "client_credentials"])
+
+    for kind in ("oauth2", "client_credentials"):
+        times = new_tokens(issued(lives), provider, kind, NOW, lambda *_: 1)
+        assert times.access_expires_at - times.next_refresh_at == left
+    also = new_tokens(issued(lives, refresh_expires_in=7200), provider, "oauth2", NOW, lambda *_: 1)
+    assert also.next_refresh_at == min(times.next_refresh_at, due_at(NOW, 7200, lambda *_: 1))
+
+
+@pytest.mark.parametrize(
+    ("interval", "lives", "told", "earliest", "held"),
+    [
+        (24 * HOUR, 30 * 24 * HOUR, None, 24 * HOUR, 24 * HOUR),
+        (24 * HOUR, 12 * HOUR, None, 12 * HOUR, 12 * HOUR),  # longer than it lives, it is not missed
+        (24 * HOUR, 30 * 24 * HOUR, 4 * HOUR, 3 * HOUR, None),  # nor is the refresh token lost for it
+        (24 * HOUR, 0, None, 2, None),  # what arrives dead
+        (0, 30 * 24 * HOUR, None, 2, None),
+    ],
+)
+def test_living_tokens_are_renewed_at_a_pace(
+    interval: int, lives: int, told: int | None, earliest: int, held: int | None
+) -> None:
+    """However soon they are due: no try comes before, whoever asks, as long as they live."""
+    provider = defined(min_refresh_interval=interval)
+    made = new_tokens(issued(lives, refresh_expires_in=told), provider, "oauth2", NOW, lambda *_: 1)
+    soon = replace(made, next_refresh_at=min(made.next_refresh_at, NOW + timedelta(hours=3)))
+
+    times = paced(soon, provider, NOW)
+
+    assert times.retry_not_before == (None if held is None else NOW + timedelta(seconds=held))
+    assert times.next_refresh_at == max(soon.next_refresh_at, NOW + timedelta(seconds=earliest))
+
+
+def test_what_is_refused_is_not_renewed_at_the_pace_of_what_lives() -> None:
+    """A report counts at once; a backoff after a failure does stand against it."""
+    later = NOW + timedelta(days=1)
+
+    assert rejection(state(retry_not_before=later, rejected_generation=None), NOW).next_refresh_at == NOW
+    degraded = state(status="degraded", retry_not_before=later, rejected_generation=None)
+    assert rejection(degraded, NOW).next_refresh_at == later
 
 
 @given(learned=st.integers(60, 12 * HOUR), stated=st.integers(61, 24 * HOUR))
@@ -166,7 +231,7 @@ def test_a_lesson_that_was_just_taught_stands() -> None:
 def test_what_is_refused_is_due() -> None:
     """At once, but after a backoff; and at a pace where the former generation was refused too."""
     unreported = {"rejected_generation": None, "rejected_age": None}
-    backing_off = {"retry_not_before": NOW + timedelta(minutes=5)}
+    backing_off = {"status": "degraded", "retry_not_before": NOW + timedelta(minutes=5)}
 
     assert rejection(state(**unreported), NOW).next_refresh_at == NOW
     assert rejection(state(**unreported, **backing_off), NOW).next_refresh_at == NOW + timedelta(minutes=5)

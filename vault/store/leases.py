@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.connection import OF_ITS_TOKEN
 from vault.store import gates
 from vault.store.schema import AnyRow, Moment, clock, connections, token_states
 
@@ -106,6 +107,7 @@ RETURNED = (
     _state.uncertain,
     _state.retake_after,
     _state.access_expires_at,
+    _state.refresh_expires_at,
     _state.last_asked_at,
     _state.failures,
     _state.rejected_generation,
@@ -186,6 +188,7 @@ class Turn:
     uncertain: bool
     retake_after: datetime
     access_expires_at: datetime | None
+    refresh_expires_at: datetime | None
     last_asked_at: datetime | None
     failures: int
     rejected_generation: int | None
@@ -197,6 +200,12 @@ class Turn:
     def quiet(self) -> int:
         """Return how many generations in a row, with this one, nobody has reported refused."""
         return self.generation - (self.rejected_generation or 0)
+
+    @property
+    def refresh_token_ended(self) -> bool:
+        """Say whether it renews with a refresh token that was over, by its provider's word, at the claim."""
+        ends = self.refresh_expires_at if self.renewal in OF_ITS_TOKEN else None
+        return ends is not None and ends <= self.claimed_at
 
 
 @dataclass(frozen=True)
@@ -263,6 +272,7 @@ def turn_of(row: AnyRow) -> Turn:
         uncertain=row.uncertain,
         retake_after=row.retake_after,
         access_expires_at=row.access_expires_at,
+        refresh_expires_at=row.refresh_expires_at,
         last_asked_at=row.last_asked_at,
         failures=row.failures,
         rejected_generation=row.rejected_generation,

@@ -23,6 +23,8 @@ REJECT = (
         rejected_generation=bindparam("new_rejected_generation"),
         rejected_age=bindparam("new_rejected_age"),
         learned_lifetime=bindparam("new_learned_lifetime"),
+        # A backoff stands; the pace at which living tokens are renewed is none of theirs.
+        retry_not_before=case((_state.status == "degraded", _state.retry_not_before), else_=None),
         next_refresh_at=case(
             (
                 and_(_state.renewal != "none", _state.status.not_in(("unconfigured", "failed"))),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, and_, bindparam, case, func, insert, select, type_coerce, update
+from sqlalchemy import BigInteger, Boolean, and_, bindparam, case, func, insert, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import NewTokens
@@ -36,8 +36,10 @@ SETTLE_SUCCESS = (
         reason=case((_mine, None), else_="outcome_unknown"),
         access_expires_at=bindparam("new_access_expires_at"),
         issued_lifetime=bindparam("new_issued_lifetime"),
-        refresh_expires_at=func.coalesce(
-            bindparam("new_refresh_expires_at", type_=Moment), _state.refresh_expires_at
+        # A new refresh token has an end of its own, or none that is known.
+        refresh_expires_at=case(
+            (bindparam("rotated", type_=Boolean), bindparam("new_refresh_expires_at", type_=Moment)),
+            else_=func.coalesce(bindparam("new_refresh_expires_at", type_=Moment), _state.refresh_expires_at),
         ),
         refreshed_at=_now,
         verified_at=_now,
@@ -50,7 +52,7 @@ SETTLE_SUCCESS = (
         failures=0,
         first_failed_at=None,
         last_error_code=None,
-        retry_not_before=None,
+        retry_not_before=bindparam("new_retry_not_before", type_=Moment),
         retry_dictated=False,
         inflight_generation=None,
         retake_after=None,
@@ -213,7 +215,8 @@ async def _set_aside(tx: AsyncConnection, turn: Turn, values: Mapping[str, Seale
 
 def _columns(news: Success) -> dict[str, Any]:
     times = {f"new_{name}": value for name, value in vars(news.tokens).items()}
-    return {**_key(news.turn), "attempt": news.turn.attempt, **times}
+    rotated = news.orphan is not None
+    return {**_key(news.turn), "attempt": news.turn.attempt, "rotated": rotated, **times}
 
 
 def _key(turn: Turn) -> dict[str, Any]:

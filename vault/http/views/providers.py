@@ -95,6 +95,8 @@ class PutProvider(Body, omit_defaults=True):
     revocation_scope: RevocationScope | None = None
     default_lifetime: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
     refresh_every: Annotated[int, Meta(ge=60, le=31_536_000)] | None = None
+    refresh_margin: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
+    min_refresh_interval: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
     probe: Probe | None = None
     revocation: Revocation | None = None
 
