@@ -65,7 +65,7 @@ LAYERS = (
     {"means"},
     {"holding", "carrying"},
     {"as_client", "revoke", "grants", "completing", "entering", "blame", "probe", "disconnect", "sight", "whose"},
-    {"consent"},
+    {"consent", "brought"},
     {
         "exchange",
         "refresh",

@@ -1,7 +1,5 @@
 """What somebody who changes credentials leaves out: it stays as it is stored, or nothing is changed."""
 
-from collections.abc import Mapping
-
 from integrations.contract import Kind
 from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict, Invalid
@@ -11,17 +9,22 @@ from vault.sealing import Place, opened_fields
 from vault.store import sealed
 
 
-async def completed(means: Means, kind: Kind, known: Connection, sent: Mapping[str, str]) -> dict[str, str]:
+async def completed(
+    means: Means, kind: Kind, known: Connection, sent: dict[str, str] | None
+) -> dict[str, str] | None:
     """Return the fields of *kind* that *known* holds, with those *sent* in their place, without the empty ones.
 
-    Of tokens from elsewhere nothing is added: a refresh token goes with the access tokens that came of it.
-    Raises Invalid where one would be lost for that, Conflict where what is stored does not open.
+    Just what was sent where that is nothing, or of another kind. Nor is anything added to tokens from elsewhere:
+    a refresh token goes with the access tokens that came of it. Raises Invalid where one would be lost
+    for that, Conflict where what is stored does not open.
     """
+    if sent is None or kind.id != known.kind:
+        return sent
     if kind.how == "consent":
         if renews(known) and not sent.get("refresh_token"):
             detail = "This would lose its refresh token: send that too, or PUT the access token alone."
             raise Invalid(detail, code="credentials_missing", field="refresh_token")
-        return dict(sent)
+        return sent
     fields = {**await _held(means, known), **sent}
     return {name: value for name, value in fields.items() if value}
 

@@ -2,30 +2,31 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
-from integrations.contract import Provider, TokenSet
+from integrations.contract import Provider
 from vault.access import Caller, subtree
 from vault.audit import Event
+from vault.brought import Brought, entered_for
 from vault.completing import completed
 from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Connection, Path
 from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.editing import Edit, columns, version
-from vault.entering import Entered, Tried, checked, imported, tried
+from vault.entering import tried
 from vault.errors import Invalid, NotFound, PreconditionFailed
 from vault.grants import Received, begun, held, require_client, store_grant
 from vault.inheritance import served_by
-from vault.masking import masked
 from vault.means import Means
 from vault.providers import kind_of
 from vault.store import connections as store
 from vault.store import parking, tenants, ways
 from vault.store.changes import Stale
 from vault.store.parking import Scope
-from vault.store.writer import Transaction
+from vault.store.writer import Transaction, Unit
 
+T = TypeVar("T")
 NOTHING: Mapping[str, str] = {}
 
 
@@ -94,69 +95,102 @@ class Connections:
             return await store.page(tx, within, filters, after, limit)
 
     async def put(
-        self,
-        actor: str,
-        path: Path,
-        above: list[str],
-        change: Change,
-        condition: Condition = UNCONDITIONAL,
-        *,
-        new_too: bool = True,
+        self, actor: str, path: Path, above: list[str], change: Change, condition: Condition = UNCONDITIONAL
     ) -> tuple[Connection, bool]:
         """Store *change*, the connection too where it is new; return it and whether it is.
 
-        Credentials are tried first: what the provider refuses is not stored.
-        Raises PreconditionFailed where *condition* is not met, NotFound for a new one unless *new_too*.
+        Credentials are tried first: what the provider refuses is not stored. Raises PreconditionFailed where
+        *condition* is not met.
         """
-        async with self._means.database.read() as tx:
-            provider = await self._means.providers.get(path[1], tx)
-            known = await store.find(tx, *path)
-        # Before anything is tried; and once more when it is stored.
-        _check(known, condition, new_too=new_too)
-        if known is not None and not new_too:
-            change = await self._completed(provider, known, change)
-        entered = _entered(provider, known, change)
-        found = None
-        if entered is not None:
-            if change.verify:
-                self._means.tries.take(path)
-            found = await tried(self._means, provider, entered, above, verify=change.verify)
+        provider, known = await self._known(path)
+        condition.check(_version(known))  # before anything is tried; and once more when it is stored
+        brought = await self._tried(path, provider, known, above, change)
 
         async def unit(tx: Transaction) -> tuple[Connection, bool]:
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
             connection = await held(tx, path)
             new = connection is None
-            _check(connection, condition, new_too=new_too)
-            if known is not None and entered is not None and not new_too:
-                _check_unchanged(known, connection)
-            if found is not None and found.client is not None:
-                await require_client(tx, found.client.id)
+            condition.check(_version(connection))
             if connection is None:
-                if entered is None:
-                    raise Invalid("A new connection needs credentials.", code="credentials_missing")
-                connection = await begun(tx, path, entered.kind.id)
-            await _edit(tx, connection, change)
-            await store.edit(tx.connection, connection.id, {"changed_by": actor, "changed_at": connection.read_at})
-            if entered is not None and found is not None:
-                received = _received(entered, found, connection.read_at, verified=change.verify)
-                await store_grant(tx, self._means, connection, provider, received)
+                connection = await _begun(tx, path, brought)
+            received = None if brought is None else brought.received(connection.read_at)
             tx.record(Event(actor, "connection.changed", "created" if new else "ok", *path))
-            changed = await store.get(tx.connection, connection.id)
-            assert changed is not None
-            return changed, new
+            return await self._stored(tx, actor, connection, change, provider, received), new
 
+        return await self._submitted(unit, change)
+
+    async def patch(
+        self, actor: str, path: Path, above: list[str], change: Change, condition: Condition = UNCONDITIONAL
+    ) -> Connection:
+        """Store *change* of a connection that is there, as `put` does; what it leaves out of credentials stays.
+
+        Raises NotFound, and PreconditionFailed also where other credentials came during the try.
+        """
+        provider, known = await self._known(path)
+        if known is None:
+            raise NotFound
+        condition.check(version(known))
+        kind = kind_of(provider, change.kind or known.kind)
+        credentials = await completed(self._means, kind, known, change.credentials)
+        brought = await self._tried(path, provider, known, above, replace(change, credentials=credentials))
+
+        async def unit(tx: Transaction) -> Connection:
+            connection = await held(tx, path)
+            if connection is None:
+                raise NotFound
+            condition.check(version(connection))
+            received = None
+            if brought is not None:
+                _check_unchanged(known, connection)
+                received = brought.received(connection.read_at)
+            tx.record(Event(actor, "connection.changed", "ok", *path))
+            return await self._stored(tx, actor, connection, change, provider, received)
+
+        return await self._submitted(unit, change)
+
+    async def _known(self, path: Path) -> tuple[Provider, Connection | None]:
+        async with self._means.database.read() as tx:
+            provider = await self._means.providers.get(path[1], tx)
+            return provider, await store.find(tx, *path)
+
+    async def _tried(
+        self, path: Path, provider: Provider, known: Connection | None, above: list[str], change: Change
+    ) -> Brought | None:
+        """Try the credentials of *change* as far as it wants that; return them, None where there are none."""
+        entered = entered_for(provider, known, change.kind, change.credentials)
+        if entered is None:
+            return None
+        if change.verify:
+            self._means.tries.take(path)
+        found = await tried(self._means, provider, entered, above, verify=change.verify)
+        return Brought(entered, found, change.verify)
+
+    async def _stored(
+        self,
+        tx: Transaction,
+        actor: str,
+        connection: Connection,
+        change: Change,
+        provider: Provider,
+        received: Received | None,
+    ) -> Connection:
+        """Return *connection* with what *change* edits, and what was *received* as its grant."""
+        await _edit(tx, actor, connection, change)
+        if received is not None:
+            if received.client is not None:
+                await require_client(tx, received.client)
+            await store_grant(tx, self._means, connection, provider, received)
+        changed = await store.get(tx.connection, connection.id)
+        assert changed is not None
+        return changed
+
+    async def _submitted(self, unit: Unit[T], change: Change) -> T:
+        """Carry *unit* out; done when nobody gets any more what *change* takes away."""
         stored = await self._means.writer.submit(unit, alone=True)
         if change.takes_away:
             await self._means.memory.elsewhere()
         return stored
-
-    async def _completed(self, provider: Provider, known: Connection, change: Change) -> Change:
-        """Return *change* with what it leaves out of the credentials of *known*, where they stay of their kind."""
-        kind = kind_of(provider, change.kind or known.kind)
-        if kind.id != known.kind or change.credentials is None:
-            return change
-        return replace(change, credentials=await completed(self._means, kind, known, change.credentials))
 
     async def delete(
         self, actor: str, path: Path, condition: Condition = UNCONDITIONAL, *, revoking: Revoking
@@ -176,70 +210,26 @@ class Connections:
         return outcome
 
 
-def _check_unchanged(known: Connection, connection: Connection | None) -> None:
+def _version(connection: Connection | None) -> str | None:
+    return None if connection is None else version(connection)
+
+
+def _check_unchanged(known: Connection, connection: Connection) -> None:
     """Raise PreconditionFailed where other credentials would be replaced than those that *known* holds."""
-    if connection is None or connection.id != known.id:
-        raise PreconditionFailed
-    if connection.state.granted_generation != known.state.granted_generation:
+    if connection.id != known.id or connection.state.granted_generation != known.state.granted_generation:
         raise PreconditionFailed
 
 
-def _check(known: Connection | None, condition: Condition, *, new_too: bool) -> None:
-    if known is None and not new_too:
-        raise NotFound
-    condition.check(None if known is None else version(known))
+async def _begun(tx: Transaction, path: Path, brought: Brought | None) -> Connection:
+    if brought is None:
+        raise Invalid("A new connection needs credentials.", code="credentials_missing")
+    return await begun(tx, path, brought.entered.kind.id)
 
 
-async def _edit(tx: Transaction, connection: Connection, change: Change) -> None:
+async def _edit(tx: Transaction, actor: str, connection: Connection, change: Change) -> None:
     values = columns(change, connection)
+    whose = {"changed_by": actor, "changed_at": connection.read_at}
+    await store.edit(tx.connection, connection.id, {**values, **whose})
     if values:
-        await store.edit(tx.connection, connection.id, values)
         await parking.park(tx.connection, Scope("connection", connection.id))
         tx.outdate(Stale("connection", connection.id))
-
-
-def _entered(provider: Provider, known: Connection | None, change: Change) -> Entered | None:
-    """Return what *change* brings for a connection, None where that is no credentials. Raises Invalid."""
-    kind = kind_of(provider, change.kind or (known.kind if known else None))
-    given, another = change.credentials, known is not None and known.kind != kind.id
-    if kind.how == "consent":
-        if given is None and another:
-            raise Invalid("Another kind needs credentials of that kind.", code="credentials_missing")
-        return None if given is None else imported(kind, given)
-    takes_nothing = change.kind is not None and not any(field.required for field in kind.fields)
-    if given is None and (takes_nothing or another):
-        given = {}  # to be wanted is enough, or what is missing is named
-    return None if given is None else Entered(kind=kind, fields=checked(kind, given))
-
-
-def _received(entered: Entered, found: Tried, now: datetime, *, verified: bool) -> Received:
-    """Return what is to be stored of credentials after the try, *verified* if that was wanted."""
-    valid = found.finding.verdict in {"valid", "limited"}
-    return Received(
-        tokens=_dated(entered, found.tokens, now),
-        account=found.account,
-        client=None if found.client is None else found.client.id,
-        scopes=entered.scopes,
-        age=0.0,
-        consented=False,
-        kind=entered.kind.id,
-        renewal=entered.kind.renewal,
-        credentials=entered.fields,
-        shown=masked(entered.kind, entered.fields) if entered.fields else None,
-        check_every=entered.kind.check_every,
-        finding=found.finding,
-        status="verified" if valid else "configured",
-        reason=None if valid else "probe_unknown" if verified else "unverified",
-    )
-
-
-def _dated(entered: Entered, tokens: TokenSet, now: datetime) -> TokenSet:
-    """Return tokens from elsewhere with the rest of their life in seconds, where it is known."""
-    if not tokens.ends:
-        return tokens
-    if not tokens.access_token:
-        return TokenSet(tokens.access_token, tokens.refresh_token, expires_in=0)
-    if entered.expires_at is None:
-        return tokens
-    rest = max(int((entered.expires_at - now).total_seconds()), 0)
-    return TokenSet(tokens.access_token, tokens.refresh_token, expires_in=rest)

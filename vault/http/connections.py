@@ -194,8 +194,8 @@ class ConnectionsController(Controller):
         """
         path = path_of(tenant, provider, name)
         above = await vault.access.require_reach(request.auth, *path)
-        connection, _ = await vault.connections.put(
-            request.auth.actor, path, above, _change(data), condition(if_match), new_too=False
+        connection = await vault.connections.patch(
+            request.auth.actor, path, above, _change(data), condition(if_match)
         )
         return await _shown(vault, connection)
 
