@@ -1,12 +1,16 @@
 """What somebody who changes credentials leaves out: it stays as it is stored, or nothing is changed."""
 
-from integrations.contract import Kind
+from collections.abc import Mapping
+from dataclasses import replace
+
+from integrations.contract import Account, Kind, Provider, Secret
 from vault.connection import Connection
-from vault.errors import CannotOpen, Conflict, Invalid
-from vault.grants import renews
+from vault.errors import CannotOpen, Conflict
+from vault.grants import Received, may_be_spent, renews
 from vault.means import Means
-from vault.sealing import Place, opened_fields
+from vault.sealing import Place, open_one, opened_fields
 from vault.store import sealed
+from vault.store.writer import Transaction
 
 
 async def completed(
@@ -14,19 +18,53 @@ async def completed(
 ) -> dict[str, str] | None:
     """Return the fields of *kind* that *known* holds, with those *sent* in their place, without the empty ones.
 
-    Just what was sent where that is nothing, or of another kind. Nor is anything added to tokens from elsewhere:
-    a refresh token goes with the access tokens that came of it. Raises Invalid where one would be lost
-    for that, Conflict where what is stored does not open.
+    Just what was sent where that is nothing, of another kind, or tokens from elsewhere: those are `continued`.
+    Raises Conflict where what is stored does not open.
     """
-    if sent is None or kind.id != known.kind:
-        return sent
-    if kind.how == "consent":
-        if renews(known) and not sent.get("refresh_token"):
-            detail = "This would lose its refresh token: send that too, or PUT the access token alone."
-            raise Invalid(detail, code="credentials_missing", field="refresh_token")
+    if sent is None or kind.id != known.kind or kind.how == "consent":
         return sent
     fields = {**await _held(means, known), **sent}
     return {name: value for name, value in fields.items() if value}
+
+
+def continues(kind: Kind, known: Connection, sent: Mapping[str, str] | None) -> bool:
+    """Say whether *sent* goes on with the refresh token of *known*: an empty one means to be without."""
+    return kind.how == "consent" and kind.id == known.kind and "refresh_token" not in (sent or {})
+
+
+async def continued(
+    tx: Transaction, means: Means, connection: Connection, provider: Provider, received: Received
+) -> Received:
+    """Return *received*, an access token alone, as one more of the grant that *connection* holds.
+
+    As it is where that has no refresh token, or a dead one. *connection* is held in this transaction. Raises
+    Conflict where the refresh token may be spent already, or does not open.
+    """
+    lost = connection.state.renewal == "refresh_token" and connection.state.reason == "undecryptable"
+    if not renews(connection) and not lost:  # a key may come back for what is lost
+        return received
+    if may_be_spent(connection.state, provider):
+        detail = "A refresh may have spent its refresh token: send that too, or an empty one to be without it."
+        raise Conflict(detail, code="refresh_token_uncertain")
+    refresh_token = await _refresh_token(tx, means, connection)
+    account = None if connection.account is None else Account(connection.account, connection.account_label)
+    return replace(
+        received,
+        tokens=replace(received.tokens, refresh_token=refresh_token, scopes=connection.scopes),
+        account=account,
+        client=connection.client,
+        scopes=connection.asked_scopes,
+        continues=True,
+    )
+
+
+async def _refresh_token(tx: Transaction, means: Means, connection: Connection) -> Secret:
+    place = Place(connection.tenant, connection.provider, "connection", connection.id)
+    values = await sealed.load(tx.connection, place.owner_kind, place.owner_id)
+    try:
+        return open_one(means.keyring, place, "refresh_token", values["refresh_token"])
+    except CannotOpen:
+        raise _does_not_open() from None
 
 
 async def _held(means: Means, known: Connection) -> dict[str, str]:
@@ -38,5 +76,9 @@ async def _held(means: Means, known: Connection) -> dict[str, str]:
     try:
         fields = opened_fields(means.keyring, place, values["credentials"])
     except CannotOpen:
-        raise Conflict("A stored value does not open.", code="operator_required") from None
+        raise _does_not_open() from None
     return {name: value.reveal() for name, value in fields.items()}
+
+
+def _does_not_open() -> Conflict:
+    return Conflict("A stored value does not open.", code="operator_required")

@@ -9,7 +9,7 @@ from integrations.contract import Provider
 from vault.access import Caller, subtree
 from vault.audit import Event
 from vault.brought import Brought, entered_for
-from vault.completing import completed
+from vault.completing import completed, continued, continues
 from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Connection, Path
 from vault.disconnect import Last, Outcome, Revoking, bury, end
@@ -134,6 +134,7 @@ class Connections:
         kind = kind_of(provider, change.kind or known.kind)
         credentials = await completed(self._means, kind, known, change.credentials)
         brought = await self._tried(path, provider, known, above, replace(change, credentials=credentials))
+        goes_on = continues(kind, known, change.credentials)
 
         async def unit(tx: Transaction) -> Connection:
             connection = await held(tx, path)
@@ -144,6 +145,8 @@ class Connections:
             if brought is not None:
                 _check_unchanged(known, connection)
                 received = brought.received(connection.read_at)
+                if goes_on:
+                    received = await continued(tx, self._means, connection, provider, received)
             tx.record(Event(actor, "connection.changed", "ok", *path))
             return await self._stored(tx, actor, connection, change, provider, received)
 

@@ -16,6 +16,7 @@ from vault.connection import (
     Status,
     TokenState,
     check_at,
+    due_at,
     new_tokens,
 )
 from vault.errors import CannotOpen, Conflict, NotFound
@@ -48,6 +49,7 @@ class Received:
     finding: Finding = NOT_TRIED
     status: Status = "verified"
     reason: Reason | None = None
+    continues: bool = False  # the stored grant: its refresh token is the stored one
 
     @property
     def got(self) -> bool:
@@ -109,8 +111,8 @@ async def store_grant(
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
     await connections.edit(tx.connection, connection.id, _whose(received))
     state = _begun(received, times, now, _renewal(received, renewing)) | _tried(received, now, means.jitter)
-    if renewing is not None and received.tokens.refresh_token is None:
-        state |= _of_kept(connection.state, times)
+    if received.continues or (renewing is not None and received.tokens.refresh_token is None):
+        state |= _of_kept(connection.state, times, now, means.jitter)
     await connections.edit_state(tx.connection, connection.id, state)
     await parking.park(tx.connection, Scope("connection", connection.id))
     return generation
@@ -165,10 +167,13 @@ def _tried(received: Received, now: datetime, jitter: Jitter) -> dict[str, Any]:
     }
 
 
-def _of_kept(former: TokenState, times: NewTokens) -> dict[str, Any]:
-    """Return the columns about a refresh token that is kept: to agree once more gives it no more time."""
-    ends = times.refresh_expires_at or former.refresh_expires_at
-    return {"granted_at": former.granted_at, "refresh_expires_at": ends}
+def _of_kept(former: TokenState, times: NewTokens, now: datetime, jitter: Jitter) -> dict[str, Any]:
+    """Return the columns about a refresh token that is kept, and no longer lived: it is used before it ends."""
+    ends, dues = times.refresh_expires_at or former.refresh_expires_at, [times.next_refresh_at]
+    if ends is not None:
+        dues.append(due_at(now, max(int((ends - now).total_seconds()), 0), jitter))
+    due = min((each for each in dues if each is not None), default=None)
+    return {"granted_at": former.granted_at, "refresh_expires_at": ends, "next_refresh_at": due}
 
 
 def renews(connection: Connection) -> bool:
@@ -177,16 +182,20 @@ def renews(connection: Connection) -> bool:
     return state.renewal == "refresh_token" and state.status not in {"unconfigured", "failed"}
 
 
+def may_be_spent(state: TokenState, provider: Provider) -> bool:
+    """Say whether somebody has sent the refresh token, or may have, where it is good for one time only."""
+    sent = state.inflight_generation == state.generation or state.uncertain
+    return sent and provider.rotation != "never"
+
+
 def keeps_refresh_token(connection: Connection, client: str | None, provider: Provider) -> bool:
     """Say whether the refresh token of *connection* would stay in force if its account agreed once more.
 
-    Not one of another client than *client*, nor one that somebody has sent, or may have, where it is good for
-    one time only; nor one of an unknown account, as imports are: whoever consents may be somebody else.
+    Not one of another client than *client*, nor one that may be spent; nor one of an unknown account, as imports
+    are: whoever consents may be somebody else.
     """
-    state = connection.state
-    sent = state.inflight_generation == state.generation or state.uncertain
     mine = connection.client == client and connection.account is not None
-    return mine and renews(connection) and (provider.rotation == "never" or not sent)
+    return mine and renews(connection) and not may_be_spent(connection.state, provider)
 
 
 async def _still_good(

@@ -97,19 +97,6 @@ async def test_patched_credentials_are_verified_first(rig: Rig) -> None:
     assert (await rig.token("c")).json()["access_token"] == grant.access_token
 
 
-async def test_a_patched_access_token_does_not_cost_the_refresh_token(rig: Rig) -> None:
-    """Without one that goes with it, it is refused and nothing changes; a PUT is taken at its word."""
-    await rig.a_connection("c", expires_in=0)
-    alone = {"access_token": (await rig.provider.mint()).access_token}
-
-    assert refused(await patch(rig, credentials=alone), 422, "credentials_missing")["field"] == "refresh_token"
-    assert (await rig.token("c")).json()["generation"] == 2
-    put = await rig.api.put(CONNECTION, json={"credentials": alone})
-
-    assert (put.status_code, put.json()["renewal"]) == (200, "none")
-    assert (await patch(rig, credentials=alone)).status_code == 200
-
-
 @on_sqlite
 @pytest.mark.parametrize("field", ["enabled", "prefer", "shared", "kind", "credentials", "verify"])
 async def test_only_notes_can_be_null(rig: Rig, store: Store, field: str) -> None:

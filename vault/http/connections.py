@@ -189,8 +189,10 @@ class ConnectionsController(Controller):
         `metadata` and `settings` are merged with what is there (RFC 7396): a key with null is removed,
         and null in their own place empties them. Nothing else can be null. Changed credentials are
         verified first, as by PUT. Fields of entered credentials that are not sent stay as they are, an
-        empty one is taken out, and with none at all they are tried again. An access token alone, in the
-        place of one with a refresh token, is refused (422); 412 where others came meanwhile.
+        empty one is taken out, and with none at all they are tried again. An access token alone leaves the
+        stored refresh token in force, with what is known of its grant; `"refresh_token": ""` takes that out.
+        409 `refresh_token_uncertain` where a refresh may just be using it up; 412 where other credentials
+        came meanwhile.
         """
         path = path_of(tenant, provider, name)
         above = await vault.access.require_reach(request.auth, *path)

@@ -235,6 +235,7 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "credentials_rejected": ("The provider refuses these credentials.", {"reason": "invalid_grant"}),
     # What contradicts what is stored
     "no_client": ("No client is registered for this provider.", {}),
+    "refresh_token_uncertain": ("A refresh may have spent its refresh token.", {}),
     "not_renewable": ("A person has to act first.", {"next_action": "reconnect"}),
     "tenant_is_root": ("The root of the tenants stays.", {}),
     "tenant_cycle": ("A tenant cannot stand under itself.", {}),

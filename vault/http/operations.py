@@ -41,7 +41,10 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     },
     "connections.page": {404: ("not_found",), 422: ("invalid_filter",)},
     "connections.put": {201: "same", **_ENTERING},
-    "connections.patch": _ENTERING,
+    "connections.patch": {
+        **_ENTERING,
+        409: ("no_client", "client_misconfigured", "operator_required", "refresh_token_uncertain"),
+    },
     "connections.refresh": {409: ("not_renewable",)},
     "connections.verify": {409: ("operator_required",)},
     "tenants.put": {201: "same", 409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
