@@ -11,6 +11,7 @@ import click
 
 from vault.commands import run as _run
 from vault.key_commands import keys
+from vault.move_commands import export, import_
 from vault.output import json_option, progress, say, stop
 from vault.settings import Settings
 
@@ -24,6 +25,8 @@ def main() -> None:
 
 
 main.add_command(keys)
+main.add_command(import_)
+main.add_command(export)
 
 
 @main.command()

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.assertions import signer
-from integrations.contract import Client, ClientAuthMethod, Unreadable
+from integrations.contract import Client, ClientAuthMethod, Provider, Unreadable
 from vault.access import Caller
 from vault.audit import Event
 from vault.errors import Invalid, NotFound
@@ -71,7 +71,8 @@ class Clients:
         If it is not to be *current*, one that is known keeps its place: a retired one goes on serving its
         grants. Raises Invalid where it lacks what its settings take, or its key cannot sign; NotFound.
         """
-        _check(client)
+
+        _check_own(client)
 
         async def unit(tx: Transaction) -> list[Scope]:
             await parking.hold(tx.connection)
@@ -202,8 +203,14 @@ def _fields(slot: Slot) -> list[str]:
     return [field_of(name, slot) for name in SECRETS]
 
 
-def _check(client: Client) -> None:
-    """Raise Invalid where *client* could not authenticate as it says. Nothing of a key is repeated."""
+def check(client: Client, provider: Provider) -> None:
+    """Raise Invalid where *client* could not authenticate at *provider* as it says."""
+    _check_own(client)
+    _check_default(client, provider.token_endpoint_auth_method)
+
+
+def _check_own(client: Client) -> None:
+    """Raise Invalid where *client* lacks what its settings take, or cannot sign. Nothing of a key is repeated."""
     method = client.token_endpoint_auth_method
     needed = None if method is None else _NEEDS.get(method)
     if needed is not None:

@@ -1,8 +1,9 @@
 """What all commands share that need the settings: how they run, and how they end."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
+from integrations.contract import Secret
 from vault.output import stop
 from vault.settings import BadSettings, Settings
 
@@ -47,3 +48,14 @@ def run(work: Callable[[Settings], Coroutine[Any, Any, T]], *, stays: bool = Fal
         stop(1, error.detail, code=error.code, **error.members)
     except KeyboardInterrupt:
         stop(130, "Interrupted.")
+
+
+def secret_in(file: IO[str], what: str, shortest: int = 1) -> Secret:
+    """Return the secret in *file*, which is called *what*; end where it is no text, or too short."""
+    try:
+        text = file.read().removesuffix("\n")
+    except UnicodeDecodeError:
+        stop(1, f"The {what} has to be text in UTF-8.")
+    if len(text) < shortest:
+        stop(1, f"The {what} must have at least {shortest} characters.")
+    return Secret(text)

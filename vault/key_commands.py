@@ -7,9 +7,8 @@ from typing import IO, TYPE_CHECKING, TypeVar
 
 import click
 
-from integrations.contract import Secret
-from vault.commands import run
-from vault.output import json_option, progress, say, stop
+from vault.commands import run, secret_in
+from vault.output import json_option, progress, say
 from vault.settings import SHORTEST_SECRET, Settings
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def rewrap(secret_file: IO[str] | None, finish: bool, abandon: bool) -> None:
 
     if [secret_file is not None, finish, abandon].count(True) != 1:
         raise click.UsageError("One of --secret-file, --finish and --abandon is needed.")
-    secret = None if secret_file is None else _secret(secret_file)
+    secret = None if secret_file is None else secret_in(secret_file, "new secret", SHORTEST_SECRET)
 
     async def act(vault: "Vault") -> str:
         rewrapping = Rewrapping(vault.database, vault.writer, vault.keyring)
@@ -134,14 +133,3 @@ def _beside(act: Callable[["Vault"], Awaitable[T]]) -> T:
             return await act(vault)
 
     return run(work)
-
-
-def _secret(file: IO[str]) -> Secret:
-    """Return the secret in *file*, judged like ENCRYPTION_SECRET itself."""
-    try:
-        text = file.read().removesuffix("\n")
-    except UnicodeDecodeError:
-        stop(1, "The new secret has to be text in UTF-8.")
-    if len(text) < SHORTEST_SECRET:
-        stop(1, f"The new secret must have at least {SHORTEST_SECRET} characters.")
-    return Secret(text)

@@ -23,15 +23,15 @@ def json_option(told: str = "Print one JSON object.") -> Callable[[Any], Any]:
     )
 
 
-def say(sentence: object, facts: object) -> None:
-    """Print a result: as *sentence*, or as *facts*, which msgspec makes JSON of."""
-    click.echo(msgspec.json.encode(facts).decode() if _as_json() else sentence)
+def say(sentence: object, facts: object, *, err: bool = False) -> None:
+    """Print a result: as *sentence*, or as *facts*, which msgspec makes JSON of. *err*: not on standard output."""
+    click.echo(msgspec.json.encode(facts).decode() if as_json() else sentence, err=err)
 
 
 def complain(sentence: str, **facts: Any) -> None:
     """Print on standard error what is wrong; *facts* are more about it."""
     told = msgspec.json.encode({"detail": sentence, **facts}).decode()
-    click.echo(told if _as_json() else f"tokenvault: {sentence}", err=True)
+    click.echo(told if as_json() else f"tokenvault: {sentence}", err=True)
 
 
 def stop(status: int, /, *sentences: str, **facts: Any) -> NoReturn:
@@ -47,7 +47,7 @@ def progress(label: str) -> Iterator[Begin]:
     with contextlib.ExitStack() as stack:
 
         def begin(expected: int) -> Callable[[int], None]:
-            unseen = _as_json() or not sys.stderr.isatty()
+            unseen = as_json() or not sys.stderr.isatty()
             bar = click.progressbar(length=expected, label=label, file=sys.stderr, hidden=unseen)
             return stack.enter_context(bar).update
 
@@ -58,5 +58,6 @@ def _note_the_choice(context: click.Context, _option: click.Parameter, chosen: b
     context.meta[_AS_JSON] = chosen
 
 
-def _as_json() -> bool:
+def as_json() -> bool:
+    """Say whether JSON was asked for."""
     return bool(click.get_current_context().meta.get(_AS_JSON))

@@ -75,10 +75,10 @@ class Providers:
         Where *fields* name an issuer and no endpoints, the rest is discovered; what is given
         beside it counts more than what is found.
         """
-        self._refuse_built_in(provider)
+        self.refuse_built_in(provider)
         if "token_endpoint" not in fields and fields.get("issuer"):
             fields = {**await self._discover(fields["issuer"]), **fields}
-        definition = self._checked(fields)
+        definition = self.checked(fields)
 
         async def unit(tx: Transaction) -> bool:
             await self._refuse_other_origin(tx.connection, provider, definition)
@@ -97,7 +97,7 @@ class Providers:
 
         Its clients would be those of whatever is defined under its name next.
         """
-        self._refuse_built_in(provider)
+        self.refuse_built_in(provider)
 
         async def unit(tx: Transaction) -> None:
             if await store.definition(tx.connection, provider) is None:
@@ -108,7 +108,8 @@ class Providers:
 
         await self._writer.submit(unit, alone=True)
 
-    def _refuse_built_in(self, provider: str) -> None:
+    def refuse_built_in(self, provider: str) -> None:
+        """Raise Conflict where *provider* is nobody's to define."""
         if provider in self._built_in:
             raise Conflict("This provider is built in.", code="provider_built_in")
 
@@ -119,7 +120,8 @@ class Providers:
             return
         await _refuse_in_use(tx, provider)
 
-    def _checked(self, fields: dict[str, Any]) -> Definition:
+    def checked(self, fields: dict[str, Any]) -> Definition:
+        """Return the definition in *fields*. Raises Invalid."""
         try:
             definition = msgspec.convert(fields, Definition)
         except msgspec.ValidationError as error:

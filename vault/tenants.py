@@ -67,7 +67,7 @@ class Tenants:
         new_too: bool = True,
     ) -> bool:
         for url in changes.get("return_urls", ()):
-            _check_return_url(url)
+            check_return_url(url)
         scope = Scope("tenant", tenant)
 
         async def unit(tx: Transaction) -> tuple[bool, bool]:
@@ -157,7 +157,8 @@ def _edited(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("parent_id", "name", "return_urls", "inherit")}
 
 
-def _check_return_url(url: str) -> None:
+def check_return_url(url: str) -> None:
+    """Raise Invalid where no browser could be sent to *url*."""
     try:
         parts = urlsplit(url)
         loopback = parts.hostname in {"127.0.0.1", "::1", "localhost"}

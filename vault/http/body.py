@@ -23,7 +23,7 @@ class JsonRequest(Request[Any, Any, Any]):
             value = await super().json()
         except (UnicodeDecodeError, RecursionError):
             raise ClientException from None
-        if _is_deeper(value, DEEPEST_BODY):
+        if is_deeper(value, DEEPEST_BODY):
             raise ClientException
         return value
 
@@ -62,7 +62,7 @@ def _takes_text(annotation: Any) -> bool:
     return str in (annotation, *get_args(annotation))
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
+def is_deeper(value: Any, levels: int) -> bool:
     """Say whether more than *levels* objects and arrays are in one another."""
     inside = [value]
     for _ in range(levels + 1):

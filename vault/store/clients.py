@@ -87,6 +87,12 @@ async def nearest(tx: AsyncConnection, ancestors: list[str], provider: str) -> A
     return min(found, key=lambda row: ancestors.index(row.tenant_id), default=None)
 
 
+async def all_current(tx: AsyncConnection) -> list[AnyRow]:
+    """Return the registrations that new consents use, by tenant and provider."""
+    found = await tx.execute(select(clients).where(_c.current).order_by(_c.tenant_id, _c.provider))
+    return list(found)
+
+
 async def get(tx: AsyncConnection, client: str) -> AnyRow | None:
     return (await tx.execute(select(clients).where(_c.id == client))).one_or_none()
 

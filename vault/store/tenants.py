@@ -38,6 +38,11 @@ async def find(tx: AsyncConnection, tenant: str) -> dict[str, Any] | None:
     return None if row is None else _columns(row)
 
 
+async def everyone(tx: AsyncConnection) -> list[dict[str, Any]]:
+    """Return the columns of all tenants, by their ids."""
+    return [_columns(row) for row in await tx.execute(select(tenants).order_by(_t.id))]
+
+
 async def page(
     tx: AsyncConnection, within: str, parent: str | None, after: str | None, limit: int
 ) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Moving in and out: records in a file, from other vaults or from this one."""

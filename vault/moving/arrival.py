@@ -1,0 +1,136 @@
+"""A connection in a file, beside the one that is stored under its path."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from integrations.contract import Kind, Provider, Secret, Unreadable
+from vault.callers import OPERATOR
+from vault.conditions import Condition
+from vault.connection import Connection, Path
+from vault.connections import Change
+from vault.editing import version
+from vault.entering import checked, imported
+from vault.errors import CannotOpen, Conflict, Invalid
+from vault.http.views.common import Entry
+from vault.keyring import Sealed
+from vault.moving.ahead import Ahead
+from vault.moving.facts import facts_of, known_of, noting
+from vault.moving.foreign import Opener
+from vault.moving.items import NEW, Standing, plain
+from vault.moving.records import ConnectionRecord
+from vault.providers import kind_of
+from vault.sealing import Place, open_one, opened_fields
+from vault.services import Vault
+from vault.store import connections, sealed
+
+TOKENS = ("access_token", "refresh_token", "expires_at")
+USUAL: Mapping[str, Any] = {"metadata": {}, "settings": {}, "enabled": True, "prefer": "own", "shared": False}
+
+
+class ConnectionItem:
+    def __init__(
+        self, vault: Vault, ahead: Ahead, opener: Opener, record: ConnectionRecord, *, verify: bool
+    ) -> None:
+        self._vault, self._ahead, self._opener, self._record = vault, ahead, opener, record
+        self._verify = verify
+        self._path: Path = (record.tenant, record.provider, record.name)
+        self._known: Connection | None = None
+
+    async def standing(self) -> Standing:
+        self._above = await self._ahead.above(self._record.tenant)
+        self._provider = await self._ahead.provider(self._record.provider)
+        async with self._vault.database.read() as tx:
+            self._known = await connections.find(tx, *self._path)
+            values = {} if self._known is None else await sealed.load(tx, "connection", self._known.id)
+        self._kind = kind_of(self._provider, self._record.kind or (self._known.kind if self._known else None))
+        self._credentials = await self._opened()
+        if self._known is None or not self._known.state.holds_tokens:
+            return "absent"
+        return self._beside(self._known, values)
+
+    async def check(self) -> None:
+        if self._kind.how == "consent":
+            brought = imported(self._kind, self._credentials).tokens
+            needs_client = self._kind.uses_client and brought is not None and brought.refresh_token is not None
+        else:
+            _check_entered(self._provider, self._kind, self._credentials)
+            needs_client = self._kind.uses_client
+        if not needs_client:
+            return
+        nearest = await self._ahead.client_id(self._above, self._record.provider)
+        if self._record.client_id not in (None, nearest):
+            detail = "It was got with another registration than the one that would be used here."
+            raise Conflict(detail, code="other_client")
+
+    async def store(self) -> None:
+        condition = NEW if self._known is None else Condition(versions=frozenset({version(self._known)}))
+        self._known, _ = await self._vault.connections.put(
+            OPERATOR.actor, self._path, self._above, self._change(), condition
+        )
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Write down what the use case does not take: the second of two transactions.
+
+        A run that dies between them leaves a connection that works, and the next one finishes it.
+        """
+        assert self._known is not None
+        if facts := facts_of(self._record):
+            await self._vault.writer.submit(noting(self._known, facts), alone=True)
+
+    def foresee(self) -> None:
+        """Nothing relies on a connection."""
+
+    # --- what it brings
+
+    async def _opened(self) -> dict[str, str]:
+        """Return its credentials in the clear. Raises Invalid."""
+        given = dict(self._record.credentials or {})
+        tokens = {name: value for name in TOKENS if (value := getattr(self._record, name)) is not None}
+        if given and tokens:
+            raise Invalid("Tokens and credentials exclude each other.", code="invalid_field", field="credentials")
+        known = {field.name for field in self._kind.fields} | set(TOKENS)
+        found = {}
+        for name, value in (given | tokens).items():
+            text = await plain(self._opener, value, Entry, name if name in known else "credentials")
+            if text:
+                found[name] = text
+        return found
+
+    def _change(self) -> Change:
+        edited = {name: getattr(self._record, name) for name in USUAL}
+        if self._known is None:  # what takes something away is waited for, and here nobody had anything
+            edited = {name: value for name, value in edited.items() if value != USUAL[name]}
+        credentials = self._credentials or None
+        return Change(kind=self._record.kind, credentials=credentials, verify=self._verify, **edited)
+
+    # --- what is stored
+
+    def _beside(self, known: Connection, values: Mapping[str, tuple[Sealed, int]]) -> Standing:
+        edited = all(getattr(known, name) == getattr(self._record, name) for name in USUAL)
+        if not edited or self._kind.id != known.kind or not self._holds(known, values):
+            return "other"
+        return "equal" if facts_of(self._record).items() <= known_of(known).items() else "unfinished"
+
+    def _holds(self, known: Connection, values: Mapping[str, tuple[Sealed, int]]) -> bool:
+        """Say whether what is sealed is what the record brings."""
+        place = Place(known.tenant, known.provider, "connection", known.id)
+        try:
+            if self._kind.how == "enter":
+                found = opened_fields(self._vault.keyring, place, values["credentials"])
+            else:
+                tokens = [name for name in TOKENS if name in values]
+                found = {name: open_one(self._vault.keyring, place, name, values[name]) for name in tokens}
+        except (CannotOpen, KeyError):
+            return False
+        wanted = {name: Secret(text) for name, text in self._credentials.items() if name != "expires_at"}
+        return {name: value for name, value in found.items() if value} == wanted
+
+
+def _check_entered(provider: Provider, kind: Kind, credentials: Mapping[str, str]) -> None:
+    fields = checked(kind, credentials)
+    try:
+        provider.entered(kind.id, fields)
+    except Unreadable as error:
+        detail = "These credentials cannot be any of this kind."
+        raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
