@@ -99,8 +99,7 @@ def _cipher(three: bytes) -> AESGCM:
 def opens(cipher: AESGCM, first: bytes, chunks: list[bytes]) -> bool:
     try:
         return bool(b"".join(archive._chunks(cipher, first, b"".join(chunks))))
-    except Invalid as error:
-        assert error.code == "altered_export"
+    except Invalid:
         return False
 
 

@@ -82,7 +82,7 @@ def test_every_order_of_the_parts_opens(encoding: str, length: int, sign: str) -
         layout = sign.join(order)
         value = Encrypted(
             scheme="scrypt", text=written(parts, layout, encoding), layout=layout, iv_bytes=length, **COST
-        )  # type: ignore[arg-type]
+        )
 
         assert opener.open(value).reveal() == TEXT
 

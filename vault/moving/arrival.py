@@ -1,5 +1,6 @@
 """A connection in a file, beside the one that is stored under its path."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from vault.callers import OPERATOR
 from vault.conditions import Condition
 from vault.connection import Connection, Path
 from vault.connections import Change
-from vault.editing import version
+from vault.editing import LARGEST_NOTES, version
 from vault.entering import checked, imported
 from vault.errors import CannotOpen, Conflict, Invalid
 from vault.http.views.common import Entry
@@ -49,6 +50,9 @@ class ConnectionItem:
         return self._beside(self._known, values)
 
     async def check(self) -> None:
+        for name in ("metadata", "settings"):
+            if len(json.dumps(getattr(self._record, name))) > LARGEST_NOTES:
+                raise Invalid("This is more than is kept with a connection.", code="too_large", field=name)
         if self._kind.how == "consent":
             brought = imported(self._kind, self._credentials).tokens
             needs_client = self._kind.uses_client and brought is not None and brought.refresh_token is not None

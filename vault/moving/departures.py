@@ -68,8 +68,7 @@ def client_record(keyring: Keyring, row: AnyRow, values: Stored) -> ClientRecord
 
 def connection_record(keyring: Keyring, kind: Kind, found: Connection, values: Stored) -> ConnectionRecord:
     """Return *found*, which is of that *kind*, with what is sealed of it. Raises CannotOpen."""
-    facts: dict[str, Any] = {name: value for name, value in known_of(found).items() if value}
-    said = {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
+    said: dict[str, Any] = {name: value for name, value in known_of(found).items() if value}
     edited: dict[str, Any] = {name: getattr(found, name) for name in USUAL}
     return ConnectionRecord(
         tenant=found.tenant,

@@ -20,7 +20,7 @@ Facts = dict[str, Any]
 def facts_of(record: ConnectionRecord) -> Facts:
     """Return what *record* says, by column."""
     said = {name: getattr(record, name) for name in (*_OF_CONNECTION, *_OF_STATE)}
-    return {name: tuple(value) if name in _LISTS else value for name, value in said.items() if value is not None}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def known_of(connection: Connection) -> Facts:

@@ -57,7 +57,7 @@ class ProviderItem:
         self._vault, self._ahead, self._record = vault, ahead, record
 
     async def standing(self) -> Standing:
-        wanted = self._vault.providers.checked(self._record.definition)
+        wanted = self._definition()
         async with self._vault.database.read() as tx:
             text = await providers.definition(tx, self._record.provider)
         if text is None:
@@ -74,8 +74,15 @@ class ProviderItem:
         """It is stored in one transaction: nothing is ever left."""
 
     def foresee(self) -> None:
-        definition = self._vault.providers.checked(self._record.definition)
-        self._ahead.provide(self._record.provider, definition)
+        self._ahead.provide(self._record.provider, self._definition())
+
+    def _definition(self) -> Definition:
+        """Return what is to be defined. Raises Invalid, without a word of what stands there."""
+        try:
+            return self._vault.providers.checked(self._record.definition)
+        except Invalid as error:
+            code = error.code
+        raise Invalid("This is no provider definition.", code=code, field="definition")
 
 
 class TenantItem:

@@ -5,7 +5,7 @@ Wherever a secret is expected, `Encrypted` may stand: one that another vault has
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -26,20 +26,24 @@ _FIELD = re.compile(r" - at `\$\.([a-z_]+)")  # what a message of msgspec's is a
 class Record(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"):
     """What all records share. None, and what is not there, mean the same."""
 
+    called: ClassVar[tuple[str, ...]]  # the fields that its path is made of
+
     @property
     def path(self) -> str:
         """Return what it is called, as reports name it."""
-        return "/".join(part for part in (getattr(self, name, None) for name in _OF_PATH) if part)
+        return "/".join(getattr(self, name) for name in self.called)
 
 
 class ProviderRecord(Record, tag="provider"):
     """A generic provider, as `PUT /v1/providers/{provider}` takes it."""
 
+    called = ("provider",)
     provider: str
     definition: dict[str, Any]
 
 
 class TenantRecord(Record, tag="tenant"):
+    called = ("tenant",)
     tenant: str
     parent: str | None = None
     name: Line | None = None
@@ -50,6 +54,7 @@ class TenantRecord(Record, tag="tenant"):
 class ClientRecord(Record, tag="client"):
     """The registration of a tenant that new consents use."""
 
+    called = ("tenant", "provider")
     tenant: str
     provider: str
     client_id: Line
@@ -65,6 +70,7 @@ class ConnectionRecord(Record, tag="connection"):
     registration that they were got with.
     """
 
+    called = ("tenant", "provider", "name")
     tenant: str
     provider: str
     name: str
@@ -78,8 +84,8 @@ class ConnectionRecord(Record, tag="connection"):
     enabled: bool = True
     prefer: Prefer = "own"
     shared: bool = False
-    scopes: list[Entry] | None = None
-    asked_scopes: list[Entry] | None = None
+    scopes: tuple[Entry, ...] | None = None
+    asked_scopes: tuple[Entry, ...] | None = None
     client_id: Line | None = None
     account: Entry | None = None
     account_label: Entry | None = None
@@ -88,7 +94,6 @@ class ConnectionRecord(Record, tag="connection"):
 
 
 AnyRecord = ProviderRecord | TenantRecord | ClientRecord | ConnectionRecord
-_OF_PATH = ("tenant", "provider", "name")
 _SHAPES: dict[str, type[AnyRecord]] = {
     "provider": ProviderRecord,
     "tenant": TenantRecord,
