@@ -144,9 +144,6 @@ class Connection:
     prefer: Prefer
     shared: bool
     created_at: datetime
-    shown: Mapping[str, str] | None  # what was entered, as people may see it
-    changed_by: str | None
-    changed_at: datetime | None
     state: TokenState
     client_rejected: bool
     client_held_until: datetime | None
@@ -154,6 +151,9 @@ class Connection:
     provider_held_until: datetime | None
     provider_paused: bool
     read_at: datetime
+    shown: Mapping[str, str] | None = None  # what was entered, as people may see it
+    changed_by: str | None = None
+    changed_at: datetime | None = None
 
     @property
     def missing_scopes(self) -> tuple[str, ...]:

@@ -94,14 +94,14 @@ def test_examples_hold_no_secret(document: dict[str, Any]) -> None:
 EXAMPLES_BY_NAME = {shape.__name__: example for shape, example in EXAMPLES.items()}
 
 
-_COMMANDS = ("keys.py", "reseal.py", "retire.py", "rewrap.py")  # what they refuse is said at a terminal
+_COMMANDS = {"keys.py", "reseal.py", "retire.py", "rewrap.py", "moving"}  # what they refuse is said at a terminal
 
 
 def raised() -> Iterator[tuple[int, str, str | None, str]]:
     """Give status, code, the literal detail and the place of every refusal in the code that has a literal code."""
     statuses = {known.__name__: status for known, status in STATUS.items()}
     for path in (ROOT / "vault").rglob("*.py"):
-        if path.name in _COMMANDS:
+        if _COMMANDS.intersection(path.parts):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in statuses:

@@ -253,8 +253,10 @@ def test_the_endpoints_of_built_in_providers_can_be_moved() -> None:
     """Each has a setting; what is not set is left to the vendor."""
     moved = read(TOKENVAULT_GOOGLE_TOKEN_ENDPOINT="https://proxy.example/token").endpoints
 
-    assert moved == {"google": {"token_endpoint": "https://proxy.example/token"}}
-    assert read().endpoints == {"google": {}}
+    assert {name: where for name, where in moved.items() if where} == {
+        "google": {"token_endpoint": "https://proxy.example/token"}
+    }
+    assert not any(read().endpoints.values())
 
 
 @pytest.mark.parametrize(
