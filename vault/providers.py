@@ -64,7 +64,7 @@ class Providers:
         # What became built in after it was defined is what is built in.
         return sorted((stored | self._built_in).values(), key=lambda provider: provider.id)
 
-    async def beside(self, provider: Provider, tx: AsyncConnection) -> list[str]:
+    async def same_server(self, provider: Provider, tx: AsyncConnection) -> list[str]:
         """Return the ids of all that are defined for the same server as *provider*, itself among them."""
         marks = _marks(provider)
         return [one.id for one in await self.all(tx) if one.id == provider.id or marks & _marks(one)]

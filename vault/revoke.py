@@ -89,5 +89,5 @@ async def _takes_another(
         return False
     of_client = registration.client_id if registration and provider.revocation_scope == "grant" else None
     async with means.database.read() as tx:
-        providers = await means.providers.beside(provider, tx)
+        providers = await means.providers.same_server(provider, tx)
         return await connections.another_lives(tx, providers, account, client_id=of_client, doomed=doomed)
