@@ -15,7 +15,7 @@ from integrations.contract import AuthorizationRequest, Client, Secret
 from vault.audit import Event
 from vault.connection import Connection
 from vault.errors import Conflict, Gone, Invalid, NotFound
-from vault.grants import begun, keeps_refresh_token
+from vault.grants import awaited, keeps_refresh_token
 from vault.keyring import Keyring
 from vault.providers import Providers, asked_of, kind_of
 from vault.sealing import Place, seal_all
@@ -65,8 +65,7 @@ class Authorize:
             if client is None:
                 raise Conflict("No client is registered for this provider.", code="no_client")
             await _check_return_url(tx.connection, tenant, return_url)
-            connection = await connections.find(tx.connection, *path)
-            connection = connection or await begun(tx, path, consent.id, client.id)
+            connection = await awaited(tx, path, consent.id, client.id)
             tx.record(Event(actor, "connection.authorized", "ok", tenant, provider_id, name))
             return await self._tickets.issue(
                 tx.connection,

@@ -113,7 +113,7 @@ class Connections:
             new = connection is None
             condition.check(_version(connection))
             if connection is None:
-                connection = await _begun(tx, path, brought)
+                connection = await _begun(tx, path, provider, change, brought)
             received = None if brought is None else brought.received(connection.read_at)
             tx.record(Event(actor, "connection.changed", "created" if new else "ok", *path))
             return await self._stored(tx, actor, connection, change, provider, received), new
@@ -223,10 +223,14 @@ def _check_unchanged(known: Connection, connection: Connection) -> None:
         raise PreconditionFailed
 
 
-async def _begun(tx: Transaction, path: Path, brought: Brought | None) -> Connection:
-    if brought is None:
+async def _begun(
+    tx: Transaction, path: Path, provider: Provider, change: Change, brought: Brought | None
+) -> Connection:
+    """Return a new connection, without credentials where *change* says something else of its path."""
+    if brought is None and change.says_nothing:
         raise Invalid("A new connection needs credentials.", code="credentials_missing")
-    return await begun(tx, path, brought.entered.kind.id)
+    kind = kind_of(provider, change.kind) if brought is None else brought.entered.kind
+    return await begun(tx, path, kind.id)
 
 
 async def _edit(tx: Transaction, actor: str, connection: Connection, change: Change) -> None:

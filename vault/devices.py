@@ -30,7 +30,7 @@ from vault.clock import uptime
 from vault.connection import Connection, Path
 from vault.consent import Consent, accept, note_failure
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound, StorageUnavailable, Unavailable
-from vault.grants import begun, held, require_client
+from vault.grants import awaited, require_client
 from vault.keyring import Sealed
 from vault.means import Means
 from vault.providers import asked_of, kind_of
@@ -84,7 +84,7 @@ class Devices:
             if await tenants.find(tx.connection, path[0]) is None:
                 raise NotFound
             await require_client(tx, row.id)
-            connection = await held(tx, path) or await begun(tx, path, kind, row.id)
+            connection = await awaited(tx, path, kind, row.id)
             tx.record(Event(actor, "connection.authorized", "device", *path))
             return await self._keep(tx, connection, row, authorization, wanted, replace_account)
 

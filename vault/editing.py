@@ -28,6 +28,13 @@ class Edit:
     shared: bool | None = None
 
     @property
+    def says_nothing(self) -> bool:
+        """Say whether all of it stays as it is."""
+        notes = (self.metadata, self.settings)
+        plain = (self.enabled, self.prefer, self.shared)
+        return all(isinstance(one, UnsetType) for one in notes) and all(one is None for one in plain)
+
+    @property
     def takes_away(self) -> bool:
         """Say whether somebody may have got a token until now who gets none, or another one, from here on."""
         return self.enabled is False or self.shared is False or self.prefer is not None

@@ -79,6 +79,15 @@ async def begun(tx: Transaction, path: tuple[str, str, str], kind: str, client: 
     return await connections.begin(tx.connection, path, kind, client)
 
 
+async def awaited(tx: Transaction, path: tuple[str, str, str], kind: str, client: str) -> Connection:
+    """Return the connection at *path*, a new one where there is none, which a person is asked to connect."""
+    connection = await held(tx, path) or await begun(tx, path, kind, client)
+    if connection.state.reason == "empty":
+        await connections.edit_state(tx.connection, connection.id, {"reason": "awaiting_consent"})
+        tx.outdate(Stale("connection", connection.id))
+    return connection
+
+
 async def store_grant(
     tx: Transaction, means: Means, connection: Connection, provider: Provider, received: Received
 ) -> int | None:

@@ -345,7 +345,8 @@ async def test_an_import_that_could_not_be_used_is_refused(rig: Rig, store: Stor
     grant = await rig.provider.mint()
     await rig.vault.tenants.put(OPERATOR, "globex", parent="platform", name="G", return_urls=[])
 
-    refused(await put(rig, "c", enabled=True), 422, "credentials_missing")
+    refused(await put(rig, "c", verify=False), 422, "credentials_missing")
+    refused(await put(rig, "c", kind="oauth2"), 422, "credentials_missing")
     refused(await put(rig, "c", credentials={}), 422, "credentials_missing")
     refused(await put(rig, "c", credentials={"expires_at": later(hours=1)}), 422, "credentials_missing")
     refused(await put(rig, "c", kind="api_key", credentials=held(grant)), 422, "unknown_kind")

@@ -161,7 +161,9 @@ class ConnectionsController(Controller):
 
         Refused tokens are not stored (422). Where the provider cannot tell, they are stored as
         `configured`; so is one that has ended by its `expires_at`, and the refresh token beside it is
-        used at once. `enabled: false` switches a connection off, for those who inherit it too.
+        used at once. `enabled: false` switches a connection off, for those who inherit it too. Of a path that
+        has no connection of its own yet, it makes one without credentials, so that what is inherited there is
+        switched off; `enabled: true`, or DELETE, gives that back.
         `shared: true` lets tenants below use it, and `prefer: inherited` puts its own credentials
         aside, without losing them, for what its tenant inherits. `metadata` and `settings` take the
         place of what was there; whatever is not sent stays as it is.

@@ -194,7 +194,7 @@ async def add(tx: AsyncConnection, row: dict[str, Any], *, renewal: str = "none"
         "provider": row["provider"],
         "client": row["client"],
         "status": "unconfigured",
-        "reason": "awaiting_consent",
+        "reason": "empty",
         "generation": 0,
         "granted_generation": 0,
         "renewal": renewal,
@@ -209,7 +209,7 @@ async def edit(tx: AsyncConnection, connection: str, values: dict[str, Any]) -> 
 
 
 async def edit_state(tx: AsyncConnection, connection: str, values: dict[str, Any]) -> None:
-    """Change the state of a connection whose exchange was superseded in this same transaction."""
+    """Change the state of a connection that holds nothing, or whose exchange this same transaction supersedes."""
     await tx.execute(update(token_states).where(_s.connection_id == connection).values(values))
 
 
