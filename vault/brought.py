@@ -21,7 +21,7 @@ class Brought:
     tried: Tried
     wanted: bool
 
-    def received(self, now: datetime) -> Received:
+    def received(self, provider: Provider, now: datetime) -> Received:
         """Return what is to be stored of it at *now*."""
         entered, tried = self.entered, self.tried
         valid = tried.finding.verdict in {"valid", "limited"}
@@ -29,7 +29,7 @@ class Brought:
             tokens=_dated(entered, tried.tokens, now),
             account=tried.account,
             client=None if tried.client is None else tried.client.id,
-            scopes=entered.scopes,
+            scopes=_asked(provider, entered),
             age=0.0,
             consented=False,
             kind=entered.kind.id,
@@ -57,6 +57,12 @@ def entered_for(
     if given is None and (takes_nothing or another):
         given = {}  # to be wanted is enough, or what is missing is named
     return None if given is None else Entered(kind=wanted, fields=checked(wanted, given))
+
+
+def _asked(provider: Provider, entered: Entered) -> tuple[str, ...]:
+    """Return the scopes that were entered; the provider's own are asked for where a form leaves them open."""
+    left_open = any(field.name == "scope" for field in entered.kind.fields)
+    return entered.scopes or (tuple(provider.default_scopes) if left_open else ())
 
 
 def _dated(entered: Entered, tokens: TokenSet, now: datetime) -> TokenSet:

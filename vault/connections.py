@@ -114,7 +114,7 @@ class Connections:
             condition.check(_version(connection))
             if connection is None:
                 connection = await _begun(tx, path, provider, change, brought)
-            received = None if brought is None else brought.received(connection.read_at)
+            received = None if brought is None else brought.received(provider, connection.read_at)
             tx.record(Event(actor, "connection.changed", "created" if new else "ok", *path))
             return await self._stored(tx, actor, connection, change, provider, received), new
 
@@ -144,7 +144,7 @@ class Connections:
             received = None
             if brought is not None:
                 _check_unchanged(known, connection)
-                received = brought.received(connection.read_at)
+                received = brought.received(provider, connection.read_at)
                 if goes_on:
                     received = await continued(tx, self._means, connection, provider, received)
             tx.record(Event(actor, "connection.changed", "ok", *path))

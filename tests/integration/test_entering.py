@@ -173,6 +173,26 @@ async def test_a_scope_that_is_refused_is_not_stored(rig: Rig, store: Store) -> 
     assert await count(rig, "connections") == 0
 
 
+@on_sqlite
+async def test_scopes_that_are_left_out_are_the_providers(rig: Rig, store: Store) -> None:
+    """Shown before the provider has answered as after, which repeats what it was asked for; less is missed."""
+    await with_both_kinds(rig, scopes=["read", "write"])
+    for entered, asked in (
+        ({}, ["read", "write"]),
+        ({"scope": "read"}, ["read"]),
+        ({"scope": ""}, ["read", "write"]),
+    ):
+        body = {"kind": "client_credentials", "credentials": entered}
+
+        untried = (await rig.api.put(PATH, json={**body, "verify": False})).json()
+        tried = (await rig.api.put(PATH, json=body)).json()
+
+        assert untried["scopes"] == tried["scopes"] == asked
+    await rig.provider.fault("token", patch={"scope": "read"})
+    limited = (await rig.api.put(PATH, json={"kind": "client_credentials"})).json()
+    assert (limited["scopes"], limited["missing_scopes"]) == (["read"], ["write"])
+
+
 async def test_a_client_that_is_removed_during_the_try_is_missed(rig: Rig, store: Store) -> None:
     """What was tried with a registration that is gone is not stored, and that is no fault of the server's."""
     await with_both_kinds(rig)
