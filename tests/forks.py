@@ -4,5 +4,12 @@ import multiprocessing
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["jobs.process", "tests.killable", "tests.killable_keys", "tests.processes", "tests.provider.process"]
+    [
+        "jobs.process",
+        "tests.killable",
+        "tests.killable_import",
+        "tests.killable_keys",
+        "tests.processes",
+        "tests.provider.process",
+    ]
 )

@@ -34,7 +34,7 @@ from vault.unlock import open_keyring
 Command = Literal["add", "promote", "reseal", "retire", "rewrap", "finish"]
 REFUSED = 3  # exit code of a command that found nothing to do
 NEW_SECRET = "canary-new-secret-" + "n" * 32
-_TABLES = {"keyring", "keyring_wraps", "sealed_values"}
+_TABLES = frozenset({"keyring", "keyring_wraps", "sealed_values"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def _started(order: Order) -> Iterator[BaseProcess]:
 
 
 def main(order: Order) -> None:
-    _hook(order.moment)
+    hook(order.moment, _TABLES)
     try:
         asyncio.run(_run(order))
     except Conflict:
@@ -103,8 +103,8 @@ _COMMANDS: dict[Command, Callable[[Vault], Awaitable[Any]]] = {
 }
 
 
-def _hook(fatal: int) -> None:
-    """Kill this process at its moment number *fatal*."""
+def hook(fatal: int, tables: frozenset[str]) -> None:
+    """Kill this process at its moment number *fatal*, of those at which one of *tables* is changed."""
     changing: set[Any] = set()  # database connections
     passed = 0
 
@@ -116,7 +116,7 @@ def _hook(fatal: int) -> None:
 
     @event.listens_for(Engine, "before_execute")
     def _before_execute(connection: Any, statement: Any, *_: Any) -> None:
-        if getattr(statement, "is_dml", False) and statement.table.name in _TABLES:
+        if getattr(statement, "is_dml", False) and statement.table.name in tables:
             changing.add(connection.connection.dbapi_connection)
             moment()
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -108,11 +109,31 @@ async def started(
         process.close()
 
 
-def _run(arguments: list[str], variables: dict[str, str], log: Path) -> None:
-    """Become the command, as if it had been executed: its environment, its folder, its output."""
+async def ran(arguments: list[str], database_url: str, directory: Path, given: str = "") -> tuple[int, str]:
+    """Return exit code and output of a command on *database_url*, with *given* on its standard input."""
+    source, log = directory / "given", directory / "said"
+    source.write_text(given)
+    log.write_text("")
+    variables = environment(database_url, free_port(), {})
+    process = FORKS.Process(target=_run, args=(arguments, variables, log, source), daemon=True)
+    process.start()
+    try:
+        await asyncio.to_thread(process.join, END_SECONDS)
+        assert process.exitcode is not None, "still running"
+        return process.exitcode, log.read_bytes().decode(errors="replace")
+    finally:
+        process.kill()
+        await asyncio.to_thread(process.join)
+
+
+def _run(arguments: list[str], variables: dict[str, str], log: Path, given: Path | None = None) -> None:
+    """Become the command, as if it had been executed: its environment, its folder, its input and output."""
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(ROOT)
+    if given is not None:
+        os.dup2(os.open(given, os.O_RDONLY), 0)
+        sys.stdin = os.fdopen(0)
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(output, stream)

@@ -132,7 +132,7 @@ def _new(path: str) -> Iterator[IO[bytes]]:
 
 
 def _require_one_stream(*files: IO[Any] | None) -> None:
-    if sum(file is not None and file.name == "<stdin>" for file in files) > 1:
+    if sum(file is not None and file.fileno() == sys.stdin.fileno() for file in files) > 1:
         raise click.UsageError("Only one of the files can be standard input.")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.integration.judge import age, came_together
+from tests.integration.judge import Pair, age, came_together
 from tests.integration.moving import a_fresh_vault, everything, exported, imported, imported_lines, lines_of, told
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, TENANT, Rig
@@ -160,7 +160,7 @@ async def test_a_refresh_under_way_is_waited_for(rig: Rig) -> None:
 
     connection = next(record for record in records if isinstance(record, ConnectionRecord))
     assert connection.refresh_token != grant.refresh_token
-    pair = (str(connection.access_token), str(connection.refresh_token))
+    pair = Pair(2, str(connection.access_token), str(connection.refresh_token))
     assert came_together(await rig.provider.ledger(), grant.family, pair)
 
 
