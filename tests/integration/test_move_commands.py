@@ -20,8 +20,6 @@ from vault import move_commands
 from vault.moving.archive import is_sealed
 
 PASSPHRASE = "canary-passphrase-" + "p" * 32
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-pytestmark = on_sqlite  # what commands add, no database sees
 
 
 class Operator:
@@ -46,6 +44,12 @@ class Operator:
         path = self._folder / name
         path.write_text(content)
         return path
+
+
+@pytest.fixture(name="store")
+def _store(sqlite_store: Store) -> Store:
+    """What commands add, no database sees."""
+    return sqlite_store
 
 
 @pytest.fixture(name="operator")
@@ -197,6 +201,6 @@ async def test_an_export_comes_whole_through_a_pipe(
     content, report = await piped.communicate()
     (tmp_path / "piped").write_bytes(content)
 
-    assert (piped.returncode, report.decode()) == (0, "Exported: 1 providers, 2 tenants, 1 clients.\n")
+    assert (piped.returncode, report.decode()) == (0, "Exported: providers 1, tenants 2, clients 1.\n")
     code, said = await operator.run("import", tmp_path / "piped", "--passphrase-file", passphrase)
     assert (code, said.splitlines()[-1]) == (0, "4 unchanged.")

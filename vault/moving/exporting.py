@@ -48,7 +48,7 @@ class Report:
         return {"complete": self.complete, "exported": self.exported, "remarks": remarks}
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{count} {what}s" for what, count in self.exported.items()) or "nothing"
+        counts = ", ".join(f"{what}s {count}" for what, count in self.exported.items()) or "nothing"
         return "\n".join([*(f"{path}: {code}" for path, code in self.remarks), f"Exported: {counts}."])
 
 
