@@ -6,10 +6,12 @@ from integrations.contract import Provider
 from integrations.endpoints import BUILT_IN, Endpoints
 from integrations.google import Google
 from integrations.resend import Resend
+from integrations.smtp import Smtp
 
 _MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
     "google": Google,
     "resend": Resend,
+    "smtp": Smtp,
 }
 
 

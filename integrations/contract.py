@@ -99,7 +99,8 @@ class Kind:
     *uses_client* says that a registration of ours takes part in its renewal. Tokens are renewed *refresh_margin*
     seconds before they end, give or take a fifth, and not in the first half of their life for it; None: a
     quarter of their life before, from 1 to 15 minutes. *check_every* is in seconds: how often one may ask whether
-    what never changes still works, if at all.
+    what never changes still works, if at all. *fed_by* is the provider whose connection of the same tenant gives
+    the access token that goes with it, by the name that was entered as `connection`.
     """
 
     id: str
@@ -111,6 +112,7 @@ class Kind:
     uses_client: bool = True
     refresh_margin: int | None = None
     check_every: int | None = None
+    fed_by: str | None = None
 
     @property
     def static(self) -> bool:
@@ -426,8 +428,8 @@ class Provider(Protocol):
         """
         ...
 
-    def handout(self, kind: str, credentials: Mapping[str, Secret]) -> Handout:
-        """Return what a program gets of static *credentials*."""
+    def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
+        """Return what a program gets of static *credentials*, with the *access_token* that they are fed with."""
         ...
 
     def why_over(self, code: str, lived: int, promised: int | None) -> str:
@@ -440,8 +442,8 @@ class Provider(Protocol):
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
         """Ask whether *access_token* works, which *root* gave; or *root* itself, where it is static.
 
-        It spends nothing. The scopes of *root* are what it should be good for. Whatever is raised on the way
-        means that nobody knows.
+        What is static may need the *access_token* that it is fed with. It spends nothing. The scopes of *root*
+        are what it should be good for. Whatever is raised on the way means that nobody knows.
         """
         ...
 

@@ -20,6 +20,7 @@ GOOGLE: Endpoints = {
 BUILT_IN: Mapping[str, Endpoints] = {
     "google": GOOGLE,
     "resend": {"api_url": "https://api.resend.com"},
+    "smtp": {},  # each connection has a server of its own
 }
 
 

@@ -158,7 +158,7 @@ class OAuthProvider:
     def prove(self, root: Root) -> Steps[Finding]:
         return Finding(verdict="valid", tokens=(yield from self.renew(root)))
 
-    def handout(self, kind: str, credentials: Mapping[str, Secret]) -> Handout:
+    def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         raise Unreadable("nothing_static")
 
     def renew_request(self, root: Root) -> httpx.Request:

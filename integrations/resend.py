@@ -70,7 +70,7 @@ class Resend(Vendor):
             after = last
         return Finding(verdict="unknown", code="too_many_domains")
 
-    def handout(self, kind: str, credentials: Mapping[str, Secret]) -> Handout:
+    def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         return Handout(credentials=credentials, authorization=bearer(credentials["api_key"]))
 
     def _domains(self, key: Secret, after: str) -> httpx.Request:

@@ -106,7 +106,7 @@ class Vendor:
         yield from ()
         return Finding(verdict="unknown")
 
-    def handout(self, kind: str, credentials: Mapping[str, Secret]) -> Handout:
+    def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         return Handout(credentials=credentials)
 
     def revoke(self, root: Root, token: Secret | None) -> Steps[bool] | None:

@@ -29,6 +29,7 @@ LAYERS = (
         "inheritance",
         "editing",
         "learning",
+        "feeding",
         "masking",
         "patience",
         "logs",
@@ -39,7 +40,7 @@ LAYERS = (
         "limits",
         "output",
     },
-    {"keyring", "sealing", "chain", "store", "outbound"},
+    {"keyring", "sealing", "chain", "store", "outbound", "mail"},
     {"live_keyring"},
     {"memory", "watch"},
     {"scrape", "request_log"},
@@ -200,6 +201,8 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "vault/http/views/connections.py",  # the token that was asked for
         "vault/masking.py",  # the last of a value
         "integrations/calls.py",  # into requests
+        "integrations/smtp.py",  # where a mail server is, and whose mailbox it is
+        "vault/mail.py",  # to sign in with
         "integrations/resend.py",  # a sender, which is none
         "vault/moving/departures.py",  # into an export
         "vault/moving/foreign.py",  # the secret and the key of another vault

@@ -133,6 +133,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         providers=providers,
         signing_keys=SigningKeys(outbound),
         tries=TryLimits(),
+        sources=Sources(database, keyring, memory, providers),
         timeout=settings.provider_timeout,
         jitter=secrets.SystemRandom().uniform,
     )
@@ -185,7 +186,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         tokens=Tokens(
             writer=writer,
             access=access,
-            sources=Sources(database, keyring, memory, providers),
+            sources=means.sources,
             refresher=refresher,
             tickets=tickets,
             memory=memory,

@@ -2,9 +2,7 @@
 
 from typing import TypeVar
 
-import httpx
-
-from integrations.contract import Answer, Call, ProviderError, Steps
+from integrations.contract import ProviderError, Steps
 from vault.outbound import Outbound
 
 T = TypeVar("T")
@@ -16,7 +14,7 @@ async def carried(outbound: Outbound, steps: Steps[T], *, deadline: float) -> T:
         call = next(steps)
         while True:
             try:
-                answer = await _sent(outbound, call, deadline)
+                answer = await outbound.send(call, deadline=deadline)
             except ProviderError as error:
                 call = steps.throw(error)
             else:
@@ -24,8 +22,3 @@ async def carried(outbound: Outbound, steps: Steps[T], *, deadline: float) -> T:
     except StopIteration as done:
         result: T = done.value
         return result
-
-
-async def _sent(outbound: Outbound, call: Call, deadline: float) -> Answer:
-    assert isinstance(call, httpx.Request)
-    return await outbound.send(call, deadline=deadline)

@@ -1,6 +1,6 @@
 """Looking at connections, changing what people may change, entering credentials, and disconnecting."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.editing import Edit, columns, version
 from vault.entering import tried
 from vault.errors import Invalid, NotFound, PreconditionFailed
+from vault.feeding import feed_of
 from vault.grants import Received, begun, held, require_client, store_grant
 from vault.inheritance import served_by
 from vault.means import Means
@@ -30,6 +31,13 @@ T = TypeVar("T")
 NOTHING: Mapping[str, str] = {}
 
 
+Reach = Callable[[str, str, str], Awaitable[object]]
+
+
+async def anywhere(_tenant: str, _provider: str, _name: str) -> None:
+    """Let an operator use any connection."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Change(Edit):
     """What a person wants of a connection; what is not given stays as it is."""
@@ -37,6 +45,7 @@ class Change(Edit):
     kind: str | None = None
     credentials: dict[str, str] | None = None  # the fields of the kind, or tokens from elsewhere
     verify: bool = True
+    reach: Reach = anywhere  # raises what keeps whoever wants it from another connection that it rests on
 
 
 class Connections:
@@ -164,6 +173,9 @@ class Connections:
         entered = entered_for(provider, known, change.kind, change.credentials)
         if entered is None:
             return None
+        feed = feed_of(entered.kind, path[0], change.credentials or {})
+        if feed is not None:
+            await change.reach(*feed)  # whoever uses the one gets the token of the other with it
         if change.verify:
             self._means.tries.take(path)
         found = await tried(self._means, provider, entered, above, verify=change.verify)

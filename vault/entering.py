@@ -34,6 +34,7 @@ from vault.blame import blame
 from vault.carrying import carried
 from vault.clock import storable
 from vault.errors import Conflict, Invalid
+from vault.feeding import feed_of
 from vault.grants import NOT_TRIED
 from vault.means import Means
 from vault.probe import probed
@@ -125,20 +126,48 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
         now = await connections.database_time(tx)
     user = None if client is None else registration(means.keyring, client, values)
     if entered.tokens is not None:
-        finding = NOT_TRIED
-        if verify and not entered.ended(now) and (token := entered.tokens.access_token):
-            bare = None if user is None else Client(user.client_id)
-            finding = await probed(means, provider, Root(kind=entered.kind.id, client=bare), token)
+        finding = await _of_tokens(means, provider, entered, user, now) if verify else NOT_TRIED
         if finding.verdict == "invalid":
             raise Invalid("The provider refuses this access token.", code="credentials_rejected")
-        return Tried(finding=finding, tokens=entered.tokens, client=client)
+        return Tried(finding=finding, tokens=_together(entered.tokens, finding.tokens), client=client)
     account = _account(provider, entered)
     root = Root(kind=entered.kind.id, credentials=entered.fields)
-    finding = await _proven(means, provider, root, user) if verify else NOT_TRIED
+    token = await _fed(means, entered, above[0])
+    finding = await _proven(means, provider, root, user, token) if verify else NOT_TRIED
     if finding.verdict == "invalid":
         raise _refused(finding.code)
     tokens = finding.tokens or (STATIC if entered.kind.static else _NOTHING)
     return Tried(finding=finding, tokens=tokens, account=finding.account or account, client=client)
+
+
+async def _of_tokens(
+    means: Means, provider: Provider, entered: Entered, user: Registration | None, now: datetime
+) -> Finding:
+    """Return what a try of tokens from elsewhere found out.
+
+    A refresh token alone is used once, where that does not use it up: what comes of it is its proof.
+    """
+    tokens = entered.tokens
+    assert tokens is not None
+    if tokens.access_token and not entered.ended(now):
+        bare = None if user is None else Client(user.client_id)
+        return await probed(means, provider, Root(kind=entered.kind.id, client=bare), tokens.access_token)
+    if provider.rotation != "never":
+        return NOT_TRIED
+    return await _proven(means, provider, Root(kind=entered.kind.id, refresh_token=tokens.refresh_token), user)
+
+
+def _together(brought: TokenSet, got: TokenSet | None) -> TokenSet:
+    """Return what was *brought*, or what was *got* with its refresh token in its place."""
+    if got is None:
+        return brought
+    return replace(got, refresh_token=got.refresh_token or brought.refresh_token)
+
+
+async def _fed(means: Means, entered: Entered, tenant: str) -> Secret | None:
+    """Return the token that goes with what was *entered*, None where none does, or none lives."""
+    feed = feed_of(entered.kind, tenant, {name: one.reveal() for name, one in entered.fields.items()})
+    return None if feed is None else await means.sources.living_token(feed)
 
 
 async def _client_for(tx: AsyncConnection, entered: Entered, above: list[str], provider: str) -> AnyRow | None:
@@ -179,12 +208,19 @@ def _refused(code: str | None) -> Invalid:
     return Invalid(detail, code="credentials_rejected", reason=code, advice=ADVICE.get(code or ""))
 
 
-async def _proven(means: Means, provider: Provider, root: Root, user: Registration | None) -> Finding:
-    """Return what trying *root* as the client *user* found out, "unknown" where nobody can tell now."""
+async def _proven(
+    means: Means, provider: Provider, root: Root, user: Registration | None, token: Secret | None = None
+) -> Finding:
+    """Return what trying *root* as the client *user* found out, "unknown" where nobody can tell now.
+
+    With the *token* that it is fed with, if it is.
+    """
     deadline = means.deadline()
 
     async def prove(client: Client | None) -> Finding:
-        return await carried(means.outbound, provider.prove(replace(root, client=client)), deadline=deadline)
+        as_this = replace(root, client=client)
+        steps = provider.prove(as_this) if token is None else provider.probe(as_this, token)
+        return await carried(means.outbound, steps, deadline=deadline)
 
     try:
         done = await as_client(means, user, prove)

@@ -11,6 +11,7 @@ from vault.metrics import Metrics
 from vault.outbound import Outbound
 from vault.providers import Providers
 from vault.signing_keys import SigningKeys
+from vault.sources import Sources
 from vault.store.database import Database
 from vault.store.writer import Writer
 
@@ -28,6 +29,7 @@ class Means:
     providers: Providers
     signing_keys: SigningKeys
     tries: TryLimits
+    sources: Sources
     timeout: float
     jitter: Jitter
 

@@ -1,4 +1,4 @@
-"""The one HTTP client: every call to a provider goes through `Outbound.send`.
+"""The one way out: every call to a provider goes through `Outbound.send`.
 
 httpx over aiohttp's sockets: httpx's own pool slows down as its connections grow in number, to a
 tenth at 64 at once. What must hold for a refresh, whose request may be sent once only:
@@ -27,9 +27,10 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
-from integrations.contract import Answer, OutcomeUnknown, ProviderError, Transient
+from integrations.contract import Answer, Call, MailLogin, OutcomeUnknown, ProviderError, Transient
 from vault.addresses import AddressRefused, is_public
 from vault.clock import uptime
+from vault.mail import signed_in
 from vault.store.database import in_transaction
 
 LONGEST_ANSWER = 256 * 1024  # bytes, after decoding
@@ -93,7 +94,7 @@ class _InProcess(httpx.ASGITransport):
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """Return how servers are trusted: reading the machine's certificates takes a while, and is done once."""
     return ssl.create_default_context()
 
@@ -103,7 +104,7 @@ class Outbound:
 
     def __init__(self, *, allow_local: bool, in_process: dict[str, Any] | None = None) -> None:
         self._allow_local = allow_local
-        context = _tls()
+        context = trust()
         self._client = httpx.AsyncClient(
             transport=AiohttpTransport(verify=context, client=lambda: self._session(context)),
             mounts={origin: _InProcess(app=app) for origin, app in (in_process or {}).items()},
@@ -113,13 +114,18 @@ class Outbound:
             timeout=None,  # noqa: S113 - `send` has one deadline for all of a call
         )
 
-    async def send(self, request: httpx.Request, *, deadline: float) -> Answer:
-        """Send *request* once and return its whole answer, both before *deadline* (monotonic seconds).
+    async def send(self, call: Call, *, deadline: float) -> Answer:
+        """Make *call* once and return its whole answer, both before *deadline* (monotonic seconds).
 
         Raises Transient where it never left, OutcomeUnknown where it left and no answer came.
         """
         if in_transaction():
             raise RuntimeError("a provider is called inside a database transaction")
+        if isinstance(call, MailLogin):
+            return await signed_in(call, trust(), deadline=deadline, allow_local=self._allow_local)
+        return await self._sent(call, deadline)
+
+    async def _sent(self, request: httpx.Request, deadline: float) -> Answer:
         sending = _Sending(deadline)
         token = _sending.set(sending)
         try:

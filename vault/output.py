@@ -60,4 +60,5 @@ def _note_the_choice(context: click.Context, _option: click.Parameter, chosen: b
 
 def as_json() -> bool:
     """Say whether JSON was asked for."""
-    return bool(click.get_current_context().meta.get(_AS_JSON))
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_AS_JSON))

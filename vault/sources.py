@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from integrations.contract import Provider
+from integrations.contract import Provider, Secret
 from vault.audit import Action, Event
 from vault.connection import Connection, Path
-from vault.errors import Conflict
+from vault.errors import CannotOpen, Conflict
+from vault.feeding import feed_of
 from vault.inheritance import served_by
 from vault.keyring import Keyring
 from vault.memory import GATES, TENANTS, Memory
-from vault.providers import Providers
+from vault.providers import Providers, kind_of
 from vault.sealing import Kept, Place
 from vault.store import ways
 from vault.store.changes import Stale
@@ -29,6 +30,7 @@ class Found(Struct, frozen=True):
     connection: Connection
     value: Kept | None
     provider: Provider | None = None
+    feed: Path | None = None  # whose access token goes with it
 
     @property
     def source(self) -> Path:
@@ -64,6 +66,15 @@ class Sources:
         """
         return await self._memory.load(("connection", *path), lambda: self._load(path))
 
+    async def living_token(self, path: Path) -> Secret | None:
+        """Return the access token that serves *path* now, None where none lives."""
+        try:
+            found = await self.read(path)
+            living = found.connection.state.living(found.connection.read_at)
+            return found.value.open() if found.value is not None and living else None
+        except (Conflict, CannotOpen):  # not connected, or switched off
+            return None
+
     async def _load(self, path: Path) -> tuple[Found, Sequence[Stale]]:
         async with self._database.read() as tx:
             way = await ways.find(tx, *path)
@@ -79,7 +90,14 @@ class Sources:
         if field is None or stored is None:
             return Found(path, connection, None), ()
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
-        return Found(path, connection, Kept(self._keyring, place, field, stored), speaks), _because(way, number)
+        value = Kept(self._keyring, place, field, stored)
+        return Found(path, connection, value, speaks, _feed(connection, speaks)), _because(way, number)
+
+
+def _feed(connection: Connection, provider: Provider | None) -> Path | None:
+    if provider is None:
+        return None
+    return feed_of(kind_of(provider, connection.kind), connection.tenant, connection.shown or {})
 
 
 def _not_connected(own: Connection | None = None) -> Conflict:

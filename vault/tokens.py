@@ -127,19 +127,35 @@ class Tokens:
         """Return what is remembered to serve *path* where its token is fresh."""
         now = self._memory.now()
         found = self._sources.recall(path) if now else None
-        if now is None or found is None or found.value is None or not found.connection.state.fresh(min_ttl, now):
+        if (
+            now is None
+            or found is None
+            or found.value is None
+            or found.feed
+            or not found.connection.state.fresh(min_ttl, now)
+        ):
             return None
         return Ready(found, found.value, now, "memory")
 
     async def _best(self, caller: Caller, found: Found, wanted: Wanted, wait: Wait) -> HandedOut:
         """Hand out a token that is *wanted*, or the best there is when *wait* is over; *found* is what is now."""
+        ready = await self._ready(caller, found, wanted, wait, found.path)
+        feed = ready.found.feed
+        if feed is None:
+            return await self.hand_out(caller, ready)
+        alive = Wanted(min_ttl=wanted.min_ttl)
+        fed = await self._ready(caller, await self._sources.read(feed), alive, wait, found.path)
+        return await self.hand_out(caller, ready, fed)
+
+    async def _ready(self, caller: Caller, found: Found, wanted: Wanted, wait: Wait, asked: Path) -> Ready:
+        """Return what `_best` hands out to *caller*, who has *asked* for a path and may lose it while waiting."""
         began_with = found.connection
         while not wanted.is_met_by(found.connection):
             renewed = found.connection.state.generation > began_with.state.generation
             if renewed or not await self._renewal.step(found.connection, wanted, caller.actor, wait):
                 break
             found = await self._sources.read(found.path)
-            await self._access.require_still(caller, *found.path)
+            await self._access.require_still(caller, *asked)
             if found.connection.id != began_with.id:
                 began_with, wanted = found.connection, Wanted(min_ttl=wanted.min_ttl)
         connection, value = found.connection, found.value
@@ -147,9 +163,7 @@ class Tokens:
             self._metrics.waited(connection.provider, wait.for_others)
         if connection.state.living(connection.read_at) and value is not None:
             renewed = connection.state.generation > began_with.state.generation
-            return await self.hand_out(
-                caller, Ready(found, value, connection.read_at, "refreshed" if renewed else "database")
-            )
+            return Ready(found, value, connection.read_at, "refreshed" if renewed else "database")
         raise Overloaded if wait.crowded else await self._refusal(found, left_behind=wait.left_behind)
 
     async def _note_rejection(self, caller: Caller, found: Found) -> bool:
@@ -167,15 +181,15 @@ class Tokens:
         # Alone: two groups of writes that wait for each other's rows are a deadlock.
         return await self._writer.submit(unit, alone=True)
 
-    async def hand_out(self, caller: Caller, ready: Ready) -> HandedOut:
-        """Open and return what is *ready*, once it is written that *caller* gets it.
+    async def hand_out(self, caller: Caller, ready: Ready, fed: Ready | None = None) -> HandedOut:
+        """Open and return what is *ready*, *fed* or not, once it is written that *caller* gets it.
 
         Raises Conflict where it does not open, StorageUnavailable.
         """
         began, found, now = uptime(), ready.found, ready.now
         connection = found.connection
         try:
-            token, static = _opened(ready)
+            token, static = _opened(ready, fed)
         except CannotOpen:
             raise await self._undecryptable(connection) from None
         event = found.event(caller.actor, "token.handed_out", "ok", ready.value.generation)
@@ -185,12 +199,13 @@ class Tokens:
             if (await self._sources.read(found.path)).connection.id != connection.id:
                 raise StorageUnavailable  # something else serves the path meanwhile: it has to be asked for anew
             await self._access.require_still(caller, *found.path)
-        living = connection.state.remaining(now)
+        ending, now = (connection.state, now) if fed is None else (fed.found.connection.state, fed.now)
+        living = ending.remaining(now)
         left = living.total_seconds() - (uptime() - began)
         if left <= 0:
             raise StorageUnavailable  # which took so long that the token died meanwhile
         self._metrics.handed_out(connection.provider, ready.source)
-        ends = connection.state.access_expires_at is not None
+        ends = ending.access_expires_at is not None
         return HandedOut(
             connection=connection,
             access_token=token,
@@ -238,12 +253,13 @@ class Tokens:
         return _come_back(connection, refreshing=refreshing)
 
 
-def _opened(ready: Ready) -> tuple[Secret | None, Handout | None]:
+def _opened(ready: Ready, fed: Ready | None) -> tuple[Secret | None, Handout | None]:
     """Return the token that is *ready*, or what its provider gives of what was entered. Raises CannotOpen."""
     value, speaks = ready.value.open(), ready.found.provider
     if speaks is None:
         return value, None
-    return None, speaks.handout(ready.found.connection.kind, fields_apart(value))
+    token = None if fed is None else fed.value.open()
+    return None, speaks.handout(ready.found.connection.kind, fields_apart(value), token)
 
 
 def _come_back(connection: Connection, *, refreshing: bool) -> Unavailable:

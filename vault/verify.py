@@ -7,10 +7,12 @@ from vault.audit import Event
 from vault.connection import Connection, Path
 from vault.connections import Connections
 from vault.errors import CannotOpen, Conflict, NotFound
+from vault.feeding import feed_of
 from vault.holding import holding
 from vault.learning import learned
 from vault.means import Means
 from vault.probe import probed
+from vault.providers import kind_of
 from vault.refresh import Refresher
 from vault.store import connections as store
 from vault.store.changes import Stale
@@ -84,8 +86,15 @@ class Verify:
         if holds.access_token is not None and not state.living(connection.read_at):
             verdict: Verdict = "invalid" if state.status == "failed" else "unknown"
             return Tried(Finding(verdict=verdict, code=state.last_error_code), static=False)
-        finding = await probed(self._means, provider, holds.root, holds.access_token)
-        return Tried(finding, static=holds.access_token is None)
+        static = holds.access_token is None
+        feed = (
+            feed_of(kind_of(provider, connection.kind), connection.tenant, connection.shown or {})
+            if static
+            else None
+        )
+        token = holds.access_token if feed is None else await self._means.sources.living_token(feed)
+        finding = await probed(self._means, provider, holds.root, token)
+        return Tried(finding, static=static)
 
     async def _note(self, actor: str, connection: Connection, tried: Tried) -> None:
         """Write down what the provider said of these very tokens, and of no later ones."""

@@ -1,6 +1,7 @@
 """/v1/connections: what is connected, and what people change of it."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Literal
 
 from litestar import Controller, Response, delete, get, patch, post, put
@@ -171,7 +172,11 @@ class ConnectionsController(Controller):
         path = path_of(tenant, provider, name)
         above = await vault.access.require_reach(request.auth, *path)
         connection, new = await vault.connections.put(
-            request.auth.actor, path, above, _change(data), condition(if_match, if_none_match)
+            request.auth.actor,
+            path,
+            above,
+            _change(request, vault, data),
+            condition(if_match, if_none_match),
         )
         return await _shown(vault, connection, 201 if new else 200)
 
@@ -199,7 +204,11 @@ class ConnectionsController(Controller):
         path = path_of(tenant, provider, name)
         above = await vault.access.require_reach(request.auth, *path)
         connection = await vault.connections.patch(
-            request.auth.actor, path, above, _change(data), condition(if_match)
+            request.auth.actor,
+            path,
+            above,
+            _change(request, vault, data),
+            condition(if_match),
         )
         return await _shown(vault, connection)
 
@@ -284,7 +293,7 @@ def _asked_metadata(request: Call) -> dict[str, str]:
     return found
 
 
-def _change(data: PutConnection | PatchConnection) -> Change:
+def _change(request: Call, vault: Vault, data: PutConnection | PatchConnection) -> Change:
     replacing = isinstance(data, PutConnection)
     return Change(
         kind=data.kind or None,
@@ -296,4 +305,5 @@ def _change(data: PutConnection | PatchConnection) -> Change:
         prefer=None if data.prefer is UNSET else data.prefer,
         shared=None if data.shared is UNSET else data.shared,
         verify=data.verify,
+        reach=partial(vault.access.require_reach, request.auth),
     )

@@ -1,0 +1,162 @@
+"""Mailboxes through the API: a password, or a Google connection that feeds it."""
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.authority import Authority
+from tests.integration.conftest import Replicas
+from tests.rig import TENANT, Rig
+from tests.vendors.smtp import PASSWORD, USERNAME, Mailbox, mail_server
+from vault import outbound
+
+PATH = f"/v1/connections/{TENANT}/smtp/mail"
+GOOGLE = f"/v1/connections/{TENANT}/google/default"
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(name="mailbox")
+async def _mailbox(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Mailbox]:
+    """A mail server whose certificate this machine trusts."""
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
+    outbound.trust.cache_clear()
+    async with mail_server(Mailbox(), authority.server("localhost")) as mailbox:
+        yield mailbox
+    outbound.trust.cache_clear()
+
+
+@pytest.fixture(name="rig")
+async def _rig(mailbox: Mailbox, replicas: Replicas) -> Rig:
+    return await replicas()
+
+
+def entered(mailbox: Mailbox, **changed: str) -> dict[str, Any]:
+    fields = {
+        "host": "localhost",
+        "port": str(mailbox.port),
+        "username": USERNAME,
+        "password": PASSWORD,
+        **changed,
+    }
+    return {"kind": "password", "credentials": fields}
+
+
+async def test_a_mailbox_from_its_password_to_another_one(rig: Rig, mailbox: Mailbox) -> None:
+    """Entered, handed out, refused once the password was changed at the server, and corrected."""
+    made = await rig.api.put(PATH, json=entered(mailbox))
+    assert (made.status_code, made.json()["status"]) == (201, "verified"), made.text
+    assert made.json()["credentials"]["password"] == "••••"
+    assert made.json()["credentials"]["username"] == USERNAME
+    given = (await rig.api.get(f"{PATH}/token")).json()
+    assert given["credentials"] == {
+        "host": "localhost",
+        "port": str(mailbox.port),
+        "tls": "starttls",
+        "username": USERNAME,
+        "password": PASSWORD,
+    }
+    assert "authorization" not in given
+    assert "expires_in" not in given
+
+    mailbox.password = "another one"
+    verified = (await rig.api.post(f"{PATH}/verify")).json()
+    assert (verified["verdict"], verified["status"], verified["reason"]) == (
+        "invalid",
+        "failed",
+        "credentials_rejected",
+    )
+    assert (verified["last_error_code"], verified["next_action"]) == ("wrong_password", "fix_credentials")
+    refused = await rig.api.get(f"{PATH}/token")
+    assert (refused.status_code, refused.json()["code"]) == (409, "credentials_rejected")
+
+    corrected = await rig.api.patch(PATH, json={"credentials": {"password": "another one"}})
+    assert (corrected.status_code, corrected.json()["status"]) == (200, "verified"), corrected.text
+    assert (await rig.api.get(f"{PATH}/token")).json()["credentials"]["password"] == "another one"
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "reason"),
+    [
+        ({"password": "wrong"}, "credentials_rejected", "wrong_password"),
+        ({"port": "65536"}, "credentials_rejected", "no_such_port"),
+        ({"tls": "none"}, "invalid_field", None),
+        ({"host": "local host"}, "invalid_field", None),
+    ],
+)
+async def test_what_does_not_work_is_not_stored(
+    rig: Rig, mailbox: Mailbox, changed: dict[str, str], code: str, reason: str | None
+) -> None:
+    """A wrong password, a port there is not, a session without TLS: 422, and nothing is there afterwards."""
+    refused = await rig.api.put(PATH, json=entered(mailbox, **changed))
+
+    assert (refused.status_code, refused.json()["code"], refused.json().get("reason")) == (422, code, reason)
+    assert (await rig.api.get(PATH)).status_code == 404
+
+
+async def test_a_server_without_tls_is_never_told_the_password(rig: Rig, mailbox: Mailbox) -> None:
+    """Somebody on the way may have taken STARTTLS out of what the server offers."""
+    mailbox.starttls = False
+    refused = await rig.api.put(PATH, json=entered(mailbox))
+
+    assert (refused.status_code, refused.json().get("reason")) == (422, "starttls_missing")
+    assert mailbox.tries == []
+
+
+async def test_a_server_that_is_away_says_nothing_of_the_password(rig: Rig, mailbox: Mailbox) -> None:
+    """Nobody can tell now: it is stored as it is, handed out, and tried again some day."""
+    made = await rig.api.put(PATH, json=entered(mailbox, port="1"))
+
+    assert (made.status_code, made.json()["status"], made.json()["reason"]) == (201, "configured", "probe_unknown")
+    assert made.json()["last_error_code"] == "connection_failed"
+    assert (await rig.api.get(f"{PATH}/token")).status_code == 200
+
+
+async def test_a_google_account_feeds_a_mailbox(rig: Rig, mailbox: Mailbox) -> None:
+    """What is handed out is fed with the Google token that there is now, and ends when that does."""
+    fields = {"username": USERNAME, "host": "localhost", "port": str(mailbox.port)}
+    mailbox.access_token = "canary-google-at"
+    await google(rig, "canary-google-at", "2030-01-01T00:00:00Z")
+    made = await rig.api.put(PATH, json={"kind": "xoauth2", "credentials": fields})
+    assert (made.status_code, made.json()["status"]) == (201, "verified"), made.text
+
+    given = (await rig.api.get(f"{PATH}/token")).json()
+    assert sasl(given) == f"user={USERNAME}\x01auth=Bearer canary-google-at\x01\x01"
+    assert given["expires_at"] in {"2029-12-31T23:59:59Z", "2030-01-01T00:00:00Z"}
+    assert given["source"] == {"tenant": TENANT, "provider": "smtp", "name": "mail"}
+    await google(rig, "canary-google-at-2", "2031-01-01T00:00:00Z")
+    assert "canary-google-at-2" in sasl((await rig.api.get(f"{PATH}/token")).json())
+
+    await rig.api.delete(GOOGLE)
+    refused = await rig.api.get(f"{PATH}/token")
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_connected")
+
+
+async def test_who_does_not_reach_the_google_account_cannot_have_its_token_by_mail(
+    rig: Rig, mailbox: Mailbox
+) -> None:
+    """A key for mail alone enters nothing that would give it the token of another provider."""
+    await google(rig, "canary-google-at", "2030-01-01T00:00:00Z")
+    scopes = ["connections:write", "tokens:read"]
+    caller = {"name": "mailer", "scopes": scopes, "tenant": TENANT, "providers": ["smtp"]}
+    key = (await rig.api.post("/v1/callers", json=caller)).json()["key"]
+    fields = {"username": USERNAME, "host": "localhost", "port": str(mailbox.port)}
+    body = {"kind": "xoauth2", "credentials": fields}
+    refused = await rig.api.put(PATH, json=body, headers={"Authorization": f"Bearer {key}"})
+
+    assert refused.status_code == 404
+    assert (await rig.api.get(PATH)).status_code == 404
+    assert mailbox.tries == []
+
+
+async def google(rig: Rig, token: str, expires_at: str) -> None:
+    body = {"credentials": {"access_token": token, "expires_at": expires_at}, "verify": False}
+    assert (await rig.api.put(GOOGLE, json=body)).status_code in {200, 201}
+
+
+def sasl(given: dict[str, Any]) -> str:
+    return base64.b64decode(given["credentials"]["sasl_xoauth2"]).decode()
