@@ -67,6 +67,7 @@ def test_what_a_refresh_found_out_is_for_the_next_one_to_correct(
 
 def test_what_is_refused_is_not_served_any_more_nor_tried_again() -> None:
     """Its end is now, and nobody asks once more by themselves: it might lock the account."""
-    changed = learned(replace(CONNECTION, read_at=NOW), BAD, static=True)
+    state = replace(CONNECTION.state, renewal="none")
+    changed = learned(replace(CONNECTION, state=state, read_at=NOW), BAD, static=True)
 
     assert (changed["access_expires_at"], changed["next_check_at"]) == (NOW, None)
