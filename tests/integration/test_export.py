@@ -24,6 +24,7 @@ OWN_PATH = f"{TENANT}/{PROVIDER}"
 OF_THE_VAULT = {
     *("status", "reason", "next_action", "generation", "created_at", "refreshed_at", "verified_at"),
     *("next_refresh_at", "expires_at", "paused", "source"),
+    *("changed_at", "changed_by", "checked_at", "next_check_at"),
 }
 
 
