@@ -196,6 +196,20 @@ class DeviceAuthorization:
 # that from now on (RFC 8628 section 3.5).
 DeviceWaiting = Literal["authorization_pending", "slow_down"]
 
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many calls a provider takes at once, and begun a minute: in all, and of each client. None: any number.
+
+    Without `concurrency`, the vault's own setting counts.
+    """
+
+    concurrency: int | None = None
+    requests_per_minute: int | None = None
+    client_concurrency: int | None = None
+    client_requests_per_minute: int | None = None
+
+
 Rotation = Literal["never", "grace", "strict", "unknown"]
 
 
@@ -346,6 +360,11 @@ class Provider(Protocol):
     @property
     def min_refresh_interval(self) -> int:
         """Seconds between two tries to renew the same tokens at least, while they live; 0: as few as it takes."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """How often it may be asked for new tokens."""
         ...
 
     @property

@@ -10,6 +10,8 @@ from integrations.knobs import Errors, Probe, Revocation, TokenFields, Word
 
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 Seconds = Annotated[int, Meta(ge=0, le=31_536_000)]
+Most = Annotated[int, Meta(ge=1, le=1_000)]
+AMinute = Annotated[int, Meta(ge=1, le=60_000)]
 
 ENDPOINTS = (
     "authorization_endpoint",
@@ -45,6 +47,9 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     they are, give or take a fifth, where the usual 1 to 15 minutes will not do. While they live, two tries are at
     least `min_refresh_interval` seconds apart. `revocation_scope` says what a revocation ends: that `token` and
     what came of it, the whole `grant` of the account to this client, or all its grants to the `project`.
+
+    New tokens are asked for no more than `concurrency` times at once and `requests_per_minute`, evenly apart;
+    as any one client, `client_concurrency` and `client_requests_per_minute`. A process counts its own.
     """
 
     authorization_endpoint: Url | None = None
@@ -88,6 +93,11 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     refresh_every: Annotated[int, Meta(ge=60, le=31_536_000)] | None = None
     refresh_margin: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
     min_refresh_interval: Seconds = 0
+
+    concurrency: Most | None = None
+    requests_per_minute: AMinute | None = None
+    client_concurrency: Most | None = None
+    client_requests_per_minute: AMinute | None = None
 
     probe: Probe = Probe()
     revocation: Revocation = Revocation()

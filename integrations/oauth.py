@@ -25,6 +25,7 @@ from integrations.contract import (
     Handout,
     Jwks,
     Kind,
+    Limits,
     ProviderError,
     RevocationScope,
     Root,
@@ -88,6 +89,15 @@ class OAuthProvider:
     @property
     def min_refresh_interval(self) -> int:
         return self.definition.min_refresh_interval
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            concurrency=self.definition.concurrency,
+            requests_per_minute=self.definition.requests_per_minute,
+            client_concurrency=self.definition.client_concurrency,
+            client_requests_per_minute=self.definition.client_requests_per_minute,
+        )
 
     @property
     def default_scopes(self) -> Sequence[str]:

@@ -22,6 +22,7 @@ from integrations.contract import (
     Handout,
     Jwks,
     Kind,
+    Limits,
     RevocationScope,
     Root,
     Rotation,
@@ -51,6 +52,7 @@ class Vendor:
     token_endpoint_auth_method: ClassVar[ClientAuthMethod] = "none"  # noqa: S105 - a method
     needs_refresh_token: ClassVar[bool] = False
     client_errors_scope: ClassVar[ClientErrorsScope] = "client"
+    limits: ClassVar[Limits] = Limits()
     revocation_scope: ClassVar[RevocationScope] = "token"
 
     def __init__(self, endpoints: Endpoints) -> None:

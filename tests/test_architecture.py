@@ -39,6 +39,7 @@ LAYERS = (
         "breaker",
         "limits",
         "output",
+        "places",
     },
     {"keyring", "sealing", "chain", "store", "outbound", "mail"},
     {"live_keyring"},
@@ -90,7 +91,7 @@ LAYERS = (
 )
 PURE = (
     *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience"),
-    *("chain", "findings", "breaker", "limits", "conditions", "inheritance", "editing"),
+    *("chain", "findings", "breaker", "limits", "places", "conditions", "inheritance", "editing"),
     *("moving/foreign", "moving/archive"),
 )
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}

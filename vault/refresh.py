@@ -9,8 +9,7 @@ Nothing is sent without the lease. What each step survives is in `store/leases.p
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,6 +18,7 @@ from vault.connection import Connection
 from vault.errors import StorageUnavailable
 from vault.exchange import Claimed, Exchange
 from vault.patience import Patience
+from vault.places import Places
 from vault.providers import Providers
 from vault.store import connections, due, leases
 from vault.store.database import Database
@@ -50,8 +50,9 @@ class Refresher:
         self._holder = holder
         self._joinable: dict[str, asyncio.Task[bool]] = {}
         self._tasks: set[asyncio.Task[bool]] = set()
-        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(concurrency))
-        self._draining = False
+        self._concurrency = concurrency
+        self._places: dict[str, Places] = {}
+        self._draining = asyncio.Event()
 
     async def refresh(self, connection: Connection, actor: str) -> bool:
         """Try once to get new tokens in place of the ones in *connection*; joins a try under way.
@@ -61,7 +62,7 @@ class Refresher:
         """
         task = self._joinable.get(connection.id)
         if task is None:
-            if self._draining:
+            if self._draining.is_set():
                 return False
             task = self._start(connection.id, self._alone(connection, actor))
         return await asyncio.shield(task)
@@ -70,26 +71,38 @@ class Refresher:
         """Say whether this process has a try under way that can be joined."""
         return connection in self._joinable
 
-    def slots(self, provider: str) -> asyncio.Semaphore:
-        """Return the places for calls to *provider*: full, it makes nobody else wait."""
-        return self._slots[provider]
+    def waits(self, connection: Connection) -> float:
+        """Return how many seconds a try for *connection* may wait for its turn at the provider, at least."""
+        places = self._places.get(connection.provider)
+        return 0.0 if places is None else places.waits(connection.client)
 
-    async def claim_due(self, provider: str, most: int) -> list[tuple[Claimed, float]]:
-        """Claim up to *most* due connections of *provider*, each with when its deadline counts from."""
-        if self._draining or most == 0:
+    async def places(self, provider: str) -> Places:
+        """Return the places for calls to *provider*, as it is defined now: full, it makes nobody else wait."""
+        async with self._database.read() as tx:
+            limits = (await self._providers.get(provider, tx)).limits
+        places = self._places.get(provider)
+        if places is None or places.limits != limits:
+            places = self._places[provider] = Places(limits, self._concurrency, self._draining)
+        return places
+
+    async def claim_due(self, provider: str, most: int, client: str | None = None) -> list[tuple[Claimed, float]]:
+        """Claim up to *most* due connections of *provider*, or of a *client* there.
+
+        Each comes with when its deadline counts from.
+        """
+        if self._draining.is_set() or most == 0:
             return []
         started = uptime()
         terms, attempt = await self._terms(provider), leases.new_attempt()
 
         async def unit(tx: Transaction) -> list[Claimed]:
-            return await _with_grants(tx, await due.claim_due(tx.connection, terms, provider, most, attempt))
+            turns = await due.claim_due(tx.connection, terms, provider, most, attempt, client)
+            return await _with_grants(tx, turns)
 
         return [(claimed, started) for claimed in await self._submitted(unit)]
 
-    def exchange(self, claimed: Claimed, started: float, leave: Callable[[], None]) -> None:
-        """Carry out a claimed turn in a task of its own, and call *leave* when its place is free again."""
-        place = ExitStack()
-        place.callback(leave)
+    def exchange(self, claimed: Claimed, started: float, place: ExitStack) -> None:
+        """Carry out a claimed turn in a task of its own, and close its *place* when it needs that no more."""
         self._start(claimed.turn.connection, self._exchange.spend(claimed, started, "scheduler", place))
 
     async def settled(self) -> None:
@@ -99,7 +112,7 @@ class Refresher:
 
     def stop_claiming(self) -> None:
         """Begin nothing more. What is under way goes on."""
-        self._draining = True
+        self._draining.set()
 
     def _start(self, connection: str, work: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
         task = asyncio.create_task(work, name=f"refresh {connection}")
@@ -117,15 +130,14 @@ class Refresher:
 
     async def _alone(self, connection: Connection, actor: str) -> bool:
         """Wait for a place, claim, and exchange. The place comes first: a lease never waits in a queue."""
-        slots = self._slots[connection.provider]
-        await slots.acquire()
-        with ExitStack() as place:
-            place.callback(slots.release)
-            if self._draining:
+        places = await self.places(connection.provider)
+        with await places.take(connection.client) as place:
+            if self._draining.is_set():
                 return False
             started = uptime()
             claimed = await self._claimed(connection)
             if not claimed:
+                places.give_back(connection.client, [place])
                 return False
             return await self._exchange.spend(claimed[0], started, actor, place)
 

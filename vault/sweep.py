@@ -1,7 +1,8 @@
 """The sweep: renews what is due before anybody has to wait for it.
 
-Providers are swept apart from each other, so that one that hangs holds up only itself. Any number
-of replicas sweep at once: the claim decides who gets which row.
+Providers are swept apart from each other, so that one that hangs holds up only itself; and so are
+clients, where their provider takes only so much of each. Any number of replicas sweep at once: the
+claim decides who gets which row.
 """
 
 import asyncio
@@ -15,13 +16,14 @@ from vault.store.database import Database
 
 log = logging.getLogger(__name__)
 LARGEST_CLAIM = 100  # rows a transaction
+_Swept = tuple[str, str | None]  # a provider, and one of its clients; "" is what has none
 
 
 class Sweeper:
     def __init__(self, database: Database, refresher: Refresher) -> None:
         self._database = database
         self._refresher = refresher
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[_Swept, asyncio.Task[None]] = {}
 
     async def tick(self) -> None:
         """Begin a sweep of each provider that has something due and is not being swept already."""
@@ -32,10 +34,7 @@ class Sweeper:
             log.warning("the sweep cannot reach the database")
             return
         for provider in providers:
-            if provider not in self._running:
-                task = asyncio.create_task(self._sweep(provider), name=f"sweep {provider}")
-                self._running[provider] = task
-                task.add_done_callback(functools.partial(self._ended, provider))
+            self._begin((provider, None))
 
     async def once(self) -> None:
         """Sweep until nothing is due and everything that was claimed is settled."""
@@ -48,35 +47,44 @@ class Sweeper:
         while self._running:
             await asyncio.wait(list(self._running.values()))
 
-    def _ended(self, provider: str, task: asyncio.Task[None]) -> None:
-        del self._running[provider]
+    def _begin(self, swept: _Swept) -> None:
+        if swept not in self._running:
+            task = asyncio.create_task(self._sweep(*swept), name=f"sweep {swept}")
+            self._running[swept] = task
+            task.add_done_callback(functools.partial(self._ended, swept))
+
+    def _ended(self, swept: _Swept, task: asyncio.Task[None]) -> None:
+        del self._running[swept]
         if not task.cancelled() and (error := task.exception()):
-            log.error("a sweep ended in an error of ours", extra={"provider": provider}, exc_info=error)
+            log.error("a sweep ended in an error of ours", extra={"provider": swept[0]}, exc_info=error)
 
-    async def _sweep(self, provider: str) -> None:
-        """Claim as many due rows as there are free slots, again and again, until none is left."""
-        slots = self._refresher.slots(provider)
-        while True:
-            await slots.acquire()
-            taken = 1
-            while taken < LARGEST_CLAIM and not slots.locked():
-                await slots.acquire()
-                taken += 1
-            try:
-                claimed = await self._refresher.claim_due(provider, taken)
-            except BaseException as error:
-                _give_back(slots, taken)
-                if isinstance(error, StorageUnavailable):
-                    log.warning("the sweep cannot claim", extra={"provider": provider})
-                    return
-                raise
-            for turn, started in claimed:
-                self._refresher.exchange(turn, started, slots.release)
-            _give_back(slots, taken - len(claimed))
-            if not claimed:
+    async def _sweep(self, provider: str, client: str | None) -> None:
+        """Claim as many due rows as there are free places, again and again, until none is left.
+
+        Without a *client*, those of all; but where each client has limits, each is swept apart.
+        """
+        try:
+            if client is None and (await self._refresher.places(provider)).by_client:
+                async with self._database.read() as tx:
+                    found = await due.due_clients(tx, provider)
+                for one in found:
+                    self._begin((provider, one))
                 return
+            while await self._claim(provider, client):
+                pass
+        except StorageUnavailable:
+            log.warning("the sweep cannot claim", extra={"provider": provider})
 
-
-def _give_back(slots: asyncio.Semaphore, count: int) -> None:
-    for _ in range(count):
-        slots.release()
+    async def _claim(self, provider: str, client: str | None) -> bool:
+        """Claim once, and have what was claimed exchanged. Returns whether it was anything."""
+        places = await self._refresher.places(provider)
+        taken = [await places.take(client)]
+        try:
+            while len(taken) < LARGEST_CLAIM and places.is_free(client):
+                taken.append(await places.take(client))
+            claimed = await self._refresher.claim_due(provider, len(taken), client)
+            for turn, started in claimed:
+                self._refresher.exchange(turn, started, taken.pop())
+        finally:
+            places.give_back(client, taken)
+        return bool(claimed)

@@ -250,7 +250,7 @@ class Tokens:
         settled_badly = state.retry_not_before is not None and state.retry_not_before > connection.read_at
         refreshing = self._refresher.is_refreshing(connection.id) or (left_behind and not settled_badly)
         await self._writer.submit(lambda tx: _note_asked(tx, connection.id))
-        return _come_back(connection, refreshing=refreshing)
+        return _come_back(connection, refreshing=refreshing, queue=self._refresher.waits(connection))
 
 
 def _opened(ready: Ready, fed: Ready | None) -> tuple[Secret | None, Handout | None]:
@@ -262,15 +262,18 @@ def _opened(ready: Ready, fed: Ready | None) -> tuple[Secret | None, Handout | N
     return None, speaks.handout(ready.found.connection.kind, fields_apart(value), token)
 
 
-def _come_back(connection: Connection, *, refreshing: bool) -> Unavailable:
-    """Return the refusal of a connection that may mend by itself, and when to ask again."""
+def _come_back(connection: Connection, *, refreshing: bool, queue: float) -> Unavailable:
+    """Return the refusal of a connection that may mend by itself, and when to ask again.
+
+    *queue* is how many seconds a refresh may wait for its turn at the provider.
+    """
     state, now = connection.state, connection.read_at
     held = connection.held_back_until()
     if connection.client_rejected:
         code, detail = "client_misconfigured", "The provider refuses our client registration."
     elif held is None and (refreshing or (state.lease_expires_at is not None and state.lease_expires_at > now)):
         code, detail = "refresh_in_progress", "A refresh is under way."
-        return Unavailable(detail, code=code, retry_after=1)
+        return Unavailable(detail, code=code, retry_after=max(queue, 1))
     else:
         code, detail = "provider_unavailable", "The provider gives no token now."
     again = max(held or now, state.claimable_at(now), now + timedelta(seconds=1))

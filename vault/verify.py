@@ -1,5 +1,7 @@
 """Finding out now how a connection is: renewing its tokens, and asking the provider about them."""
 
+import asyncio
+import contextlib
 from typing import NamedTuple
 
 from integrations.contract import Finding, Verdict
@@ -17,6 +19,8 @@ from vault.refresh import Refresher
 from vault.store import connections as store
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
+
+LONGEST_QUEUE = 5.0  # seconds that somebody stands in it, beside what one call may take
 
 
 class Tried(NamedTuple):
@@ -46,7 +50,7 @@ class Verify:
         if connection.state.status == "failed":
             action = connection.state.next_action
             raise Conflict("A person has to act first.", code="not_renewable", next_action=action)
-        await self._refresher.refresh(connection, actor)
+        await self._refreshed(connection, actor)
         return await self._connections.get(path)
 
     async def verify(self, actor: str, path: Path) -> tuple[Connection, Verdict]:
@@ -58,11 +62,11 @@ class Verify:
         connection = await self._connections.get(path)
         renewable = connection.state.renewal != "none" and connection.state.status != "failed"
         if renewable and not connection.state.living(connection.read_at):
-            await self._refresher.refresh(connection, actor)
+            await self._refreshed(connection, actor)
             connection, renewable = await self._connections.get(path), False
         tried = await self._probed(connection)
         if tried.finding.verdict == "invalid" and renewable:
-            await self._refresher.refresh(connection, actor)
+            await self._refreshed(connection, actor)
             connection = await self._connections.get(path)
             tried = await self._probed(connection)
         await self._note(actor, connection, tried)
@@ -72,6 +76,12 @@ class Verify:
         """Try what is never renewed, as is done now and then. Raises NotFound."""
         connection = await self._connections.get(path)
         await self._note("scheduler", connection, await self._probed(connection))
+
+    async def _refreshed(self, connection: Connection, actor: str) -> None:
+        """Have a refresh tried, and wait for it, but not for a long queue before the provider."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._means.timeout + LONGEST_QUEUE):
+                await self._refresher.refresh(connection, actor)
 
     async def _probed(self, connection: Connection) -> Tried:
         async with self._means.database.read() as tx:

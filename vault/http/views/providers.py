@@ -15,7 +15,7 @@ from integrations.contract import (
     RevocationScope,
     Rotation,
 )
-from integrations.definition import Definition
+from integrations.definition import AMinute, Definition, Most
 from integrations.knobs import Errors, Probe, Revocation, TokenFields
 from vault.http.views.common import Body, Line, ScopeWord, Url, View, whole
 
@@ -97,6 +97,10 @@ class PutProvider(Body, omit_defaults=True):
     refresh_every: Annotated[int, Meta(ge=60, le=31_536_000)] | None = None
     refresh_margin: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
     min_refresh_interval: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
+    concurrency: Most | None = None
+    requests_per_minute: AMinute | None = None
+    client_concurrency: Most | None = None
+    client_requests_per_minute: AMinute | None = None
     probe: Probe | None = None
     revocation: Revocation | None = None
 
