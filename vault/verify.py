@@ -20,7 +20,7 @@ from vault.store import connections as store
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
 
-LONGEST_QUEUE = 5.0  # seconds that somebody stands in it, beside what one call may take
+LONGEST_QUEUE = 2.0  # seconds that somebody stands in it, beside what one call may take
 
 
 class Tried(NamedTuple):

@@ -88,15 +88,17 @@ async def test_a_provider_is_asked_so_many_times_a_minute(replicas: Replicas, wh
 @on_sqlite
 async def test_a_reader_waits_for_its_turn_as_long_as_it_would_wait_for_a_token(replicas: Replicas) -> None:
     """Then it is told when to come back. No lease waits in the queue, nor does the end of the process."""
-    rig = await replicas({"requests_per_minute": 2})
+    rig = await replicas({"requests_per_minute": 2}, provider_timeout=1.0)
     await due_connections(rig, 3)
     assert (await rig.token("c0")).status_code == 200
 
+    by_hand = asyncio.create_task(rig.api.post(f"/v1/connections/acme/{PROVIDER}/c2/refresh"))
     answers = await asyncio.gather(rig.token("c1", wait=1), rig.token("c2", wait=1))
 
     for answer in answers:
         refused(answer, 503, "refresh_in_progress")
     assert 50 <= max(int(answer.headers["Retry-After"]) for answer in answers) <= 60
+    assert (await asyncio.wait_for(by_hand, 10)).json()["generation"] == 1
     assert [(await row_of(rig, name)).lease_holder for name in ("c1", "c2")] == [None, None]
     await asyncio.wait_for(rig.vault.drain(), 10)
     assert (await rig.provider.ledger()).token_requests == 1
