@@ -65,12 +65,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shared.end()
 
 
-def pytest_report_header() -> str:
+def pytest_report_header() -> list[str]:
+    from tests.vendors import specs  # here, for it takes half a second, and only the head of a run needs it
+
+    described = specs.folder() or "not beside the project; requests to vendors are not held against them"
+    return [f"PostgreSQL: {_postgres()}", f"OpenAPI files of vendors: {described}"]
+
+
+def _postgres() -> object:
     try:
         found = postgres.installations(WANTED)
     except postgres.PostgresUnavailable as error:
-        return f"PostgreSQL: {error}"
-    return f"PostgreSQL: {found[0]}" if found else "PostgreSQL: none found; tests that need it will fail"
+        return error
+    return found[0] if found else "none found; tests that need it will fail"
 
 
 # ---- databases
