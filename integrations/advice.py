@@ -25,5 +25,19 @@ ADVICE: Mapping[str, str] = {
     "subject_unknown": "The user to act for does not exist in the domain: correct it.",
     "not_delegated": "The service account may not act for this user with these scopes: add its client ID and the"
     ' scopes at Google Admin console, Security, "API controls", "Domain-wide delegation".',
+    "invalid_api_key": "Resend does not know this key, or not any more: create another one at resend.com/api-keys"
+    " and enter that.",
+    "sending_only": "The key works, for sending alone: it cannot tell whether a sender's domain is verified."
+    ' If more is needed, create a key with "Full access" at resend.com/api-keys.',
+    "sender_domain_unknown": "The team has no such domain: add the domain of the sender's address at"
+    " resend.com/domains, or correct the address.",
+    "sender_domain_unverified": "The domain of the sender's address is not verified: set its DNS records as"
+    " resend.com/domains shows them, and verify it there.",
+    "sender_domain_receives_only": "Sending is switched off for the domain of the sender's address: switch it on"
+    " at resend.com/domains.",
+    "daily_quota_exceeded": "Resend's quota for today is used up: wait until tomorrow, or change the plan at"
+    " resend.com/settings/billing.",
+    "monthly_quota_exceeded": "Resend's quota for this month is used up: wait, or change the plan at"
+    " resend.com/settings/billing.",
     "clock_skew": "This machine's clock is wrong by minutes: set it right.",
 }

@@ -6,15 +6,29 @@ refused to a sending key in words that only a good key gets (`https://github.com
 """
 
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import httpx
 
 from integrations.answers import json_object, text
 from integrations.calls import bearer, call
-from integrations.contract import Answer, Field, Finding, Handout, Kind, Root, Secret, Steps
+from integrations.contract import (
+    Answer,
+    Field,
+    Finding,
+    Handout,
+    Kind,
+    Misused,
+    RateLimited,
+    Root,
+    Secret,
+    Steps,
+    Transient,
+)
 from integrations.vendor import Vendor
-from integrations.verdicts import judge
+from integrations.verdicts import Verdicts, judge
 
+Domain: TypeAlias = dict[str, Any]  # as the list of them has it
 API_KEY = Kind(
     id="api_key",
     label="API key",
@@ -38,64 +52,91 @@ API_KEY = Kind(
         ),
     ),
 )
-_DEAD = "API key is invalid"  # what a dead key is told, whatever the name and status beside it
+# What its error names mean, where the status alone does not say it (see the sources above).
+_NAMES: Verdicts = {
+    "missing_api_key": Misused,
+    "rate_limit_exceeded": RateLimited,
+    "daily_quota_exceeded": Transient,
+    "monthly_quota_exceeded": Transient,
+    "application_error": Transient,
+    "internal_server_error": Transient,
+}
+_DEAD = "api key is invalid"  # what a dead key is told, whatever the name and status beside it
 _PAGES = 20  # of a hundred domains: more than any team has
 
 
 class Resend(Vendor):
-    """The built-in provider `resend`."""
+    """The built-in provider `resend`.
+
+    Nothing is revoked: a key cannot tell its own id, and a mistyped one would end another key.
+    """
 
     id, name = "resend", "Resend"
     docs = "https://resend.com/docs/dashboard/api-keys/introduction"
     kinds = (API_KEY,)
 
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
-        sender, after = root.credentials.get("from_email"), ""
-        wanted = sender.reveal().rpartition("@")[2].casefold() if sender else None
-        for _ in range(_PAGES):
-            answer = yield self._domains(root.credentials["api_key"], after)
-            found = _refusal(answer)
-            if found is not None:
-                return found
-            body = json_object(answer.body)
-            domains = [one for one in _list(body.get("data")) if isinstance(one, dict)]
-            if wanted is None:
-                return Finding(verdict="valid")
-            for domain in domains:
-                if str(domain.get("name")).casefold() == wanted:
-                    return _of_domain(text(domain.get("status")))
-            last = text(domains[-1].get("id")) if domains else None
-            if body.get("has_more") is not True or last is None:
-                return Finding(verdict="limited", code="sender_domain_unknown", lacks=("send_from",))
-            after = last
-        return Finding(verdict="unknown", code="too_many_domains")
+        key, sender = root.credentials["api_key"], root.credentials.get("from_email")
+        first = yield self._page(key)
+        refused = _refusal(first)
+        if refused is not None or sender is None:
+            return refused or Finding(verdict="valid")
+        return _of_sender((yield from self._domain(key, _domain_of(sender), first)))
 
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         return Handout(credentials=credentials, authorization=bearer(credentials["api_key"]))
 
-    def _domains(self, key: Secret, after: str) -> httpx.Request:
+    def _page(self, key: Secret, after: str | None = None) -> httpx.Request:
         query = {"limit": "100", **({"after": after} if after else {})}
         return call("GET", f"{self.endpoints['api_url']}/domains", authorization=bearer(key), query=query)
 
+    def _domain(self, key: Secret, name: str, page: Answer) -> Steps[Domain | None]:
+        """Return the domain *name* from *page* or those after it; None where the team has none of this name."""
+        for _ in range(_PAGES):
+            domains = _domains(page)
+            for domain in domains:
+                if (text(domain.get("name")) or "").casefold() == name:
+                    return domain
+            last = text(domains[-1].get("id")) if domains else None
+            if last is None or json_object(page.body).get("has_more") is not True:
+                return None
+            page = yield self._page(key, last)
+        raise Transient("too_many_domains")
+
 
 def _refusal(answer: Answer) -> Finding | None:
-    """Return what *answer* refuses with; None where it is a list of domains. Raises what may pass."""
+    """Return what *answer* says of the key by refusing; None where it does not. Raises what may pass."""
     body = json_object(answer.body)
     name, message = text(body.get("name")), text(body.get("message")) or ""
-    if name == "restricted_api_key":
+    refusing = 400 <= answer.status < 500
+    if refusing and name == "restricted_api_key":
         return Finding(verdict="limited", code="sending_only", lacks=("read",))
-    if name == "invalid_api_key" or _DEAD.casefold() in message.casefold():
+    if refusing and (name == "invalid_api_key" or _DEAD in message.casefold()):
         return Finding(verdict="invalid", code="invalid_api_key")
-    if answer.status == 200 and isinstance(body.get("data"), list):
-        return None
-    raise judge(answer, None)
+    _domains(answer)
+    return None
 
 
-def _of_domain(status: str | None) -> Finding:
-    if status == "verified":
-        return Finding(verdict="valid")
-    return Finding(verdict="limited", code="sender_domain_unverified", lacks=("send_from",))
+def _domains(answer: Answer) -> list[Domain]:
+    """Return the domains that *answer* lists. Raises the ProviderError that it amounts to where it lists none."""
+    body = json_object(answer.body)
+    found = body.get("data")
+    if answer.status != 200 or not isinstance(found, list):
+        raise judge(answer, text(body.get("name")), _NAMES)
+    return [one for one in found if isinstance(one, dict)]
 
 
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+def _domain_of(sender: Secret) -> str:
+    return sender.reveal().rpartition("@")[2].casefold()
+
+
+def _of_sender(domain: Domain | None) -> Finding:
+    """Return what the *domain* of a sender's address lets a good key do."""
+    if domain is None:
+        return Finding(verdict="limited", code="sender_domain_unknown", lacks=("send_from",))
+    if domain.get("status") != "verified":
+        return Finding(verdict="limited", code="sender_domain_unverified", lacks=("send_from",))
+    capabilities = domain.get("capabilities")
+    if isinstance(capabilities, dict) and capabilities.get("sending") == "disabled":
+        return Finding(verdict="limited", code="sender_domain_receives_only", lacks=("send_from",))
+    return Finding(verdict="valid")

@@ -1,0 +1,135 @@
+"""What every fake vendor is: a socket, a ledger of what arrived, and answers that go wrong when a test says so."""
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+import h11
+import httpx
+
+from integrations import contract
+from integrations.endpoints import BUILT_IN
+from tests.provider.wire import Answer, Request, Wire, json_answer
+
+T = TypeVar("T")
+Exchange: TypeAlias = tuple[httpx.Request, contract.Answer]
+
+
+class Strange(Exception):
+    """A request as the vendor has never documented one: no caller of ours may send it."""
+
+
+class FakeVendor:
+    """`async with FakeResend() as resend: …`. What it answers, its subclass says.
+
+    Each real host is a first segment of the path here, so that what goes to a wrong one is found out. A test
+    ends badly if a request was strange: see `strange`.
+    """
+
+    vendor: str
+
+    def __init__(self) -> None:
+        self.ledger: list[Request] = []
+        self.strange: list[str] = []
+        self._instead = deque[Answer | None]()
+        self._tasks = set[asyncio.Task[None]]()
+
+    def answer(self, request: Request) -> Answer:
+        """Return what the vendor answers; its path begins with the host. Raises Strange."""
+        raise NotImplementedError
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """The endpoints that the vendor is built in with, here."""
+        return {name: self._here(url) for name, url in BUILT_IN[self.vendor].items()}
+
+    def instead(self, *answers: Answer | None) -> None:
+        """Give the next requests these *answers*, which then have no other effect.
+
+        None: all that a request does is done, and then the connection ends without an answer.
+        """
+        self._instead.extend(answers)
+
+    def said(self, request: httpx.Request) -> contract.Answer:
+        """Return what is answered to *request*, without a socket; it is addressed to the real vendor."""
+        headers = [("user-agent", "tokenvault"), *request.headers.items()]  # which is added where it is sent
+        path, query = f"/{request.url.host}{request.url.path}", request.url.query.decode()
+        answer = self._judged(Request(request.method, path, query, headers, request.content))
+        assert answer is not None
+        headers_of_it = {name.lower(): value for name, value in answer.headers.items()}
+        return contract.Answer(answer.status, headers_of_it, answer.body)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        assert error or not self.strange, self.strange
+
+    def _here(self, url: str) -> str:
+        return f"http://127.0.0.1:{self._port}/{url.removeprefix('https://')}" if url else ""
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        wire = Wire(reader, writer, 0)
+        try:
+            await self._converse(wire)
+        except (ConnectionError, h11.ProtocolError, asyncio.CancelledError):
+            pass  # the client has gone, or the test is over
+        finally:
+            wire.close()
+
+    async def _converse(self, wire: Wire) -> None:
+        while (request := await wire.read_head()) is not None:
+            await wire.read_body(request)
+            answer = self._judged(request)
+            if answer is None:
+                return
+            await wire.send(b"".join(wire.encode(answer)))
+            if not wire.next_cycle():
+                return
+
+    def _judged(self, request: Request) -> Answer | None:
+        self.ledger.append(request)
+        chosen = self._instead.popleft() if self._instead else request
+        if isinstance(chosen, Answer):
+            return chosen
+        try:
+            answer = self.answer(request)
+        except Exception as error:  # a mistake of the fake is one of the test's, too
+            self.strange.append(f"{request.method} {request.path}: {error!r}")
+            answer = json_answer({"strange": True}, 400)
+        return None if chosen is None else answer
+
+
+def header(request: Request, name: str) -> str | None:
+    """Return the value of the header *name*, None where there is none. Raises Strange where there are several."""
+    found = request.all(name)
+    if len(found) > 1:
+        raise Strange(f"{name} came {len(found)} times")
+    return found[0] if found else None
+
+
+def driven(steps: contract.Steps[T], fake: FakeVendor) -> tuple[T, list[Exchange]]:
+    """Return what *steps* come to at *fake*, without a socket, and what was exchanged on the way."""
+    exchanged = list[Exchange]()
+    try:
+        call = next(steps)
+        while True:
+            assert isinstance(call, httpx.Request)
+            answer = fake.said(call)
+            exchanged.append((call, answer))
+            call = steps.send(answer)
+    except StopIteration as done:
+        return done.value, exchanged
