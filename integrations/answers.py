@@ -6,6 +6,7 @@ is either what RFC 6749 section 5.1 says, or absent.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,6 +16,7 @@ from integrations.contract import Answer, Secret, TokenSet, Verdict, encodable
 from integrations.knobs import Errors, Probe, TokenFields
 from integrations.verdicts import OAUTH_ERRORS, Verdicts, judge
 
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, halves of characters
 LONGEST_LIFETIME = 31_536_000  # seconds: a year; more is a unit mistake or a joke
 LONGEST_TOKEN = 65_536  # characters
 
@@ -109,6 +111,12 @@ def lifetime(value: object) -> int | None:
 def text(value: object) -> str | None:
     """Return *value* where it is a string with something in it that UTF-8 can hold."""
     return value if isinstance(value, str) and value and encodable(value) else None
+
+
+def line(value: object) -> str | None:
+    """Return *value* where it is one line of text that every database takes."""
+    found = text(value)
+    return None if found is None or _UNUSABLE.search(found) else found
 
 
 def _integer(digits: str) -> int | float:

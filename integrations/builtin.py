@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 from integrations.contract import Provider
 from integrations.endpoints import BUILT_IN, Endpoints
 from integrations.google import Google
+from integrations.morning import Morning
 from integrations.resend import Resend
 from integrations.smtp import Smtp
 
 _MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
     "google": Google,
+    "morning": Morning,
     "resend": Resend,
     "smtp": Smtp,
 }

@@ -17,8 +17,15 @@ GOOGLE: Endpoints = {
     "tokeninfo_endpoint": "https://oauth2.googleapis.com/tokeninfo",
 }
 
+MORNING: Endpoints = {
+    "token_endpoint": "https://api.morning.co/idp/v1/oauth/token",
+    "api_url": "https://api.greeninvoice.co.il/api/v1",
+    "legacy_token_endpoint": "",  # where it is set, instead of the other one
+}
+
 BUILT_IN: Mapping[str, Endpoints] = {
     "google": GOOGLE,
+    "morning": MORNING,
     "resend": {"api_url": "https://api.resend.com"},
     "smtp": {},  # each connection has a server of its own
 }

@@ -3,16 +3,14 @@
 import base64
 import binascii
 import math
-import re
 import time
 from collections.abc import Collection
 from typing import Any
 
 from integrations import jwks
-from integrations.answers import json_object, text
+from integrations.answers import json_object, line
 from integrations.contract import Account, Client, Jwks, Secret, Unreadable
 
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, halves of characters
 CLOCK_SKEW = 300  # seconds that the provider's clock may be ahead or behind
 
 
@@ -37,10 +35,10 @@ def account_of(
     # Written so that NaN, which Python's JSON takes for a number, is no time at all.
     if not isinstance(expires, int | float) or not time.time() - CLOCK_SKEW <= expires < math.inf:
         raise Unreadable("id_token_expired")
-    subject = _line(claims.get("sub"))
+    subject = line(claims.get("sub"))
     if subject is None:
         raise Unreadable("id_token_subject")
-    return Account(subject, _line(claims.get("email")) or _line(claims.get("name")))
+    return Account(subject, line(claims.get("email")) or line(claims.get("name")))
 
 
 def _claims(id_token: Secret) -> dict[str, Any]:
@@ -51,12 +49,6 @@ def _claims(id_token: Secret) -> dict[str, Any]:
         return json_object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (binascii.Error, ValueError):
         raise Unreadable("id_token_malformed") from None
-
-
-def _line(value: object) -> str | None:
-    """Return *value* where it is one line of text that every database takes."""
-    found = text(value)
-    return None if found is None or _UNUSABLE.search(found) else found
 
 
 def _audiences(claims: dict[str, Any]) -> list[object]:

@@ -191,6 +191,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "integrations/google.py",  # into requests
         "integrations/identity.py",  # an ID token's claims
         "integrations/jwks.py",  # an ID token's signature
+        "integrations/morning.py",  # into requests
         "integrations/oauth.py",  # into requests
         "integrations/requests.py",  # an access token, to be probed or revoked
         "integrations/service_account.py",  # a key, into what it signs
