@@ -1,0 +1,129 @@
+"""A Morning that is stricter than the real one: its token endpoint of 2026, the one before, and its API.
+
+Sources: see `integrations/morning.py`.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tests.provider.wire import Answer, Request, json_answer
+from tests.vendors.fake import FakeVendor, Strange, header
+
+TOKENS = "/api.morning.co/idp/v1/oauth/token"
+LEGACY = "/api.greeninvoice.co.il/api/v1/account/token"
+BUSINESS = "/api.greeninvoice.co.il/api/v1/businesses/me"
+
+State = Literal["active", "pending", "no_plan"]
+
+
+def oauth_error(status: int, error: str) -> Answer:
+    return json_answer({"error": error, "error_description": "No."}, status)
+
+
+def resource_error(status: int, code: object) -> Answer:
+    """Return an error of the API; its message is Hebrew, as they are."""
+    return json_answer({"errorCode": code, "errorMessage": "הבקשה נדחתה"}, status)
+
+
+@dataclass
+class Key:
+    """An API key of one business."""
+
+    secret: str
+    business: str = "business-1"
+    state: State = "active"
+
+
+@dataclass
+class _Token:
+    key: str
+    ends: float = field(default_factory=lambda: time.time() + 3600)
+
+
+class FakeMorning(FakeVendor):
+    """Businesses' *keys* by id. *unit* is what the expiry of a token is told in."""
+
+    vendor = "morning"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: dict[str, Key] = {}
+        self.tokens: dict[str, _Token] = {}
+        self.unit: Literal["s", "ms"] = "s"
+        self.refusing: tuple[int, int] | None = None  # what the API refuses each token with: status and code
+
+    @property
+    def legacy(self) -> dict[str, str]:
+        """The endpoints of an operator who has set the former token endpoint, and has lost the new one."""
+        former = self._here(f"https:/{LEGACY}")
+        return {
+            **self.endpoints,
+            "token_endpoint": self._here("https://gone.example"),
+            "legacy_token_endpoint": former,
+        }
+
+    def answer(self, request: Request) -> Answer:
+        if request.query:
+            raise Strange("a query")
+        calls = {
+            ("POST", TOKENS): self._minted,
+            ("POST", LEGACY): self._logged_in,
+            ("GET", BUSINESS): self._business,
+        }
+        if (request.method, request.path) not in calls:
+            raise Strange("no such call")
+        return calls[request.method, request.path](request)
+
+    def minted(self) -> int:
+        """Return how many requests for tokens there were."""
+        return sum(request.path in (TOKENS, LEGACY) for request in self.ledger)
+
+    def _minted(self, request: Request) -> Answer:
+        body = _body(request, {"grant_type", "client_id", "client_secret"})
+        if body["grant_type"] != "client_credentials":
+            return oauth_error(400, "unsupported_grant_type")
+        key = self.keys.get(body["client_id"])
+        if key is None or key.secret != body["client_secret"]:
+            return oauth_error(401, "invalid_client")
+        if key.state == "pending":
+            return oauth_error(400, "invalid_grant")
+        if key.state == "no_plan":
+            return oauth_error(400, "unauthorized_client")
+        token, ends = self._token(body["client_id"])
+        return json_answer({"accessToken": token, "tokenType": "Bearer", "expiresAt": ends})
+
+    def _logged_in(self, request: Request) -> Answer:
+        body = _body(request, {"id", "secret"})
+        key = self.keys.get(body["id"])
+        if key is None or key.secret != body["secret"]:
+            return resource_error(401, 2014)
+        token, ends = self._token(body["id"])
+        return json_answer({"token": token, "expires": ends}, X_Authorization_Bearer=token)
+
+    def _token(self, key: str) -> tuple[str, int]:
+        token = f"canary-jwt-{len(self.tokens) + 1}"
+        self.tokens[token] = _Token(key)
+        return token, int(self.tokens[token].ends * (1000 if self.unit == "ms" else 1))
+
+    def _business(self, request: Request) -> Answer:
+        scheme, _, token = (header(request, "authorization") or "").partition(" ")
+        if scheme != "Bearer" or request.body:
+            raise Strange(f"authorization by {scheme}")
+        found = self.tokens.get(token)
+        if self.refusing is not None:
+            return resource_error(*self.refusing)
+        if found is None or found.ends < time.time() or found.key not in self.keys:
+            return resource_error(401, 401)
+        return json_answer({"id": self.keys[found.key].business, "name": "Ann's Bakery", "taxId": "123456789"})
+
+
+def _body(request: Request, names: set[str]) -> dict[str, Any]:
+    """Return a body of exactly these *names*, with no header that identifies anybody. Raises Strange."""
+    if header(request, "content-type") != "application/json" or header(request, "authorization"):
+        raise Strange("not JSON alone")
+    body = json.loads(request.body)
+    if body.keys() != names:
+        raise Strange(f"a body of {sorted(body)}")
+    return dict(body)
