@@ -95,6 +95,7 @@ class Morning(Vendor):
     id, name = "morning", "Morning (GreenInvoice)"
     docs = "https://developers.morning.co/docs"
     kinds = (API_KEY,)
+    client_errors_scope = "connection"
     default_lifetime = 1800  # what the legacy endpoint gives; the other one says an hour, always
 
     def __init__(self, endpoints: Endpoints) -> None:
