@@ -8,12 +8,14 @@ from integrations.google import Google
 from integrations.morning import Morning
 from integrations.resend import Resend
 from integrations.smtp import Smtp
+from integrations.voicenter import Voicenter
 
 _MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
     "google": Google,
     "morning": Morning,
     "resend": Resend,
     "smtp": Smtp,
+    "voicenter": Voicenter,
 }
 
 

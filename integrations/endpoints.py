@@ -23,11 +23,21 @@ MORNING: Endpoints = {
     "legacy_token_endpoint": "",  # where it is set, instead of the other one
 }
 
+VOICENTER: Endpoints = {
+    "call_log_url": "https://api.voicenter.com/hub/cdr/",
+    "monitor_login_url": "https://loginapi.voicenter.co.il/monitorAPI/Login",
+    "monitor_refresh_url": "https://loginapi.voicenter.co.il/monitorAPI/RefreshIdentityToken",
+    "login_url": "https://loginapi.voicenter.com/Auth/Login/Voicenter/Monitor",
+    "refresh_url": "https://loginapi.voicenter.com/Auth/RefreshToken",
+    "settings_url": "https://loginapi.voicenter.com/Application/GetSettings",
+}
+
 BUILT_IN: Mapping[str, Endpoints] = {
     "google": GOOGLE,
     "morning": MORNING,
     "resend": {"api_url": "https://api.resend.com"},
     "smtp": {},  # each connection has a server of its own
+    "voicenter": VOICENTER,
 }
 
 

@@ -196,6 +196,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "integrations/requests.py",  # an access token, to be probed or revoked
         "integrations/service_account.py",  # a key, into what it signs
         "integrations/sandbox.py",  # the sandbox is a provider
+        "integrations/voicenter.py",  # into requests
         "vault/access.py",  # an API key's hash
         "vault/completing.py",  # what was entered, to be looked at with what is added
         "vault/entering.py",  # a scope, which is none

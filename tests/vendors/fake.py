@@ -1,9 +1,10 @@
 """What every fake vendor is: a socket, a ledger of what arrived, and answers that go wrong when a test says so."""
 
 import asyncio
+import json
 from collections import deque
 from types import TracebackType
-from typing import Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import h11
 import httpx
@@ -119,6 +120,24 @@ def header(request: Request, name: str) -> str | None:
     if len(found) > 1:
         raise Strange(f"{name} came {len(found)} times")
     return found[0] if found else None
+
+
+def json_body(request: Request, names: set[str]) -> dict[str, Any]:
+    """Return a JSON body of exactly these *names*, with no header that identifies anybody. Raises Strange."""
+    if header(request, "content-type") != "application/json" or header(request, "authorization"):
+        raise Strange("not JSON alone")
+    body = json.loads(request.body)
+    if body.keys() != names:
+        raise Strange(f"a body of {sorted(body)}")
+    return dict(body)
+
+
+def bearer_of(request: Request) -> str:
+    """Return the token of an Authorization header, which is all that there is. Raises Strange."""
+    scheme, _, token = (header(request, "authorization") or "").partition(" ")
+    if scheme != "Bearer" or request.body:
+        raise Strange(f"authorization by {scheme}, and {len(request.body)} bytes")
+    return token
 
 
 def driven(steps: contract.Steps[T], fake: FakeVendor) -> tuple[T, list[Exchange]]:

@@ -3,13 +3,12 @@
 Sources: see `integrations/morning.py`.
 """
 
-import json
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from tests.provider.wire import Answer, Request, json_answer
-from tests.vendors.fake import FakeVendor, Strange, header
+from tests.vendors.fake import FakeVendor, Strange, bearer_of, json_body
 
 TOKENS = "/api.morning.co/idp/v1/oauth/token"
 LEGACY = "/api.greeninvoice.co.il/api/v1/account/token"
@@ -81,7 +80,7 @@ class FakeMorning(FakeVendor):
         return sum(request.path in (TOKENS, LEGACY) for request in self.ledger)
 
     def _minted(self, request: Request) -> Answer:
-        body = _body(request, {"grant_type", "client_id", "client_secret"})
+        body = json_body(request, {"grant_type", "client_id", "client_secret"})
         if body["grant_type"] != "client_credentials":
             return oauth_error(400, "unsupported_grant_type")
         key = self.keys.get(body["client_id"])
@@ -95,7 +94,7 @@ class FakeMorning(FakeVendor):
         return json_answer({"accessToken": token, "tokenType": "Bearer", "expiresAt": ends})
 
     def _logged_in(self, request: Request) -> Answer:
-        body = _body(request, {"id", "secret"})
+        body = json_body(request, {"id", "secret"})
         key = self.keys.get(body["id"])
         if key is None or key.secret != body["secret"]:
             return resource_error(401, 2014)
@@ -108,22 +107,9 @@ class FakeMorning(FakeVendor):
         return token, int(self.tokens[token].ends * (1000 if self.unit == "ms" else 1))
 
     def _business(self, request: Request) -> Answer:
-        scheme, _, token = (header(request, "authorization") or "").partition(" ")
-        if scheme != "Bearer" or request.body:
-            raise Strange(f"authorization by {scheme}")
-        found = self.tokens.get(token)
+        found = self.tokens.get(bearer_of(request))
         if self.refusing is not None:
             return resource_error(*self.refusing)
         if found is None or found.ends < time.time() or found.key not in self.keys:
             return resource_error(401, 401)
         return json_answer({"id": self.keys[found.key].business, "name": "Ann's Bakery", "taxId": "123456789"})
-
-
-def _body(request: Request, names: set[str]) -> dict[str, Any]:
-    """Return a body of exactly these *names*, with no header that identifies anybody. Raises Strange."""
-    if header(request, "content-type") != "application/json" or header(request, "authorization"):
-        raise Strange("not JSON alone")
-    body = json.loads(request.body)
-    if body.keys() != names:
-        raise Strange(f"a body of {sorted(body)}")
-    return dict(body)
