@@ -8,6 +8,7 @@ from integrations.google import Google
 from integrations.morning import Morning
 from integrations.resend import Resend
 from integrations.smtp import Smtp
+from integrations.twilio import Twilio
 from integrations.voicenter import Voicenter
 
 _MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
@@ -16,6 +17,7 @@ _MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
     "resend": Resend,
     "smtp": Smtp,
     "voicenter": Voicenter,
+    "twilio": Twilio,
 }
 
 

@@ -1,7 +1,8 @@
 """Where the built-in providers are, by provider and endpoint: data alone, for settings to be read by.
 
 Each may be moved by `TOKENVAULT_{PROVIDER}_{ENDPOINT}`. Sources: Google's discovery document
-(`https://accounts.google.com/.well-known/openid-configuration`).
+(`https://accounts.google.com/.well-known/openid-configuration`), Twilio's OpenAPI descriptions
+(`https://github.com/twilio/twilio-oai`).
 """
 
 from collections.abc import Mapping
@@ -32,12 +33,21 @@ VOICENTER: Endpoints = {
     "settings_url": "https://loginapi.voicenter.com/Application/GetSettings",
 }
 
+TWILIO: Endpoints = {
+    "api_url": "https://api.twilio.com",
+    "accounts_url": "https://accounts.twilio.com",
+    "trunking_url": "https://trunking.twilio.com",
+    "oauth_url": "https://oauth.twilio.com",
+    "iam_url": "https://iam.twilio.com",
+}
+
 BUILT_IN: Mapping[str, Endpoints] = {
     "google": GOOGLE,
     "morning": MORNING,
     "resend": {"api_url": "https://api.resend.com"},
     "smtp": {},  # each connection has a server of its own
     "voicenter": VOICENTER,
+    "twilio": TWILIO,
 }
 
 

@@ -123,7 +123,7 @@ class Voicenter(Vendor):
             return Finding(verdict="unknown", code="cannot_be_tried")
         return _of_settings((yield self._settings(access_token)), root)
 
-    def handout(self, kind: str, credentials: Mapping[str, Secret]) -> Handout:
+    def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         header = bearer(credentials["token"]) if kind == BEARER_TOKEN.id else None
         return Handout(credentials=credentials, authorization=header)
 

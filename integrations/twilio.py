@@ -1,0 +1,280 @@
+"""Twilio: an account's own token, API keys of three sorts, and OAuth apps.
+
+Sources: Twilio's OpenAPI descriptions (`https://github.com/twilio/twilio-oai`), and
+`https://www.twilio.com/docs/iam/api-keys`, `…/docs/iam/oauth-apps`. No call is open to every kind: an Auth Token
+and a Main key may look at the account; to a Standard key that is refused in the same words as to a dead one
+(`https://www.twilio.com/docs/api/errors/20003`), and a Restricted key may do what its policy lists.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from integrations.answers import read_tokens, text
+from integrations.calls import basic, bearer, call
+from integrations.contract import (
+    Account,
+    Answer,
+    Field,
+    Finding,
+    GrantRejected,
+    Handout,
+    Kind,
+    ProviderError,
+    Root,
+    Secret,
+    Steps,
+    TokenSet,
+)
+from integrations.knobs import Errors
+from integrations.twilio_errors import (
+    AUTHENTICATE,
+    NOT_FOUND,
+    NOT_PERMITTED,
+    SUSPENDED,
+    TEST_CREDENTIALS,
+    VERDICTS,
+    code_of,
+    read,
+    refusal,
+)
+from integrations.vendor import Vendor
+from integrations.verdicts import judge
+
+DAY = 86_400  # seconds
+ACCOUNT_SID = Field(
+    name="account_sid",
+    label="Account SID",
+    secret=False,
+    pattern=r"AC[0-9a-fA-F]{32}",
+    help="console.twilio.com, the account's dashboard, Account Info.",
+)
+PHONE_NUMBER = Field(
+    name="phone_number",
+    label="Phone number",
+    secret=False,
+    required=False,
+    pattern=r"\+[1-9][0-9]{6,14}",
+    help="One of the account's own, as +14155550100: it is looked up whether the account has it.",
+)
+# `api.{edge}.{region}.twilio.com`; what belongs to one region is refused by all others.
+REGION = Field(
+    name="region",
+    label="Region",
+    secret=False,
+    required=False,
+    pattern=r"[a-z]{2}[0-9]",
+    help="us1, ie1 or au1: the one the credentials were made in, us1 where nothing is said.",
+)
+EDGE = Field(
+    name="edge",
+    label="Edge location",
+    secret=False,
+    required=False,
+    pattern=r"[a-z]+(-[a-z]+)*",
+    help="Where calls enter Twilio's network, as dublin.",
+)
+
+AUTH_TOKEN = Kind(
+    id="auth_token",
+    label="Auth Token",
+    how="enter",
+    renewal="none",
+    uses_client=False,
+    check_every=DAY,
+    fields=(
+        ACCOUNT_SID,
+        Field(
+            name="auth_token",
+            label="Auth Token",
+            help="console.twilio.com, Account, API keys & tokens, Auth Tokens (Live credentials).",
+        ),
+        PHONE_NUMBER,
+        REGION,
+        EDGE,
+    ),
+)
+API_KEY = Kind(
+    id="api_key",
+    label="API key",
+    how="enter",
+    renewal="none",
+    uses_client=False,
+    check_every=DAY,
+    abilities=("client_tokens",),
+    fields=(
+        ACCOUNT_SID,
+        Field(
+            name="api_key_sid",
+            label="API key SID",
+            secret=False,
+            pattern=r"SK[0-9a-fA-F]{32}",
+            help="console.twilio.com, Account, API keys & tokens, Create API key.",
+        ),
+        Field(name="api_key_secret", label="API key secret", help="It is shown once, when the key is made."),
+        PHONE_NUMBER,
+        REGION,
+        EDGE,
+    ),
+)
+OAUTH_APP = Kind(
+    id="oauth_app",
+    label="OAuth app",
+    how="enter",
+    renewal="client_credentials",
+    uses_client=False,
+    fields=(
+        ACCOUNT_SID,
+        Field(
+            name="client_id",
+            label="Client ID",
+            secret=False,
+            pattern=r"OQ[0-9a-fA-F]{32}",
+            help="console.twilio.com, Account, OAuth apps, Create.",
+        ),
+        Field(name="client_secret", label="Client secret", help="It is shown once, when the app is made."),
+        PHONE_NUMBER,
+    ),
+)
+_REFUSALS = Errors(codes=("error", "code"))
+_LOOKED_AT = "20"  # numbers: those that have the wanted one's digits in them
+_NOT_ACTIVE = frozenset({"suspended", "closed"})
+_DEAD = Finding(verdict="invalid", code=AUTHENTICATE)
+
+
+class Twilio(Vendor):
+    """The built-in provider `twilio`."""
+
+    id, name = "twilio", "Twilio"
+    docs = "https://www.twilio.com/docs/iam/api-keys"
+    kinds = (AUTH_TOKEN, API_KEY, OAUTH_APP)
+
+    def entered(self, kind: str, credentials: Mapping[str, Secret]) -> Account | None:
+        return Account(credentials["account_sid"].reveal())
+
+    def renew(self, root: Root) -> Steps[TokenSet]:
+        """Mint another token: the former one lives on, and there is nothing to renew it with."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": root.credentials["client_id"].reveal(),
+            "client_secret": root.credentials["client_secret"].reveal(),
+        }
+        answer = yield call("POST", f"{self.endpoints['oauth_url']}/v2/token", form=form)
+        return read_tokens(answer, VERDICTS, errors=_REFUSALS)
+
+    def prove(self, root: Root) -> Steps[Finding]:
+        if root.kind != OAUTH_APP.id:
+            return self.probe(root, None)
+        return self._proven_app(root)
+
+    def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
+        found = yield from self._working(root, access_token)
+        number = root.credentials.get("phone_number")
+        if found.verdict != "valid" or number is None:
+            return found
+        asked = {"PhoneNumber": number.reveal(), "PageSize": _LOOKED_AT}
+        answer = yield self._ask(root, access_token, "/IncomingPhoneNumbers", asked)
+        return _of_numbers(answer, number.reveal(), found)
+
+    def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
+        return Handout(credentials=credentials, authorization=authorization(kind, credentials))
+
+    def _proven_app(self, root: Root) -> Steps[Finding]:
+        """Mint a token, which proves the app; what it may not do then does not make it a wrong one."""
+        tokens = yield from self.renew(root)
+        try:
+            found = yield from self.probe(root, tokens.access_token)
+        except ProviderError:
+            found = Finding(verdict="valid")
+        if found == _DEAD:
+            found = Finding(verdict="limited", code="account_refuses_app", lacks=("account",))
+        return replace(found, tokens=tokens)
+
+    def _working(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
+        """Ask what credentials of this kind may ask."""
+        if root.kind != OAUTH_APP.id:
+            found = _of_account((yield self._ask(root, access_token, "")))
+            if root.kind != API_KEY.id or found != _DEAD:
+                return found
+        # An app, or a key that is dead or a Standard one.
+        return _of_messages((yield self._ask(root, access_token, "/Messages", {"PageSize": "1"})))
+
+    def _ask(
+        self, root: Root, access_token: Secret | None, what: str, query: Mapping[str, str] | None = None
+    ) -> httpx.Request:
+        sent = bearer(access_token) if access_token else authorization(root.kind, root.credentials)
+        account = f"/2010-04-01/Accounts/{root.credentials['account_sid'].reveal()}"
+        address = f"{at(self.endpoints['api_url'], root.credentials)}{account}{what}.json"
+        return call("GET", address, authorization=sent, query=query)
+
+
+def authorization(kind: str, credentials: Mapping[str, Secret]) -> Secret:
+    """Return the value of an Authorization header for static *credentials*."""
+    if kind == "api_key":
+        return basic(credentials["api_key_sid"].reveal(), credentials["api_key_secret"])
+    return basic(credentials["account_sid"].reveal(), credentials["auth_token"])
+
+
+def at(endpoint: str, credentials: Mapping[str, Secret]) -> str:
+    """Return *endpoint* as it is in the region and at the edge of *credentials*, where it is Twilio's own."""
+    edge, region = (credentials[name].reveal() if name in credentials else "" for name in ("edge", "region"))
+    parts = urlsplit(endpoint)
+    product, _, rest = parts.netloc.partition(".")
+    if rest != "twilio.com" or not (edge or region):
+        return endpoint
+    host = ".".join(part for part in (product, edge, region or "us1", rest) if part)
+    return urlunsplit(parts._replace(netloc=host))
+
+
+def _of_account(answer: Answer) -> Finding:
+    """Read what an Auth Token or a Main key is shown. Of it the `auth_token` is never looked at.
+
+    Raises what may pass.
+    """
+    code = code_of(answer)
+    if code == NOT_FOUND:
+        return Finding(verdict="invalid", code="account_not_found")
+    if code is not None:
+        return _refused(answer)
+    account = read(answer)
+    sid, status = text(account.get("sid")), text(account.get("status"))
+    if status in _NOT_ACTIVE:
+        return Finding(verdict="invalid", code=SUSPENDED)
+    if sid is None or status != "active":
+        raise judge(answer, None)
+    return Finding(verdict="valid", account=Account(sid, text(account.get("friendly_name"))))
+
+
+def _of_messages(answer: Answer) -> Finding:
+    """Read the answer that is a list for a Standard key, and for an app that may read it. Raises what may pass."""
+    if code_of(answer) is not None:
+        return _refused(answer)
+    if not isinstance(read(answer).get("messages"), list):
+        raise judge(answer, None)
+    return Finding(verdict="valid")
+
+
+def _of_numbers(answer: Answer, wanted: str, found: Finding) -> Finding:
+    """Return what was *found*, less where the account does not have the number *wanted*. Raises what may pass."""
+    if code_of(answer) in {AUTHENTICATE, NOT_PERMITTED}:
+        return replace(found, verdict="limited", code="phone_number_unreadable", lacks=("send_from",))
+    numbers = read(answer).get("incoming_phone_numbers")
+    if not isinstance(numbers, list):
+        raise judge(answer, None)
+    if any(isinstance(one, dict) and one.get("phone_number") == wanted for one in numbers):
+        return found
+    return replace(found, verdict="limited", code="phone_number_missing", lacks=("send_from",))
+
+
+def _refused(answer: Answer) -> Finding:
+    """Return what a refusal says of the credentials. Raises what says nothing of them."""
+    code, refused = code_of(answer), refusal(answer)
+    if code == NOT_PERMITTED:
+        return Finding(verdict="limited", code="restricted_key", lacks=("client_tokens",))
+    if code == TEST_CREDENTIALS:
+        return Finding(verdict="limited", code="test_credentials", lacks=("live",))
+    if isinstance(refused, GrantRejected):
+        return Finding(verdict="invalid", code=code)
+    raise refused
