@@ -8,20 +8,17 @@ and a Main key may look at the account; to a Standard key that is refused in the
 
 from collections.abc import Mapping
 from dataclasses import replace
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 from integrations.answers import read_tokens, text
-from integrations.calls import basic, bearer, call
+from integrations.calls import bearer, call
 from integrations.contract import (
     Account,
     Answer,
-    Field,
     Finding,
     GrantRejected,
     Handout,
-    Kind,
     ProviderError,
     Root,
     Secret,
@@ -29,6 +26,7 @@ from integrations.contract import (
     TokenSet,
 )
 from integrations.knobs import Errors
+from integrations.twilio_calls import at, authorization
 from integrations.twilio_errors import (
     AUTHENTICATE,
     NOT_FOUND,
@@ -40,104 +38,10 @@ from integrations.twilio_errors import (
     read,
     refusal,
 )
+from integrations.twilio_kinds import API_KEY, AUTH_TOKEN, OAUTH_APP
 from integrations.vendor import Vendor
 from integrations.verdicts import judge
 
-DAY = 86_400  # seconds
-ACCOUNT_SID = Field(
-    name="account_sid",
-    label="Account SID",
-    secret=False,
-    pattern=r"AC[0-9a-fA-F]{32}",
-    help="console.twilio.com, the account's dashboard, Account Info.",
-)
-PHONE_NUMBER = Field(
-    name="phone_number",
-    label="Phone number",
-    secret=False,
-    required=False,
-    pattern=r"\+[1-9][0-9]{6,14}",
-    help="One of the account's own, as +14155550100: it is looked up whether the account has it.",
-)
-# `api.{edge}.{region}.twilio.com`; what belongs to one region is refused by all others.
-REGION = Field(
-    name="region",
-    label="Region",
-    secret=False,
-    required=False,
-    pattern=r"[a-z]{2}[0-9]",
-    help="us1, ie1 or au1: the one the credentials were made in, us1 where nothing is said.",
-)
-EDGE = Field(
-    name="edge",
-    label="Edge location",
-    secret=False,
-    required=False,
-    pattern=r"[a-z]+(-[a-z]+)*",
-    help="Where calls enter Twilio's network, as dublin.",
-)
-
-AUTH_TOKEN = Kind(
-    id="auth_token",
-    label="Auth Token",
-    how="enter",
-    renewal="none",
-    uses_client=False,
-    check_every=DAY,
-    fields=(
-        ACCOUNT_SID,
-        Field(
-            name="auth_token",
-            label="Auth Token",
-            help="console.twilio.com, Account, API keys & tokens, Auth Tokens (Live credentials).",
-        ),
-        PHONE_NUMBER,
-        REGION,
-        EDGE,
-    ),
-)
-API_KEY = Kind(
-    id="api_key",
-    label="API key",
-    how="enter",
-    renewal="none",
-    uses_client=False,
-    check_every=DAY,
-    abilities=("client_tokens",),
-    fields=(
-        ACCOUNT_SID,
-        Field(
-            name="api_key_sid",
-            label="API key SID",
-            secret=False,
-            pattern=r"SK[0-9a-fA-F]{32}",
-            help="console.twilio.com, Account, API keys & tokens, Create API key.",
-        ),
-        Field(name="api_key_secret", label="API key secret", help="It is shown once, when the key is made."),
-        PHONE_NUMBER,
-        REGION,
-        EDGE,
-    ),
-)
-OAUTH_APP = Kind(
-    id="oauth_app",
-    label="OAuth app",
-    how="enter",
-    renewal="client_credentials",
-    uses_client=False,
-    fields=(
-        ACCOUNT_SID,
-        Field(
-            name="client_id",
-            label="Client ID",
-            secret=False,
-            pattern=r"OQ[0-9a-fA-F]{32}",
-            help="console.twilio.com, Account, OAuth apps, Create.",
-        ),
-        Field(name="client_secret", label="Client secret", help="It is shown once, when the app is made."),
-        PHONE_NUMBER,
-    ),
-)
 _REFUSALS = Errors(codes=("error", "code"))
 _LOOKED_AT = "20"  # numbers: those that have the wanted one's digits in them
 _NOT_ACTIVE = frozenset({"suspended", "closed"})
@@ -208,24 +112,6 @@ class Twilio(Vendor):
         account = f"/2010-04-01/Accounts/{root.credentials['account_sid'].reveal()}"
         address = f"{at(self.endpoints['api_url'], root.credentials)}{account}{what}.json"
         return call("GET", address, authorization=sent, query=query)
-
-
-def authorization(kind: str, credentials: Mapping[str, Secret]) -> Secret:
-    """Return the value of an Authorization header for static *credentials*."""
-    if kind == "api_key":
-        return basic(credentials["api_key_sid"].reveal(), credentials["api_key_secret"])
-    return basic(credentials["account_sid"].reveal(), credentials["auth_token"])
-
-
-def at(endpoint: str, credentials: Mapping[str, Secret]) -> str:
-    """Return *endpoint* as it is in the region and at the edge of *credentials*, where it is Twilio's own."""
-    edge, region = (credentials[name].reveal() if name in credentials else "" for name in ("edge", "region"))
-    parts = urlsplit(endpoint)
-    product, _, rest = parts.netloc.partition(".")
-    if rest != "twilio.com" or not (edge or region):
-        return endpoint
-    host = ".".join(part for part in (product, edge, region or "us1", rest) if part)
-    return urlunsplit(parts._replace(netloc=host))
 
 
 def _of_account(answer: Answer) -> Finding:

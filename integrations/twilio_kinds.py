@@ -1,0 +1,99 @@
+"""The kinds of credentials at Twilio that a person enters, and their fields."""
+
+from integrations.contract import Field, Kind
+
+DAY = 86_400  # seconds
+ACCOUNT_SID = Field(
+    name="account_sid",
+    label="Account SID",
+    secret=False,
+    pattern=r"AC[0-9a-fA-F]{32}",
+    help="console.twilio.com, the account's dashboard, Account Info.",
+)
+PHONE_NUMBER = Field(
+    name="phone_number",
+    label="Phone number",
+    secret=False,
+    required=False,
+    pattern=r"\+[1-9][0-9]{6,14}",
+    help="One of the account's own, as +14155550100: it is looked up whether the account has it.",
+)
+# `api.{edge}.{region}.twilio.com`; what belongs to one region is refused by all others.
+REGION = Field(
+    name="region",
+    label="Region",
+    secret=False,
+    required=False,
+    pattern=r"[a-z]{2}[0-9]",
+    help="us1, ie1 or au1: the one the credentials were made in, us1 where nothing is said.",
+)
+EDGE = Field(
+    name="edge",
+    label="Edge location",
+    secret=False,
+    required=False,
+    pattern=r"[a-z]+(-[a-z]+)*",
+    help="Where calls enter Twilio's network, as dublin.",
+)
+
+AUTH_TOKEN = Kind(
+    id="auth_token",
+    label="Auth Token",
+    how="enter",
+    renewal="none",
+    uses_client=False,
+    check_every=DAY,
+    fields=(
+        ACCOUNT_SID,
+        Field(
+            name="auth_token",
+            label="Auth Token",
+            help="console.twilio.com, Account, API keys & tokens, Auth Tokens (Live credentials).",
+        ),
+        PHONE_NUMBER,
+        REGION,
+        EDGE,
+    ),
+)
+API_KEY = Kind(
+    id="api_key",
+    label="API key",
+    how="enter",
+    renewal="none",
+    uses_client=False,
+    check_every=DAY,
+    abilities=("client_tokens",),
+    fields=(
+        ACCOUNT_SID,
+        Field(
+            name="api_key_sid",
+            label="API key SID",
+            secret=False,
+            pattern=r"SK[0-9a-fA-F]{32}",
+            help="console.twilio.com, Account, API keys & tokens, Create API key.",
+        ),
+        Field(name="api_key_secret", label="API key secret", help="It is shown once, when the key is made."),
+        PHONE_NUMBER,
+        REGION,
+        EDGE,
+    ),
+)
+OAUTH_APP = Kind(
+    id="oauth_app",
+    label="OAuth app",
+    how="enter",
+    renewal="client_credentials",
+    uses_client=False,
+    fields=(
+        ACCOUNT_SID,
+        Field(
+            name="client_id",
+            label="Client ID",
+            secret=False,
+            pattern=r"OQ[0-9a-fA-F]{32}",
+            help="console.twilio.com, Account, OAuth apps, Create.",
+        ),
+        Field(name="client_secret", label="Client secret", help="It is shown once, when the app is made."),
+        PHONE_NUMBER,
+    ),
+)
