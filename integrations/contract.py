@@ -322,6 +322,20 @@ class Handout:
     authorization: Secret | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClientTokenRequest:
+    """A token for the app of somebody who gets nothing else of a connection.
+
+    *grants* are what it is good for, in the provider's words. It lives *ttl* seconds from *issued_at*, a Unix
+    time. *identity* is who uses it, as the app knows them.
+    """
+
+    grants: Mapping[str, Any]
+    ttl: int
+    issued_at: int
+    identity: str | None = None
+
+
 class Provider(Protocol):
     """One third party's dialect. Every method is pure: a request out, an answer in, or the steps of both."""
 
@@ -449,6 +463,13 @@ class Provider(Protocol):
 
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         """Return what a program gets of static *credentials*, with the *access_token* that they are fed with."""
+        ...
+
+    def client_token(self, root: Root, asked: ClientTokenRequest) -> Secret:
+        """Sign a token for an app with *root*: for kinds that have the ability `client_tokens`.
+
+        Raises Unreadable, whose code says what is wrong with what is *asked* for.
+        """
         ...
 
     def why_over(self, code: str, lived: int, promised: int | None) -> str:

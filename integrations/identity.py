@@ -1,15 +1,14 @@
 """Whose grant it is, read out of the ID token that came with it (OpenID Connect Core 3.1.3.7)."""
 
-import base64
-import binascii
 import math
 import time
 from collections.abc import Collection
 from typing import Any
 
 from integrations import jwks
-from integrations.answers import json_object, line
+from integrations.answers import line
 from integrations.contract import Account, Client, Jwks, Secret, Unreadable
+from integrations.jwt_claims import unproven_claims
 
 CLOCK_SKEW = 300  # seconds that the provider's clock may be ahead or behind
 
@@ -23,8 +22,12 @@ def account_of(
     the token came straight from the token endpoint over TLS, which 3.1.3.7 item 6 accepts in place of
     its signature. It is never taken from anywhere else.
     """
-    signed = keys is not None
-    claims = jwks.signed_claims(id_token, keys or (), client.client_secret) if signed else _claims(id_token)
+    if keys is None:
+        claims = unproven_claims(id_token)
+    else:
+        claims = jwks.signed_claims(id_token, keys, client.client_secret)
+    if claims is None:
+        raise Unreadable("id_token_malformed")
     if issuers and claims.get("iss") not in list(issuers):
         raise Unreadable("id_token_issuer")
     if client.client_id not in _audiences(claims):
@@ -39,16 +42,6 @@ def account_of(
     if subject is None:
         raise Unreadable("id_token_subject")
     return Account(subject, line(claims.get("email")) or line(claims.get("name")))
-
-
-def _claims(id_token: Secret) -> dict[str, Any]:
-    parts = id_token.reveal().split(".")
-    if len(parts) != 3:
-        raise Unreadable("id_token_malformed")
-    try:
-        return json_object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError):
-        raise Unreadable("id_token_malformed") from None
 
 
 def _audiences(claims: dict[str, Any]) -> list[object]:

@@ -19,6 +19,7 @@ from integrations.contract import (
     ClientAuthMethod,
     ClientErrorsScope,
     ClientRejected,
+    ClientTokenRequest,
     DeviceAuthorization,
     DeviceWaiting,
     Finding,
@@ -170,6 +171,9 @@ class OAuthProvider:
 
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         raise Unreadable("nothing_static")
+
+    def client_token(self, root: Root, asked: ClientTokenRequest) -> Secret:
+        raise Unreadable("no_client_tokens")
 
     def renew_request(self, root: Root) -> httpx.Request:
         if root.kind == JWT.id:

@@ -16,6 +16,7 @@ from integrations.calls import bearer, call
 from integrations.contract import (
     Account,
     Answer,
+    ClientTokenRequest,
     Finding,
     GrantRejected,
     Handout,
@@ -25,6 +26,7 @@ from integrations.contract import (
     Steps,
     TokenSet,
 )
+from integrations.jwt_claims import lifetime_of_jwt
 from integrations.knobs import Errors
 from integrations.twilio_calls import at, authorization
 from integrations.twilio_errors import (
@@ -38,6 +40,7 @@ from integrations.twilio_errors import (
     read,
     refusal,
 )
+from integrations.twilio_grants import signed
 from integrations.twilio_kinds import API_KEY, AUTH_TOKEN, OAUTH_APP
 from integrations.vendor import Vendor
 from integrations.verdicts import judge
@@ -66,7 +69,10 @@ class Twilio(Vendor):
             "client_secret": root.credentials["client_secret"].reveal(),
         }
         answer = yield call("POST", f"{self.endpoints['oauth_url']}/v2/token", form=form)
-        return read_tokens(answer, VERDICTS, errors=_REFUSALS)
+        tokens = read_tokens(answer, VERDICTS, errors=_REFUSALS)
+        if tokens.expires_in is not None:
+            return tokens
+        return replace(tokens, expires_in=lifetime_of_jwt(tokens.access_token))
 
     def prove(self, root: Root) -> Steps[Finding]:
         if root.kind != OAUTH_APP.id:
@@ -75,8 +81,10 @@ class Twilio(Vendor):
 
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
         found = yield from self._working(root, access_token)
+        if found.code == NOT_PERMITTED:  # a Restricted key, which signs nothing
+            found = replace(found, lacks=self.kind(root.kind).abilities)
         number = root.credentials.get("phone_number")
-        if found.verdict != "valid" or number is None:
+        if found.verdict == "invalid" or number is None:
             return found
         asked = {"PhoneNumber": number.reveal(), "PageSize": _LOOKED_AT}
         answer = yield self._ask(root, access_token, "/IncomingPhoneNumbers", asked)
@@ -84,6 +92,9 @@ class Twilio(Vendor):
 
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         return Handout(credentials=credentials, authorization=authorization(kind, credentials))
+
+    def client_token(self, root: Root, asked: ClientTokenRequest) -> Secret:
+        return signed(root.credentials, asked)
 
     def _proven_app(self, root: Root) -> Steps[Finding]:
         """Mint a token, which proves the app; what it may not do then does not make it a wrong one."""
@@ -93,7 +104,7 @@ class Twilio(Vendor):
         except ProviderError:
             found = Finding(verdict="valid")
         if found == _DEAD:
-            found = Finding(verdict="limited", code="account_refuses_app", lacks=("account",))
+            found = Finding(verdict="limited", code="account_refuses_app")
         return replace(found, tokens=tokens)
 
     def _working(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
@@ -144,23 +155,22 @@ def _of_messages(answer: Answer) -> Finding:
 
 def _of_numbers(answer: Answer, wanted: str, found: Finding) -> Finding:
     """Return what was *found*, less where the account does not have the number *wanted*. Raises what may pass."""
-    if code_of(answer) in {AUTHENTICATE, NOT_PERMITTED}:
-        return replace(found, verdict="limited", code="phone_number_unreadable", lacks=("send_from",))
+    without = replace(found, verdict="limited", lacks=(*found.lacks, "send_from"))
+    if code_of(answer) in {AUTHENTICATE, NOT_PERMITTED, TEST_CREDENTIALS}:
+        return replace(without, code=found.code or "phone_number_unreadable")
     numbers = read(answer).get("incoming_phone_numbers")
     if not isinstance(numbers, list):
         raise judge(answer, None)
     if any(isinstance(one, dict) and one.get("phone_number") == wanted for one in numbers):
         return found
-    return replace(found, verdict="limited", code="phone_number_missing", lacks=("send_from",))
+    return replace(without, code="phone_number_missing")
 
 
 def _refused(answer: Answer) -> Finding:
     """Return what a refusal says of the credentials. Raises what says nothing of them."""
     code, refused = code_of(answer), refusal(answer)
-    if code == NOT_PERMITTED:
-        return Finding(verdict="limited", code="restricted_key", lacks=("client_tokens",))
-    if code == TEST_CREDENTIALS:
-        return Finding(verdict="limited", code="test_credentials", lacks=("live",))
+    if code in {NOT_PERMITTED, TEST_CREDENTIALS}:
+        return Finding(verdict="limited", code=code)
     if isinstance(refused, GrantRejected):
         return Finding(verdict="invalid", code=code)
     raise refused

@@ -16,6 +16,7 @@ from integrations.contract import (
     Client,
     ClientAuthMethod,
     ClientErrorsScope,
+    ClientTokenRequest,
     DeviceAuthorization,
     DeviceWaiting,
     Finding,
@@ -113,6 +114,9 @@ class Vendor:
 
     def revoke(self, root: Root, token: Secret | None) -> Steps[bool] | None:
         return None
+
+    def client_token(self, root: Root, asked: ClientTokenRequest) -> Secret:
+        raise Unreadable("no_client_tokens")
 
     def why_over(self, code: str, lived: int, promised: int | None) -> str:
         return code

@@ -189,14 +189,17 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "integrations/assertions.py",  # a key, to sign with it
         "integrations/clientauth.py",  # a client's secret
         "integrations/google.py",  # into requests
-        "integrations/identity.py",  # an ID token's claims
         "integrations/jwks.py",  # an ID token's signature
         "integrations/morning.py",  # into requests
+        "integrations/jwt_claims.py",  # a JWT, to see what it says
         "integrations/oauth.py",  # into requests
         "integrations/requests.py",  # an access token, to be probed or revoked
         "integrations/service_account.py",  # a key, into what it signs
         "integrations/sandbox.py",  # the sandbox is a provider
         "integrations/voicenter.py",  # into requests
+        "integrations/twilio.py",  # into requests
+        "integrations/twilio_calls.py",  # into requests
+        "integrations/twilio_grants.py",  # a key, to sign with it
         "vault/access.py",  # an API key's hash
         "vault/completing.py",  # what was entered, to be looked at with what is added
         "vault/entering.py",  # a scope, which is none
