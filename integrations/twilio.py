@@ -27,7 +27,6 @@ from integrations.contract import (
     TokenSet,
 )
 from integrations.jwt_claims import lifetime_of_jwt
-from integrations.knobs import Errors
 from integrations.twilio_calls import at, authorization
 from integrations.twilio_errors import (
     AUTHENTICATE,
@@ -45,7 +44,6 @@ from integrations.twilio_kinds import API_KEY, AUTH_TOKEN, OAUTH_APP
 from integrations.vendor import Vendor
 from integrations.verdicts import judge
 
-_REFUSALS = Errors(codes=("error", "code"))
 _LOOKED_AT = "20"  # numbers: those that have the wanted one's digits in them
 _NOT_ACTIVE = frozenset({"suspended", "closed"})
 _DEAD = Finding(verdict="invalid", code=AUTHENTICATE)
@@ -69,7 +67,9 @@ class Twilio(Vendor):
             "client_secret": root.credentials["client_secret"].reveal(),
         }
         answer = yield call("POST", f"{self.endpoints['oauth_url']}/v2/token", form=form)
-        tokens = read_tokens(answer, VERDICTS, errors=_REFUSALS)
+        if code_of(answer) is not None:
+            raise refusal(answer)
+        tokens = read_tokens(answer, VERDICTS)
         if tokens.expires_in is not None:
             return tokens
         return replace(tokens, expires_in=lifetime_of_jwt(tokens.access_token))

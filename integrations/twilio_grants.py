@@ -10,6 +10,8 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.jwk import OctKey
+from joserfc.jws import JWSRegistry
+from joserfc.registry import HeaderParameter
 
 from integrations.contract import ClientTokenRequest, Secret, Unreadable
 
@@ -18,6 +20,7 @@ GRANTS = frozenset({"voice", "video", "chat", "data_sync", "task_router", "playe
 LONGEST = 86_400  # seconds: a longer one is refused (`https://www.twilio.com/docs/api/errors/20104`)
 LARGEST = 4096  # bytes of grants: tokens travel in headers and addresses
 _LONGEST_IDENTITY = 256  # characters
+_HEADER = JWSRegistry(header_registry={"twr": HeaderParameter("Twilio region", "str")})
 
 
 def signed(credentials: Mapping[str, Secret], asked: ClientTokenRequest) -> Secret:
@@ -35,7 +38,7 @@ def signed(credentials: Mapping[str, Secret], asked: ClientTokenRequest) -> Secr
         "grants": _grants(asked),
     }
     secret = OctKey.import_key(credentials["api_key_secret"].reveal())
-    return Secret(jwt.encode(header, claims, secret, algorithms=["HS256"]))
+    return Secret(jwt.encode(header, claims, secret, algorithms=["HS256"], registry=_HEADER))
 
 
 def _lifetime(seconds: int) -> int:
