@@ -326,13 +326,12 @@ class Handout:
 class ClientTokenRequest:
     """A token for the app of somebody who gets nothing else of a connection.
 
-    *grants* are what it is good for, in the provider's words. It lives *ttl* seconds from *issued_at*, a Unix
-    time. *identity* is who uses it, as the app knows them.
+    *grants* are what it is good for, in the provider's words. It lives *ttl* seconds. *identity* is who uses
+    the app, as it knows them.
     """
 
     grants: Mapping[str, Any]
     ttl: int
-    issued_at: int
     identity: str | None = None
 
 
@@ -465,8 +464,10 @@ class Provider(Protocol):
         """Return what a program gets of static *credentials*, with the *access_token* that they are fed with."""
         ...
 
-    def client_token(self, root: Root, asked: ClientTokenRequest) -> Secret:
-        """Sign a token for an app with *root*: for kinds that have the ability `client_tokens`.
+    def client_token(self, root: Root, asked: ClientTokenRequest, issued_at: int) -> Secret:
+        """Sign a token for an app with *root*, as of *issued_at*, a Unix time.
+
+        For kinds that have the ability `client_tokens`.
 
         Raises Unreadable, whose code says what is wrong with what is *asked* for.
         """

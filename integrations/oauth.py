@@ -172,7 +172,7 @@ class OAuthProvider:
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         raise Unreadable("nothing_static")
 
-    def client_token(self, root: Root, asked: ClientTokenRequest) -> Secret:
+    def client_token(self, root: Root, asked: ClientTokenRequest, issued_at: int) -> Secret:
         raise Unreadable("no_client_tokens")
 
     def renew_request(self, root: Root) -> httpx.Request:

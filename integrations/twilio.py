@@ -93,8 +93,8 @@ class Twilio(Vendor):
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         return Handout(credentials=credentials, authorization=authorization(kind, credentials))
 
-    def client_token(self, root: Root, asked: ClientTokenRequest) -> Secret:
-        return signed(root.credentials, asked)
+    def client_token(self, root: Root, asked: ClientTokenRequest, issued_at: int) -> Secret:
+        return signed(root.credentials, asked, issued_at)
 
     def _proven_app(self, root: Root) -> Steps[Finding]:
         """Mint a token, which proves the app; what it may not do then does not make it a wrong one."""

@@ -23,18 +23,21 @@ _LONGEST_IDENTITY = 256  # characters
 _HEADER = JWSRegistry(header_registry={"twr": HeaderParameter("Twilio region", "str")})
 
 
-def signed(credentials: Mapping[str, Secret], asked: ClientTokenRequest) -> Secret:
-    """Return the token that is *asked* for. Raises Unreadable, whose code says what is wrong with it."""
-    key, now = credentials["api_key_sid"].reveal(), asked.issued_at
+def signed(credentials: Mapping[str, Secret], asked: ClientTokenRequest, issued_at: int) -> Secret:
+    """Return the token that is *asked* for, as of that Unix time.
+
+    Raises Unreadable, whose code says what is wrong with it.
+    """
+    key = credentials["api_key_sid"].reveal()
     header = {"alg": "HS256", "typ": "JWT", "cty": "twilio-fpa;v=1"}
     if "region" in credentials:
         header["twr"] = credentials["region"].reveal()
     claims = {
-        "jti": f"{key}-{now}",
+        "jti": f"{key}-{issued_at}",
         "iss": key,
         "sub": credentials["account_sid"].reveal(),
-        "nbf": now,
-        "exp": now + _lifetime(asked.ttl),
+        "nbf": issued_at,
+        "exp": issued_at + _lifetime(asked.ttl),
         "grants": _grants(asked),
     }
     secret = OctKey.import_key(credentials["api_key_secret"].reveal())

@@ -115,7 +115,7 @@ class Vendor:
     def revoke(self, root: Root, token: Secret | None) -> Steps[bool] | None:
         return None
 
-    def client_token(self, root: Root, asked: ClientTokenRequest) -> Secret:
+    def client_token(self, root: Root, asked: ClientTokenRequest, issued_at: int) -> Secret:
         raise Unreadable("no_client_tokens")
 
     def why_over(self, code: str, lived: int, promised: int | None) -> str:

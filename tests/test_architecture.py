@@ -80,7 +80,7 @@ LAYERS = (
         "sweep",
     },
     {"offboarding", "records", "usage", "verify"},
-    {"waiting", "tokens", "checks"},
+    {"waiting", "withheld", "tokens", "client_tokens", "checks"},
     {"services"},
     {"http", "pages", "listing", "quickstart", "fetching", "doctor"},
     {"moving"},
@@ -204,6 +204,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "vault/completing.py",  # what was entered, to be looked at with what is added
         "vault/entering.py",  # a scope, which is none
         "vault/http/callers.py",  # a new key, shown once
+        "vault/http/views/client_tokens.py",  # the token that was asked for
         "vault/http/views/connections.py",  # the token that was asked for
         "vault/masking.py",  # the last of a value
         "integrations/calls.py",  # into requests

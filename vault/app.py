@@ -14,6 +14,7 @@ from vault.callback import Callback
 from vault.callers import Callers
 from vault.chain import Chain
 from vault.checks import Checks
+from vault.client_tokens import ClientTokens
 from vault.clients import Clients
 from vault.connections import Connections
 from vault.devices import Devices
@@ -193,6 +194,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
             waiting=WaitingRoom(settings.waiting_readers),
             metrics=metrics,
         ),
+        client_tokens=ClientTokens(writer=writer, access=access, sources=means.sources),
         verify=verify,
         checks=Checks(means, verify),
         sandbox=application,

@@ -15,6 +15,7 @@ Action = Literal[
     "token.refresh_failed",
     "token.orphaned",
     "token.rejected",
+    "client_token.handed_out",
     "connection.authorized",
     "connection.connected",
     "connection.connect_failed",

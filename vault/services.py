@@ -9,6 +9,7 @@ from vault.callback import Callback
 from vault.callers import Callers
 from vault.chain import Chain
 from vault.checks import Checks
+from vault.client_tokens import ClientTokens
 from vault.clients import Clients
 from vault.connections import Connections
 from vault.devices import Devices
@@ -75,6 +76,7 @@ class Vault:
     records: Records
     usage: Usage
     tokens: Tokens
+    client_tokens: ClientTokens
     verify: Verify
     checks: Checks
     sandbox: Any | None  # an ASGI application, where it is switched on

@@ -19,11 +19,12 @@ from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
 from vault.sealing import Kept, fields_apart
 from vault.sources import Found, Sources
-from vault.store import connections, leases, rejections
+from vault.store import leases, rejections
 from vault.store.changes import Stale
 from vault.store.writer import Transaction, Writer
 from vault.tickets import Tickets
 from vault.waiting import Renewal, Wait, Wanted
+from vault.withheld import undecryptable, withheld
 
 
 class Ready(Struct, frozen=True):
@@ -191,7 +192,7 @@ class Tokens:
         try:
             token, static = _opened(ready, fed)
         except CannotOpen:
-            raise await self._undecryptable(connection) from None
+            raise await undecryptable(self._writer, connection) from None
         event = found.event(caller.actor, "token.handed_out", "ok", ready.value.generation)
         await self._writer.record(event)
         if uptime() - began >= STALE_AFTER:
@@ -214,14 +215,6 @@ class Tokens:
             expires_in=int(left) if ends else None,
         )
 
-    async def _undecryptable(self, connection: Connection) -> VaultError:
-        async def unit(tx: Transaction) -> None:
-            await connections.mark_undecryptable(tx.connection, connection.id, connection.state.generation)
-            tx.outdate(Stale("connection", connection.id))
-
-        await self._writer.submit(unit)
-        return Conflict("A stored value does not open.", code="operator_required")
-
     async def _refusal(self, found: Found, *, left_behind: bool = False) -> VaultError:
         """Return why nothing was handed out, with what would help.
 
@@ -229,14 +222,8 @@ class Tokens:
         may have ended between the last look at the connection and now, and then the next one finds it.
         """
         connection, state = found.connection, found.connection.state
-        if state.reason == "undecryptable":
-            return Conflict("A stored value does not open.", code="operator_required")
-        if state.next_action == "fix_credentials":
-            return Conflict(
-                "The provider refuses what was entered: it has to be corrected.",
-                code="credentials_rejected",
-                reason=state.last_error_code or state.reason,
-            )
+        if stops := withheld(state):
+            return stops
         if state.status == "failed":
             # Not the link to another tenant's connection: whoever has that can put their own account there.
             connect_url = None if found.inherited else await self._tickets.reconnect_url(connection)

@@ -267,11 +267,11 @@ def test_whose_credentials_they_are_is_in_them(kind: str) -> None:
 
 
 def asked(**changed: Any) -> ClientTokenRequest:
-    return ClientTokenRequest(**{"grants": VOICE, "ttl": 600, "issued_at": int(time.time()), **changed})
+    return ClientTokenRequest(**{"grants": VOICE, "ttl": 600, **changed})
 
 
 def signed(from_root: Root | None = None, **changed: Any) -> str:
-    return PROVIDER.client_token(from_root or root("api_key"), asked(**changed)).reveal()
+    return PROVIDER.client_token(from_root or root("api_key"), asked(**changed), int(time.time())).reveal()
 
 
 SIGNING = root("api_key", api_key_secret="canary-secret-of-32-characters--")
@@ -279,10 +279,11 @@ SIGNING = root("api_key", api_key_secret="canary-secret-of-32-characters--")
 
 def test_twilios_own_library_reads_what_we_sign() -> None:
     """Header and claims as its own tokens have them, and the signature that of the key's secret."""
-    now = int(time.time())
-    read = AccessToken.from_jwt(signed(SIGNING, identity="ann", issued_at=now), "canary-secret-of-32-characters--")
+    read = AccessToken.from_jwt(signed(SIGNING, identity="ann"), "canary-secret-of-32-characters--")
 
     assert read.headers == {"typ": "JWT", "alg": "HS256", "cty": "twilio-fpa;v=1"}
+    now = read.payload["nbf"]
+    assert time.time() - 5 < now <= time.time()
     assert read.payload == {
         "jti": f"{KEY}-{now}",
         "iss": KEY,

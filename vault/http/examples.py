@@ -5,6 +5,7 @@ from typing import Any
 from vault.http.problems import titled
 from vault.http.views.audit import RecordList
 from vault.http.views.callers import CallerList, CallerView, CreateCaller, CreatedCaller
+from vault.http.views.client_tokens import ClientTokenBody, ClientTokenView
 from vault.http.views.clients import ClientView, PutClient
 from vault.http.views.connections import (
     AuthorizeBody,
@@ -87,6 +88,13 @@ EXAMPLES: dict[type, dict[str, Any]] = {
         "generation": 17,
         "status": "verified",
         "source": _SOURCE,
+    },
+    ClientTokenBody: {"grants": {"voice": {"incoming": {"allow": True}}}, "ttl": 3600, "identity": "ada"},
+    ClientTokenView: {
+        "token": "eyJ….….…",
+        "expires_at": "2026-11-22T20:39:05Z",
+        "expires_in": 3600,
+        "source": {**_SOURCE, "provider": "twilio"},
     },
     RejectionBody: {"generation": 17, "source": _SOURCE},
     AuthorizeBody: {"scopes": _SCOPES, "return_url": "https://app.example.com/connected"},
@@ -217,6 +225,8 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
         "The provider refuses our client registration.",
         {"retry_after": 300, "reason": "client_rejected"},
     ),
+    "no_client_tokens": ("Credentials of this kind sign no tokens for apps.", {}),
+    "invalid_client_token": ("The provider takes no such token.", {"reason": "unknown_grant"}),
     "wrong_source": ("The token came from another connection.", {"field": "source"}),
     "unknown_generation": ("There are no tokens of this generation yet.", {}),
     # What is wrong with what was sent

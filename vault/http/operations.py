@@ -33,6 +33,10 @@ _ENTERING: dict[int, Said] = {
 OPERATIONS: dict[str, Mapping[int, Said]] = {
     "connections.token": _HANDING_OUT,
     "connections.reject": {**_HANDING_OUT, 422: ("wrong_source", "unknown_generation")},
+    "connections.client_token": {
+        409: ("not_connected", "disabled", "credentials_rejected", "operator_required", "no_client_tokens"),
+        422: ("invalid_client_token",),
+    },
     "connections.authorize": {409: ("no_client",), 422: ("unknown_kind", "invalid_return_url")},
     "connections.device": {
         409: ("no_client", "device_not_supported", "client_misconfigured"),

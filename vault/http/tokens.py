@@ -1,4 +1,4 @@
-"""/v1/connections/…/token: tokens, and the reports that one was refused."""
+"""/v1/connections/…/token: tokens, the reports that one was refused, and tokens for apps."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -7,8 +7,10 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from integrations.contract import ClientTokenRequest
 from vault.http.auth import Call
 from vault.http.connections import PATH, path_of
+from vault.http.views.client_tokens import ClientTokenBody, ClientTokenView
 from vault.http.views.connections import RejectionBody, TokenView
 from vault.services import Vault
 
@@ -76,3 +78,22 @@ class TokensController(Controller):
             request.auth, path, data.generation, source, min_ttl=timedelta(seconds=LEAST_TTL), wait=wait
         )
         return TokenView.of(handed)
+
+    @post(PATH + "/client-tokens", opt={"scope": "tokens:read"}, summary="A token for an app")
+    async def client_token(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[ClientTokenBody],
+    ) -> ClientTokenView:
+        """Return a token for an app in a browser or on a phone, signed with what is stored.
+
+        It is made for this request and kept nowhere. For kinds with the ability `client_tokens`; the catalogue
+        says which they are. What serves it is found as for the token route, and `source` says whose it is.
+        """
+        path = path_of(tenant, provider, name)
+        asked = ClientTokenRequest(grants=data.grants, ttl=data.ttl, identity=data.identity)
+        return ClientTokenView.of(await vault.client_tokens.sign(request.auth, path, asked))

@@ -1,0 +1,31 @@
+"""Why what is stored is not handed out, where its own state says so."""
+
+from vault.connection import Connection, TokenState
+from vault.errors import Conflict
+from vault.store import connections
+from vault.store.changes import Stale
+from vault.store.writer import Transaction, Writer
+
+
+def withheld(state: TokenState) -> Conflict | None:
+    """Return what has to be put right first: a value that does not open, or that the provider refuses."""
+    if state.reason == "undecryptable":
+        return Conflict("A stored value does not open.", code="operator_required")
+    if state.next_action == "fix_credentials":
+        return Conflict(
+            "The provider refuses what was entered: it has to be corrected.",
+            code="credentials_rejected",
+            reason=state.last_error_code or state.reason,
+        )
+    return None
+
+
+async def undecryptable(writer: Writer, connection: Connection) -> Conflict:
+    """Write down that a value of *connection* did not open, and return that as a refusal."""
+
+    async def unit(tx: Transaction) -> None:
+        await connections.mark_undecryptable(tx.connection, connection.id, connection.state.generation)
+        tx.outdate(Stale("connection", connection.id))
+
+    await writer.submit(unit)
+    return Conflict("A stored value does not open.", code="operator_required")
