@@ -66,4 +66,20 @@ ADVICE: Mapping[str, str] = {
     "login_malformed": "Voicenter does not take this sort of login there: try the other login API (`stack`), or"
     " the other kind.",
     "clock_skew": "This machine's clock is wrong by minutes: set it right.",
+    "20003": "Twilio knows no such credentials for this account and region. Take the Auth Token or a key anew at"
+    " console.twilio.com, Account, API keys & tokens: the live ones, of the account that the Account SID names.",
+    "20006": "The account has revoked this Connect app at Twilio: authorise it there again.",
+    "20008": "These are Twilio's test credentials, which may read nothing: enter the live ones of the same page.",
+    "70051": "A Restricted key of Twilio's that may not do this, or an account or key that is suspended: add the"
+    " permission to the key at console.twilio.com, or enter a Standard key.",
+    "account_suspended": "The account is suspended or closed at the provider: settle it there, then verify again.",
+    "account_not_found": "Twilio has no account of this SID for these credentials: copy it from the page where the"
+    " key was made.",
+    "account_refuses_app": "The app is good, and this account refuses it: an OAuth app of Twilio's works for its"
+    " own account alone, in us1, and not for subaccounts.",
+    "phone_number_missing": "The account does not have this phone number: correct it, or buy or move it at"
+    " console.twilio.com, Phone Numbers.",
+    "phone_number_unreadable": "The key may not look at the account's phone numbers, so nobody knows whether this"
+    " is one of them.",
+    "invalid_client": "The provider does not know this client ID, or its secret is another: copy both anew.",
 }

@@ -93,6 +93,7 @@ SCOPES: dict[tuple[str, str], str | None] = {
     ("POST", f"{CONNECTION}/authorize"): "connections:write",
     ("POST", f"{CONNECTION}/device"): "connections:write",
     ("POST", f"{CONNECTION}/rejections"): "tokens:read",
+    ("POST", f"{CONNECTION}/client-tokens"): "tokens:read",
     ("POST", f"{CONNECTION}/refresh"): "connections:write",
     ("POST", f"{CONNECTION}/verify"): "connections:write",
     ("PUT", CONNECTION): "connections:write",

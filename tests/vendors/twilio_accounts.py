@@ -46,7 +46,7 @@ class Account:
     apps: dict[str, App] = field(default_factory=dict)
 
     def a_key(self, sort: Sort = "Standard", *allowed: str) -> Key:
-        made = Key(sid("SK"), f"canary-secret-{next(_numbers)}", sort, frozenset(allowed))
+        made = Key(sid("SK"), f"canary-secret-{next(_numbers):032d}", sort, frozenset(allowed))
         self.keys[made.sid] = made
         return made
 
