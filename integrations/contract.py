@@ -151,13 +151,15 @@ class Client:
 class Root:
     """What new tokens are got with, whatever the kind: a renewal needs this and nothing else.
 
-    *credentials* are what a person entered, by field. *scopes* are what was granted or is wanted.
+    *credentials* are what a person entered, by field; *pending* is what an unfinished `Work` has kept for itself.
+    *scopes* are what was granted or is wanted.
     """
 
     kind: str
     client: Client | None = None
     refresh_token: Secret | None = None
     credentials: Mapping[str, Secret] = field(default_factory=dict)
+    pending: Mapping[str, Secret] = field(default_factory=dict)
     scopes: tuple[str, ...] = ()
 
 
@@ -298,6 +300,22 @@ Call: TypeAlias = httpx.Request | MailLogin
 # What takes any number of calls: each is sent once, and the answer given back, or the ProviderError raised in it
 # that came of it instead.
 Steps: TypeAlias = Generator[Call, Answer, T]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """What has to be stored, sealed, before anything else is done.
+
+    Each field of *credentials* takes the place of its former self. *pending* takes that of all that was pending:
+    nobody is handed any of it, and it is there when the work begins anew.
+    """
+
+    credentials: Mapping[str, Secret] = field(default_factory=dict)
+    pending: Mapping[str, Secret] = field(default_factory=dict)
+
+
+# Steps with a memory, which may end between any two of them, for good or to begin anew from what they kept.
+Work: TypeAlias = Generator[Call | Keep, Answer, T]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -470,6 +488,14 @@ class Provider(Protocol):
         For kinds that have the ability `client_tokens`.
 
         Raises Unreadable, whose code says what is wrong with what is *asked* for.
+        """
+        ...
+
+    def work(self, ability: str, root: Root) -> "Work[Finding] | None":
+        """Do with what *root* holds what its kind is able to: one of its `abilities`, "rotate" or "repair".
+
+        None for any other ability. It begins anew from what it kept, wherever it ended: what may have been done
+        is looked for before it is done again. "limited" says what it could not do, and with which code.
         """
         ...
 

@@ -36,6 +36,7 @@ from integrations.contract import (
     TokenSet,
     Unreadable,
     Verdict,
+    Work,
     fits_a_header,
 )
 from integrations.definition import Definition
@@ -174,6 +175,9 @@ class OAuthProvider:
 
     def client_token(self, root: Root, asked: ClientTokenRequest, issued_at: int) -> Secret:
         raise Unreadable("no_client_tokens")
+
+    def work(self, ability: str, root: Root) -> Work[Finding] | None:
+        return None
 
     def renew_request(self, root: Root) -> httpx.Request:
         if root.kind == JWT.id:

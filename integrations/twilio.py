@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import httpx
 
+from integrations import twilio_trunk
 from integrations.answers import read_tokens, text
 from integrations.calls import bearer, call
 from integrations.contract import (
@@ -25,6 +26,7 @@ from integrations.contract import (
     Secret,
     Steps,
     TokenSet,
+    Work,
 )
 from integrations.jwt_claims import lifetime_of_jwt
 from integrations.twilio_calls import at, authorization
@@ -40,7 +42,10 @@ from integrations.twilio_errors import (
     refusal,
 )
 from integrations.twilio_grants import signed
-from integrations.twilio_kinds import API_KEY, AUTH_TOKEN, OAUTH_APP
+from integrations.twilio_keys import ApiKeyRotation
+from integrations.twilio_kinds import API_KEY, AUTH_TOKEN, OAUTH_APP, SIP_TRUNK
+from integrations.twilio_rotation import AuthTokenRotation
+from integrations.twilio_trunk import Trunk
 from integrations.vendor import Vendor
 from integrations.verdicts import judge
 
@@ -54,9 +59,11 @@ class Twilio(Vendor):
 
     id, name = "twilio", "Twilio"
     docs = "https://www.twilio.com/docs/iam/api-keys"
-    kinds = (AUTH_TOKEN, API_KEY, OAUTH_APP)
+    kinds = (AUTH_TOKEN, API_KEY, OAUTH_APP, SIP_TRUNK)
 
     def entered(self, kind: str, credentials: Mapping[str, Secret]) -> Account | None:
+        if kind == SIP_TRUNK.id:
+            twilio_trunk.check(credentials)
         return Account(credentials["account_sid"].reveal())
 
     def renew(self, root: Root) -> Steps[TokenSet]:
@@ -80,6 +87,8 @@ class Twilio(Vendor):
         return self._proven_app(root)
 
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
+        if root.kind == SIP_TRUNK.id:
+            return (yield from Trunk(self.endpoints, root).look())
         found = yield from self._working(root, access_token)
         if found.code == NOT_PERMITTED:  # a Restricted key, which signs nothing
             found = replace(found, lacks=self.kind(root.kind).abilities)
@@ -91,7 +100,23 @@ class Twilio(Vendor):
         return _of_numbers(answer, number.reveal(), found)
 
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
-        return Handout(credentials=credentials, authorization=authorization(kind, credentials))
+        if kind == SIP_TRUNK.id:
+            return twilio_trunk.handout(credentials)
+        shown = {k: v for k, v in credentials.items() if kind != API_KEY.id or k != "auth_token"}
+        return Handout(credentials=shown, authorization=authorization(kind, credentials))
+
+    def work(self, ability: str, root: Root) -> Work[Finding] | None:
+        match root.kind, ability:
+            case AUTH_TOKEN.id, "rotate":
+                return AuthTokenRotation(self.endpoints, root, self._works).run()
+            case API_KEY.id, "rotate":
+                return ApiKeyRotation(self.endpoints, root, self._works).run()
+            case SIP_TRUNK.id, "set_up" | "repair":
+                return Trunk(self.endpoints, root, resets=ability == "repair").run()
+        return None
+
+    def _works(self, root: Root) -> Steps[Finding]:
+        return self._working(root, None)
 
     def client_token(self, root: Root, asked: ClientTokenRequest, issued_at: int) -> Secret:
         return signed(root.credentials, asked, issued_at)

@@ -43,6 +43,7 @@ AUTH_TOKEN = Kind(
     renewal="none",
     uses_client=False,
     check_every=DAY,
+    abilities=("rotate",),
     fields=(
         ACCOUNT_SID,
         Field(
@@ -62,7 +63,7 @@ API_KEY = Kind(
     renewal="none",
     uses_client=False,
     check_every=DAY,
-    abilities=("client_tokens",),
+    abilities=("client_tokens", "rotate"),
     fields=(
         ACCOUNT_SID,
         Field(
@@ -73,6 +74,12 @@ API_KEY = Kind(
             help="console.twilio.com, Account, API keys & tokens, Create API key.",
         ),
         Field(name="api_key_secret", label="API key secret", help="It is shown once, when the key is made."),
+        Field(
+            name="auth_token",
+            label="Auth Token, to rotate the key with",
+            required=False,
+            help="No key of this sort may make another one. It is used for nothing else, and never handed out.",
+        ),
         PHONE_NUMBER,
         REGION,
         EDGE,
@@ -95,5 +102,57 @@ OAUTH_APP = Kind(
         ),
         Field(name="client_secret", label="Client secret", help="It is shown once, when the app is made."),
         PHONE_NUMBER,
+    ),
+)
+SIP_TRUNK = Kind(
+    id="sip_trunk",
+    label="SIP trunk",
+    how="enter",
+    renewal="none",
+    uses_client=False,
+    check_every=DAY,
+    abilities=("set_up", "repair"),
+    fields=(
+        ACCOUNT_SID,
+        Field(name="auth_token", label="Auth Token", required=False, help="This, or an API key."),
+        Field(
+            name="api_key_sid",
+            label="API key SID",
+            secret=False,
+            required=False,
+            pattern=r"SK[0-9a-fA-F]{32}",
+            help="Of a Standard or a Main key.",
+        ),
+        Field(name="api_key_secret", label="API key secret", required=False),
+        Field(
+            name="friendly_name",
+            label="Trunk",
+            secret=False,
+            required=False,
+            pattern=r".{1,64}",
+            help="Its friendly name: console.twilio.com, Elastic SIP Trunking, Trunks. Made where it is missing.",
+        ),
+        Field(
+            name="domain_name",
+            label="Termination SIP URI",
+            secret=False,
+            required=False,
+            pattern=r"[A-Za-z0-9-]{1,63}\.pstn\.twilio\.com",
+            help="The trunk's, Termination: as office.pstn.twilio.com.",
+        ),
+        Field(
+            name="username",
+            label="Username",
+            secret=False,
+            required=False,
+            pattern=r"[^\s:@]{1,32}",
+            help="One of its credential list: made where it is not there.",
+        ),
+        Field(
+            name="password",
+            label="Password",
+            required=False,
+            help="Where the username is there already: Twilio tells it to nobody.",
+        ),
     ),
 )

@@ -31,6 +31,7 @@ from integrations.contract import (
     Steps,
     TokenSet,
     Unreadable,
+    Work,
 )
 from integrations.endpoints import Endpoints
 
@@ -117,6 +118,9 @@ class Vendor:
 
     def client_token(self, root: Root, asked: ClientTokenRequest, issued_at: int) -> Secret:
         raise Unreadable("no_client_tokens")
+
+    def work(self, ability: str, root: Root) -> Work[Finding] | None:
+        return None
 
     def why_over(self, code: str, lived: int, promised: int | None) -> str:
         return code
