@@ -63,7 +63,9 @@ class Trunk:
     def __init__(self, endpoints: Mapping[str, str], root: Root, *, resets: bool = False) -> None:
         self._api = Api(endpoints, root.credentials)
         self._given = {name: value.reveal() for name, value in root.credentials.items()}
-        self._pending = dict(root.pending)
+        self._about = Secret(self._given.get("friendly_name") or self._given["domain_name"])
+        # What was chosen for another trunk is none of this one's.
+        self._pending = dict(root.pending) if root.pending.get("trunk") == self._about else {}
         self._resets = resets
 
     def look(self) -> Steps[Finding]:
@@ -123,7 +125,7 @@ class Trunk:
         return self._chosen("domain_name")
 
     def _name(self) -> str:
-        return (self._given.get("friendly_name") or self._given["domain_name"])[:LONGEST_NAME]
+        return self._about.reveal()[:LONGEST_NAME]
 
     # ---- its credential lists
 
@@ -190,7 +192,7 @@ class Trunk:
         return self._given.get(name)
 
     def _keep(self, **fields: str) -> Work[None]:
-        self._pending |= {name: Secret(value) for name, value in fields.items()}
+        self._pending |= {"trunk": self._about} | {name: Secret(value) for name, value in fields.items()}
         yield Keep(pending=dict(self._pending))
 
 

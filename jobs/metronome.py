@@ -32,6 +32,7 @@ class Metronome:
             self._every(sweep_interval, vault.sweeper.tick)
             self._every(sweep_interval, vault.devices.poll)
             self._every(CHECK_INTERVAL, vault.checks.tick)
+            self._every(sweep_interval, vault.works.tick)
             self._every(HOUSEKEEPING_INTERVAL, vault.tidy)
             self._every(USAGE_INTERVAL, vault.roll_up)
         self._every(ANCHOR_INTERVAL, vault.anchor)  # whoever writes has a stream, swept or not

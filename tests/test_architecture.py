@@ -65,9 +65,10 @@ LAYERS = (
     {"reseal"},
     {"retire"},
     {"means"},
-    {"holding", "carrying"},
+    {"holding", "carrying", "rotating"},
     {"as_client", "revoke", "grants", "completing", "entering", "blame", "probe", "disconnect", "sight", "whose"},
-    {"consent", "brought"},
+    {"consent", "brought", "keeping"},
+    {"works"},
     {
         "exchange",
         "refresh",

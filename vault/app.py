@@ -51,6 +51,7 @@ from vault.unlock import CannotStart, open_keyring, open_vault
 from vault.usage import Usage
 from vault.verify import Verify
 from vault.watch import Watch
+from vault.works import Works
 
 
 @asynccontextmanager
@@ -140,16 +141,18 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
     )
     gates = Gates(database, writer, memory, providers, means.jitter)
     patience = Patience(timedelta(seconds=settings.lease), timedelta(seconds=settings.provider_timeout))
+    holder = f"{socket.gethostname()}/{secrets.token_hex(4)}"
     refresher = Refresher(
         database=database,
         writer=writer,
         providers=providers,
         exchange=Exchange(means, patience, gates),
         patience=patience,
-        holder=f"{socket.gethostname()}/{secrets.token_hex(4)}",
+        holder=holder,
         concurrency=settings.provider_concurrency,
     )
-    connections = Connections(means)
+    works = Works(means, holder=holder, lease=timedelta(seconds=settings.lease))
+    connections = Connections(means, works)
     verify = Verify(means, connections, refresher)
     return Vault(
         settings=settings,
@@ -197,6 +200,7 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         client_tokens=ClientTokens(writer=writer, access=access, sources=means.sources),
         verify=verify,
         checks=Checks(means, verify),
+        works=works,
         sandbox=application,
     )
 

@@ -21,11 +21,13 @@ from vault.grants import Received, begun, held, require_client, store_grant
 from vault.inheritance import served_by
 from vault.means import Means
 from vault.providers import kind_of
+from vault.rotating import reschedule
 from vault.store import connections as store
-from vault.store import parking, tenants, ways
+from vault.store import parking, tenants, ways, works
 from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction, Unit
+from vault.works import SET_UP, Works
 
 T = TypeVar("T")
 NOTHING: Mapping[str, str] = {}
@@ -49,8 +51,9 @@ class Change(Edit):
 
 
 class Connections:
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, works: Works) -> None:
         self._means = means
+        self._works = works
 
     async def get(self, path: Path) -> Connection:
         """Return the connection at *path*, without opening anything. Raises NotFound."""
@@ -123,11 +126,14 @@ class Connections:
             condition.check(_version(connection))
             if connection is None:
                 connection = await _begun(tx, path, provider, change, brought)
+            elif known is not None and brought is not None:
+                _check_rotated(known, connection)
             received = None if brought is None else brought.received(provider, connection.read_at)
             tx.record(Event(actor, "connection.changed", "created" if new else "ok", *path))
             return await self._stored(tx, actor, connection, change, provider, received), new
 
-        return await self._submitted(unit, change)
+        stored, new = await self._submitted(unit, change)
+        return await self._set_up(actor, stored, change, brought), new
 
     async def patch(
         self, actor: str, path: Path, above: list[str], change: Change, condition: Condition = UNCONDITIONAL
@@ -159,7 +165,7 @@ class Connections:
             tx.record(Event(actor, "connection.changed", "ok", *path))
             return await self._stored(tx, actor, connection, change, provider, received)
 
-        return await self._submitted(unit, change)
+        return await self._set_up(actor, await self._submitted(unit, change), change, brought)
 
     async def _known(self, path: Path) -> tuple[Provider, Connection | None]:
         async with self._means.database.read() as tx:
@@ -198,7 +204,17 @@ class Connections:
             await store_grant(tx, self._means, connection, provider, received)
         changed = await store.get(tx.connection, connection.id)
         assert changed is not None
+        kind = kind_of(provider, changed.kind)
+        await reschedule(tx, kind, connection, changed)
+        if received is not None and change.verify and SET_UP in kind.abilities:
+            await works.begin(tx.connection, changed.id, SET_UP)
         return changed
+
+    async def _set_up(self, actor: str, stored: Connection, change: Change, brought: Brought | None) -> Connection:
+        """Return what was *stored* as it is once its kind is of use, as far as that can be brought about now."""
+        if brought is None or not change.verify:
+            return stored
+        return await self._works.set_up(actor, stored)
 
     async def _submitted(self, unit: Unit[T], change: Change) -> T:
         """Carry *unit* out; done when nobody gets any more what *change* takes away."""
@@ -232,6 +248,15 @@ def _version(connection: Connection | None) -> str | None:
 def _check_unchanged(known: Connection, connection: Connection) -> None:
     """Raise PreconditionFailed where other credentials would be replaced than those that *known* holds."""
     if connection.id != known.id or connection.state.granted_generation != known.state.granted_generation:
+        raise PreconditionFailed
+    _check_rotated(known, connection)
+
+
+def _check_rotated(known: Connection, connection: Connection) -> None:
+    """Raise PreconditionFailed where what *known* holds was rotated since: what was tried may be over by now."""
+    same = connection.id == known.id and connection.state.renewal == "none"
+    granted = connection.state.granted_generation == known.state.granted_generation
+    if same and granted and connection.state.generation != known.state.generation:
         raise PreconditionFailed
 
 

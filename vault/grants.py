@@ -108,13 +108,14 @@ async def store_grant(
     )
     if renewing is None and received.consented and provider.needs_refresh_token:
         return None
+    pending = await _pending(tx, means.keyring, place, connection, received)
     generation, now = await settle.supersede(tx.connection, connection.id)
     tx.outdate(Stale("connection", connection.id))
     asked_at = now - timedelta(seconds=received.age)
     times = new_tokens(received.tokens, provider, received.kind, asked_at, means.jitter)
     entered = fields_together(received.credentials) if received.credentials else None
     token = received.tokens.access_token if received.got else None
-    kept = {"access_token": token, "refresh_token": renewing, "credentials": entered}
+    kept = {"access_token": token, "refresh_token": renewing, "credentials": entered, "pending": pending}
     values = seal_all(means.keyring, place, generation, kept)
     await sealed.forget(tx.connection, "connection", connection.id)
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
@@ -217,5 +218,22 @@ async def _still_good(
     stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")
     try:
         return None if stored is None else open_one(keyring, place, "refresh_token", stored)
+    except CannotOpen:
+        return None
+
+
+async def _pending(
+    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received
+) -> Secret | None:
+    """Return what an unfinished work has kept, which other credentials of the same account do not end.
+
+    A rotation may have come so far that nothing else is any good.
+    """
+    account = received.account and received.account.subject
+    if account is None or (received.kind, account) != (connection.kind, connection.account):
+        return None
+    stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("pending")
+    try:
+        return None if stored is None else open_one(keyring, place, "pending", stored)
     except CannotOpen:
         return None

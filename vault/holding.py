@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from integrations.contract import Client, Root, Secret
 from vault.connection import Connection
 from vault.keyring import Keyring
-from vault.sealing import Place, open_one, opened_fields
+from vault.sealing import Place, fields_apart, open_one
 from vault.store import sealed
 
 
@@ -33,12 +33,15 @@ async def holding(tx: AsyncConnection, keyring: Keyring, connection: Connection)
     def opened(field: str) -> Secret | None:
         return open_one(keyring, place, field, values[field]) if field in values else None
 
-    entered = opened_fields(keyring, place, values["credentials"]) if "credentials" in values else {}
+    def fields(name: str) -> dict[str, Secret]:
+        return fields_apart(together) if (together := opened(name)) else {}
+
     root = Root(
         kind=connection.kind,
         client=None if connection.client_id is None else Client(connection.client_id),
         refresh_token=opened("refresh_token"),
-        credentials=entered,
+        credentials=fields("credentials"),
+        pending=fields("pending"),
         scopes=connection.asked_scopes,
     )
     return Holding(root, opened("access_token"))

@@ -39,6 +39,7 @@ from vault.tokens import Tokens
 from vault.usage import Usage, roll_up
 from vault.verify import Verify
 from vault.watch import Watch
+from vault.works import Works
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ class Vault:
     client_tokens: ClientTokens
     verify: Verify
     checks: Checks
+    works: Works
     sandbox: Any | None  # an ASGI application, where it is switched on
 
     async def tidy(self) -> None:
@@ -98,6 +100,7 @@ class Vault:
         self.writer.begin_closing()
         await self.sweeper.finished()
         await self.checks.drain()
+        await self.works.drain()
         await self.refresher.settled()
         await self.callback.drain()
         await self.devices.drain()

@@ -415,6 +415,19 @@ device_authorizations = Table(
     Column("expires_at", Moment, nullable=False),
 )
 
+# What is to be done with credentials at their provider, by an ability of their kind: at some time, or begun and
+# not ended yet.
+works = Table(
+    "works",
+    metadata,
+    Column("connection_id", String, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    Column("ability", String, nullable=False),
+    Column("due_at", Moment, nullable=False, index=True),
+    # Somebody is at it, or has died over it: what is changed of a schedule does not concern it.
+    Column("begun", Boolean, nullable=False),
+    Column("failures", Integer, nullable=False, server_default="0"),
+)
+
 callers = Table(
     "callers",
     metadata,
