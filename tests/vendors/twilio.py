@@ -11,6 +11,7 @@ from base64 import urlsafe_b64encode
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl
@@ -41,9 +42,13 @@ class Call(NamedTuple):
 
     def match(self, host: str, path: str) -> dict[str, str] | None:
         """Return the SIDs in *path* by name; None where it is another call's."""
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[A-Z]{2}[0-9a-fA-F]{32})", re.escape(self.path))
-        found = re.fullmatch(pattern, path)
-        return found.groupdict() if found and host == self.host else None
+        found = _pattern(self.path).fullmatch(path) if host == self.host else None
+        return found.groupdict() if found else None
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[A-Z]{2}[0-9a-fA-F]{32})", re.escape(path)))
 
 
 CALLS: Mapping[str, Call] = {
