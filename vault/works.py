@@ -55,7 +55,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a work ended: a *code*, what is *changed* of the state, and after how long it is done *again*, if it is."""
+    """How a work ended: a *code*, what is *changed* of the state, and when it is done *again*, if ever."""
 
     code: str
     changed: dict[str, Any]
@@ -217,7 +217,8 @@ class Works:
             else:
                 await store.end(tx.connection, connection)
                 await _schedule(tx, connection, ability)
-            await connections.note_probe(tx.connection, connection, turn.generation, ended.changed)
+            if ended.changed:
+                await connections.note_probe(tx.connection, connection, turn.generation, ended.changed)
             tx.outdate(Stale("connection", connection))
             tx.record(_event(actor, "work.ended", ability, claimed, ended.code))
 

@@ -247,6 +247,46 @@ class ConnectionsController(Controller):
         await vault.access.require_reach(request.auth, *path)
         return ConnectionView.of(*await vault.verify.verify(request.auth.actor, path))
 
+    @post(
+        PATH + "/rotate",
+        status_code=200,
+        opt={"scope": "connections:write"},
+        summary="Another secret in its place",
+    )
+    async def rotate(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+    ) -> ConnectionView:
+        """Have the provider make another secret, take it into use, and end the former one.
+
+        For kinds of credentials with the ability `rotate`; `settings.rotate_every_days` has it done by itself.
+        What was begun is gone on with: where the provider does not answer (503), by itself too.
+        """
+        path = path_of(tenant, provider, name)
+        await vault.access.require_reach(request.auth, *path)
+        return ConnectionView.of(await vault.works.order(request.auth.actor, path, "rotate"))
+
+    @post(PATH + "/repair", status_code=200, opt={"scope": "connections:write"}, summary="Set it up again")
+    async def repair(
+        self,
+        request: Call,
+        vault: NamedDependency[Vault],
+        tenant: FromPath[str],
+        provider: FromPath[str],
+        name: FromPath[str],
+    ) -> ConnectionView:
+        """Make what is missing at the provider of what the connection stands for, and nothing that is there.
+
+        For kinds of credentials with the ability `repair`. A password that nobody knows is changed.
+        """
+        path = path_of(tenant, provider, name)
+        await vault.access.require_reach(request.auth, *path)
+        return ConnectionView.of(await vault.works.order(request.auth.actor, path, "repair"))
+
     @delete(PATH, status_code=200, opt={"scope": "connections:write"}, summary="Disconnect")
     async def remove(
         self,

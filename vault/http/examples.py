@@ -246,6 +246,10 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     # What contradicts what is stored
     "no_client": ("No client is registered for this provider.", {}),
     "refresh_token_uncertain": ("A refresh may have spent its refresh token.", {}),
+    "not_able": ("Credentials of this kind cannot do that.", {"abilities": ["rotate"]}),
+    "superseded": ("It was changed meanwhile: look, and try again.", {}),
+    "work_in_progress": ("Somebody is at it already.", {"retry_after": 5}),
+    "invalid_setting": ("Credentials of this kind cannot be rotated.", {"field": "rotate_every_days"}),
     "not_renewable": ("A person has to act first.", {"next_action": "reconnect"}),
     "tenant_is_root": ("The root of the tenants stays.", {}),
     "tenant_cycle": ("A tenant cannot stand under itself.", {}),

@@ -27,8 +27,13 @@ _ENTERING: dict[int, Said] = {
         "invalid_field",
         "invalid_moment",
         "credentials_rejected",
+        "invalid_setting",
         "too_large",
     ),
+}
+_WORKING: dict[int, Said] = {
+    409: ("not_able", "disabled", "credentials_rejected", "superseded", "operator_required"),
+    503: ("provider_unavailable", "work_in_progress"),
 }
 OPERATIONS: dict[str, Mapping[int, Said]] = {
     "connections.token": _HANDING_OUT,
@@ -51,6 +56,8 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     },
     "connections.refresh": {409: ("not_renewable",)},
     "connections.verify": {409: ("operator_required",)},
+    "connections.rotate": _WORKING,
+    "connections.repair": _WORKING,
     "tenants.put": {201: "same", 409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
     "tenants.page": {404: ("not_found",), 422: ("invalid_name",)},
     "tenants.patch": {409: ("tenant_is_root", "tenant_cycle"), 422: ("invalid_url",)},
