@@ -82,4 +82,18 @@ ADVICE: Mapping[str, str] = {
     "phone_number_unreadable": "The key may not look at the account's phone numbers, so nobody knows whether this"
     " is one of them.",
     "invalid_client": "The provider does not know this client ID, or its secret is another: copy both anew.",
+    "secondary_exists": "The account has a secondary Auth Token already, which somebody has made: at"
+    " console.twilio.com, Account, API keys & tokens, Auth Tokens, promote it or delete it.",
+    "rotation_needs_auth_token": "No key of this sort may make another one: enter the account's Auth Token beside"
+    " it, which is used for that alone.",
+    "main_key": "A Main key is made by people only: make another one at console.twilio.com, Account, API keys &"
+    " tokens, enter it, and delete this one.",
+    "trunk_missing": "There is no such trunk yet, or no more: repair the connection, and it is made.",
+    "trunk_ambiguous": "Several trunks have this name: enter the domain_name of the one that is meant.",
+    "trunk_without_domain": "The trunk has no Termination SIP URI: give it one at console.twilio.com, Elastic SIP"
+    " Trunking, the trunk, Termination; then repair the connection.",
+    "password_unknown": "Twilio tells nobody the password of a username that is there: enter it, or repair the"
+    " connection, which sets another one, and then whoever calls with the former one has to be told.",
+    "auth_token_or_api_key_missing": "Enter an auth_token, or api_key_sid and api_key_secret.",
+    "friendly_name_or_domain_name_missing": "Enter the friendly_name of the trunk, or its domain_name.",
 }

@@ -151,7 +151,7 @@ class Client:
 class Root:
     """What new tokens are got with, whatever the kind: a renewal needs this and nothing else.
 
-    *credentials* are what a person entered, by field; *pending* is what an unfinished `Work` has kept for itself.
+    *credentials* are what a person entered, by field; *pending* is what a `Work` has kept for itself.
     *scopes* are what was granted or is wanted.
     """
 
@@ -307,7 +307,8 @@ class Keep:
     """What has to be stored, sealed, before anything else is done.
 
     Each field of *credentials* takes the place of its former self. *pending* takes that of all that was pending:
-    nobody is handed any of it, and it is there when the work begins anew.
+    nobody is handed any of it, and it is there when the work begins anew, and after the same account's credentials
+    were entered anew.
     """
 
     credentials: Mapping[str, Secret] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from integrations.contract import (
 from integrations.twilio_calls import Api, Object, Unable
 from integrations.twilio_errors import read
 
+_MARK = Secret("1")
 DOMAIN = ".pstn.twilio.com"
 LONGEST_NAME = 64  # characters
 
@@ -55,9 +56,10 @@ def handout(credentials: Mapping[str, Secret]) -> Handout:
 
 
 class Trunk:
-    """The trunk of one connection. *resets* allows that a password is changed which is unknown to us.
+    """The trunk of one connection. With *resets* its password becomes the one that we know, or a new one.
 
-    Kept are a `domain_name` before a trunk is made with it, and `username` and `password` before they are sent.
+    Kept are a `domain_name` before a trunk is made with it, and `username` and `password` before they are sent;
+    and with `done` all of it for good: who enters the rest anew does not know what was chosen here.
     """
 
     def __init__(self, endpoints: Mapping[str, str], root: Root, *, resets: bool = False) -> None:
@@ -92,7 +94,8 @@ class Trunk:
         username, password = yield from self._login(lists)
         yield from self._attach(sid, lists[0], attached)
         known = {"domain_name": domain, "username": username, "password": password}
-        yield Keep(credentials={name: Secret(value) for name, value in known.items() if value is not None})
+        made = {name: Secret(value) for name, value in known.items() if value is not None}
+        yield Keep(credentials=made, pending={**made, "trunk": self._about, "done": _MARK})
         return Finding(verdict="valid") if password is not None else _lacking("password_unknown")
 
     # ---- the trunk
@@ -162,7 +165,7 @@ class Trunk:
             wanted, password = wanted or f"vault-{secrets.token_hex(6)}", password or _new_password()
             yield from self._keep(username=wanted, password=password)
             yield from self._create(lists[0], wanted, password)
-        elif "password" in self._pending or (password is None and self._resets):
+        elif self._resets or self._may_be_sent():
             # Nobody knows whether it was sent: it may be sent as often as one likes.
             wanted, password = login.username, password or _new_password()
             yield from self._keep(username=wanted, password=password)
@@ -185,6 +188,9 @@ class Trunk:
     def _credentials_path(self, credential_list: str, of: str = "") -> str:
         return self._api.account_path(f"/SIP/CredentialLists/{credential_list}/Credentials{of}")
 
+    def _may_be_sent(self) -> bool:
+        return "password" in self._pending and "done" not in self._pending
+
     def _chosen(self, name: str) -> str | None:
         """Return what a person has entered, or what was chosen before for want of it."""
         if name in self._pending and name not in self._given:
@@ -192,6 +198,7 @@ class Trunk:
         return self._given.get(name)
 
     def _keep(self, **fields: str) -> Work[None]:
+        self._pending.pop("done", None)
         self._pending |= {"trunk": self._about} | {name: Secret(value) for name, value in fields.items()}
         yield Keep(pending=dict(self._pending))
 

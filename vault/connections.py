@@ -21,7 +21,7 @@ from vault.grants import Received, begun, held, require_client, store_grant
 from vault.inheritance import served_by
 from vault.means import Means
 from vault.providers import kind_of
-from vault.rotating import reschedule
+from vault.rotating import every, reschedule
 from vault.store import connections as store
 from vault.store import parking, tenants, ways, works
 from vault.store.changes import Stale
@@ -176,6 +176,7 @@ class Connections:
         self, path: Path, provider: Provider, known: Connection | None, above: list[str], change: Change
     ) -> Brought | None:
         """Try the credentials of *change* as far as it wants that; return them, None where there are none."""
+        every(change.settings or {})  # what is wrong with it is said before anything is tried
         entered = entered_for(provider, known, change.kind, change.credentials)
         if entered is None:
             return None

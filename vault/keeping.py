@@ -26,11 +26,11 @@ class Superseded(Exception):
 
 
 class Keeping:
-    """What one work with *connection* knows of its credentials: *root*, and what it kept since."""
+    """What one work with *connection* knows of its credentials: *root*, and what it kept since, if *anything*."""
 
     def __init__(self, means: Means, kind: Kind, connection: Connection, turn: Turn, root: Root) -> None:
         self.turn = turn
-        self.pending = bool(root.pending)
+        self.anything = False
         self._means = means
         self._kind = kind
         self._connection = connection
@@ -54,7 +54,7 @@ class Keeping:
         if not await self._means.writer.insist(unit):
             raise Superseded
         self.turn.generation += 1
-        self.pending = bool(kept.pending)
+        self.anything = True
 
     async def _store(self, tx: Transaction, kept: Keep) -> None:
         connection, generation = self._connection, self.turn.generation + 1

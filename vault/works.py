@@ -126,6 +126,10 @@ class Works:
     async def drain(self) -> None:
         """Begin nothing more, and wait for what is under way."""
         self._draining = True
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until what is under way has been written."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -199,7 +203,9 @@ class Works:
             # What is begun stays so: whoever finds it due goes on with what is there then.
             raise Conflict("It was changed meanwhile: look, and try again.", code="superseded") from None
         except ProviderError as error:
-            ended = _failed(claimed, ability, error, self._means.jitter, unfinished=keeping.pending)
+            ended = _failed(
+                claimed, ability, error, self._means.jitter, unfinished=claimed.turn.resumed or keeping.anything
+            )
             await self._end(actor, claimed, ability, ended)
             raise _told(error) from None
         changed = {} if ability == ROTATE else learned(about, finding, static=True)

@@ -35,6 +35,7 @@ TIMES = {
     ),
     "provider_states": ("retry_not_before",),
     "clients": ("retry_not_before",),
+    "works": ("due_at",),
 }
 LEASES = ("lease_expires_at", "retake_after")
 

@@ -1,6 +1,6 @@
 """Rotations and trunks over the HTTP API: ordered, on a schedule, taken over, refused; and killed for real."""
 
-import signal
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -13,11 +13,12 @@ from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import age
 from tests.integration.test_api import refused
+from tests.provider.wire import Answer
 from tests.rig import TENANT, Rig
-from tests.vendors.twilio import Twilio
+from tests.vendors.twilio import Asked, Twilio
 from tests.vendors.twilio_accounts import Account
 from tests.vendors.twilio_trunking import Trunking
-from vault.store.schema import sealed_values, token_states, works
+from vault.store.schema import clock, sealed_values, token_states, works
 from vault.store.writer import Transaction
 
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -77,19 +78,13 @@ async def line(rig: Rig) -> Any:
 
 async def pass_time(rig: Rig, by: timedelta = timedelta(minutes=5)) -> None:
     """Let leases lapse, and what is to be done become due."""
-    await age(rig, by, "lease_expires_at")
-
-    async def unit(tx: Transaction) -> None:
-        await tx.execute(update(works).values(due_at=works.c.due_at - by // timedelta(milliseconds=1)))
-
-    await rig.vault.writer.submit(unit)
+    await age(rig, by, "lease_expires_at", "due_at")
 
 
 async def tick(rig: Rig) -> None:
     """Do what is due, and wait for it."""
     await rig.vault.works.tick()
-    await rig.vault.works.drain()
-    rig.vault.works._draining = False
+    await rig.vault.works.settled()
 
 
 # ---- rotation
@@ -179,7 +174,9 @@ async def test_a_rotation_whose_answer_is_lost_ends_well_by_itself(
 
 
 @on_sqlite
-async def test_what_is_pending_is_shown_to_nobody(rig: Rig, store: Store, twilio: Twilio, trunking: Trunking) -> None:
+async def test_what_is_pending_is_shown_to_nobody(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
     """While a rotation is unfinished, what was entered is served, and can be changed without losing the rest."""
     account = twilio.an_account()
     await entered(rig, account)
@@ -228,10 +225,15 @@ async def test_what_is_entered_amid_a_promotion_loses_no_token(
     former = account.auth_token
     await entered(rig, account)
     promote = twilio.handlers["promote"]
+
+    def cut_off(asked: Asked) -> Answer:
+        twilio.refuse("account", 503, b"")  # nor can anybody tell what has come of it
+        return promote(asked)
+
+    twilio.handlers["promote"] = cut_off
     twilio.lose("promote")
     refused(await order(rig), 503, "provider_unavailable")
     assert account.auth_token != former
-    del promote
 
     again = {"account_sid": account.sid, "auth_token": former}
     put = await rig.api.put(path(), json={"kind": "auth_token", "credentials": again, "verify": False})
@@ -242,19 +244,286 @@ async def test_what_is_entered_amid_a_promotion_loses_no_token(
     assert (await given(rig))["auth_token"] == account.auth_token
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_two_replicas_never_work_on_one_connection(
-    replicas: Replicas, store: Store, rig: Rig, twilio: Twilio, trunking: Trunking
+    replicas: Replicas, rig: Rig, twilio: Twilio, trunking: Trunking
 ) -> None:
-    """Whoever has the lease is alone, whoever is told to wait; a lapsed lease is taken over."""
+    """However many order it, and tick: one does it, and the others are told so or find it done."""
     account = twilio.an_account()
     await entered(rig, account)
     other = await replicas(endpoints={"twilio": twilio.endpoints})
-    asked = list[httpx.Response]()
-    answers = twilio.handlers["promote"]
 
-    async def unit(tx: Transaction) -> None:
-        held = {"lease_holder": "somebody", "lease_expires_at": token_states.c.read_at if False else None}
-        del held
+    answers = await asyncio.gather(order(rig), order(other), tick(rig), order(other))
 
-    del unit, asked, answers, other
+    done = [answer.status_code for answer in answers if answer is not None]
+    assert set(done) <= {200, 503}
+    assert twilio.count("secondary") == twilio.count("promote") == done.count(200)
+    assert (await given(rig))["auth_token"] == account.auth_token
+    assert await kept(rig) == {"credentials"}
+
+
+async def test_nobody_takes_over_before_the_lease_has_lapsed(rig: Rig, twilio: Twilio, trunking: Trunking) -> None:
+    """Whoever has it may be slow only; afterwards it is gone on with, from what was kept."""
+    account = twilio.an_account()
+    await entered(rig, account)
+    twilio.refuse("promote", 503, b"")
+    refused(await order(rig), 503, "provider_unavailable")
+
+    async def held(tx: Transaction) -> None:
+        later = clock() + 60_000
+        await tx.execute(update(token_states).values(lease_holder="somebody", lease_expires_at=later))
+
+    await rig.vault.writer.submit(held)
+    await pass_time(rig, timedelta(seconds=30))
+    await tick(rig)
+    refused(await order(rig), 503, "work_in_progress")
+    assert twilio.count("promote") == 1
+
+    await pass_time(rig)
+    await tick(rig)
+    assert twilio.count("promote") == 2
+    assert (await given(rig))["auth_token"] == account.auth_token
+
+
+async def test_a_holder_that_was_taken_over_from_keeps_nothing(
+    rig: Rig, twilio: Twilio, trunking: Trunking
+) -> None:
+    """It overslept, and what it has is not what is stored any more: it stops where it is."""
+    account = twilio.an_account()
+    await entered(rig, account)
+    create = twilio.handlers["secondary"]
+
+    async def taken(tx: Transaction) -> None:
+        await tx.execute(update(token_states).values(lease_fence=token_states.c.lease_fence + 1))
+
+    loop = asyncio.get_running_loop()
+
+    def meanwhile(asked: Asked) -> Answer:
+        submitted.append(loop.create_task(rig.vault.writer.submit(taken)))
+        return create(asked)
+
+    submitted = list[asyncio.Task[None]]()
+    twilio.handlers["secondary"] = meanwhile
+
+    refused(await order(rig), 409, "superseded")
+
+    twilio.handlers["secondary"] = create
+    assert twilio.count("promote") == 0
+    assert (await given(rig))["auth_token"] == account.auth_token
+    await pass_time(rig)
+    await tick(rig)
+    assert (await given(rig))["auth_token"] == account.auth_token
+    assert account.secondary is None
+
+
+@on_sqlite
+async def test_an_edit_that_was_tried_before_a_rotation_is_not_stored_after_it(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """Its token was good when it was tried, and is over by now: the promoted one stays."""
+    account = twilio.an_account()
+    await entered(rig, account)
+    for method in ("PUT", "PATCH"):
+        former = account.auth_token
+        began, done = asyncio.Event(), asyncio.Event()
+        tried = rig.vault.connections._tried
+
+        async def slowly(*arguments: Any, tried: Any = tried, began: Any = began, done: Any = done) -> Any:
+            found = await tried(*arguments)
+            began.set()
+            await done.wait()
+            return found
+
+        rig.vault.connections._tried = slowly  # type: ignore[method-assign]
+        own = {"account_sid": account.sid, "auth_token": former}
+        editing = asyncio.create_task(rig.api.request(method, path(), json={"credentials": own}))
+        await began.wait()
+        assert (await order(rig)).status_code == 200
+        done.set()
+        refused(await editing, 412, "precondition_failed")
+        rig.vault.connections._tried = tried  # type: ignore[method-assign]
+        assert (await given(rig))["auth_token"] == account.auth_token != former
+
+
+@on_sqlite
+async def test_rotation_on_a_schedule(rig: Rig, store: Store, twilio: Twilio, trunking: Trunking) -> None:
+    """As often as the settings say, by whoever ticks; another period counts from now, and null ends it."""
+    account = twilio.an_account()
+    await entered(rig, account, settings={"rotate_every_days": 90})
+    former = account.auth_token
+    await pass_time(rig, timedelta(days=89))
+    await tick(rig)
+    assert account.auth_token == former
+
+    for _ in range(2):
+        former = account.auth_token
+        await pass_time(rig, timedelta(days=1 if not trunking.over else 90))
+        await tick(rig)
+        assert account.auth_token != former
+        assert (await given(rig))["auth_token"] == account.auth_token
+    await tick(rig)
+    assert len(trunking.over) == 2
+
+    await rig.api.patch(path(), json={"settings": {"rotate_every_days": 200}})
+    await pass_time(rig, timedelta(days=199))
+    await tick(rig)
+    assert len(trunking.over) == 2
+    await rig.api.patch(path(), json={"settings": {"rotate_every_days": None}})
+    assert await line(rig) is None
+
+
+@on_sqlite
+async def test_a_schedule_that_makes_no_sense_is_refused(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """Not a whole number of days, and a kind that cannot be rotated; nothing is stored then."""
+    account = twilio.an_account()
+    for wrong in (0, 3651, 1.5, "90", True, [1]):
+        answer = await entered(rig, account, settings={"rotate_every_days": wrong})
+        assert refused(answer, 422, "invalid_setting")["field"] == "rotate_every_days", wrong
+    refused(await rig.api.get(path()), 404)
+    trunk = await entered(
+        rig, account, "sip_trunk", credentials={"friendly_name": "Office"}, settings={"rotate_every_days": 90}
+    )
+    refused(trunk, 422, "invalid_setting")
+    assert trunking.trunks == []
+
+
+# ---- the trunk
+
+
+def trunk(rig: Rig, account: Account, **more: Any) -> Any:
+    return entered(rig, account, "sip_trunk", **{"credentials": {"friendly_name": "Office"}, **more})
+
+
+async def test_a_trunk_is_set_up_as_it_is_entered(
+    rig: Rig, twilio: Twilio, trunking: Trunking, leaks: Leaks
+) -> None:
+    """What is handed out gets through; once more, and by repair, nothing is made again."""
+    account = twilio.an_account()
+
+    stored = await trunk(rig, account)
+
+    assert (stored.status_code, stored.json()["status"]) == (201, "verified"), stored.text
+    served = await given(rig)
+    assert set(served) == {"username", "password", "termination_uri"}
+    assert trunking.takes(served["termination_uri"], served["username"], served["password"])
+    assert served["password"] not in stored.text
+    leaks.check(stored.text)
+    assert stored.json().get("lacks", []) == []
+    assert (await order(rig, "repair")).status_code == 200
+    assert (await trunk(rig, account)).status_code == 200
+    assert (len(trunking.trunks), len(trunking.lists), await given(rig)) == (1, 1, served)
+
+
+@on_sqlite
+async def test_nothing_is_made_with_credentials_that_are_no_good(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """They are refused before: wrong, incomplete, or not to be tried."""
+    account = twilio.an_account()
+    wrong = {"auth_token": "canary-wrong", "friendly_name": "Office"}
+    refused(await trunk(rig, account, credentials=wrong), 422, "credentials_rejected")
+    problem = refused(await trunk(rig, account, credentials={}), 422, "credentials_rejected")
+    assert problem["reason"] == "friendly_name_or_domain_name_missing"
+    assert (await trunk(rig, account, verify=False)).status_code == 201
+    assert (trunking.trunks, trunking.lists, await line(rig)) == ([], {}, None)
+
+    assert (await order(rig, "repair")).status_code == 200
+    assert len(trunking.trunks) == 1
+
+
+async def test_a_set_up_that_is_cut_off_is_finished_by_itself(
+    rig: Rig, twilio: Twilio, trunking: Trunking
+) -> None:
+    """Each of its calls is answered to nobody once: it is stored as it is, and there is one trunk in the end."""
+    for number, call in enumerate(("new_trunk", "new_list", "new_login", "attach")):
+        account = twilio.an_account()
+        own = {"account_sid": account.sid, "auth_token": account.auth_token, "friendly_name": f"Office {number}"}
+        where = path(f"c{number}")
+        twilio.lose(call)
+
+        stored = await rig.api.put(where, json={"kind": "sip_trunk", "credentials": own})
+
+        assert stored.status_code == 201, stored.text
+        if call == "new_trunk":
+            assert stored.json()["status"] == "verified"  # it is found at once
+        else:
+            assert (stored.json()["status"], stored.json()["reason"]) == ("degraded", "probe_unknown")
+            await pass_time(rig)
+            await tick(rig)
+        served = (await rig.api.get(f"{where}/token")).json()["credentials"]
+        assert trunking.takes(served["termination_uri"], served["username"], served["password"]), call
+        assert (await rig.api.get(where)).json()["status"] == "verified"
+    assert (len(trunking.trunks), len(trunking.lists)) == (4, 4)
+
+
+@on_sqlite
+async def test_a_trunk_that_is_there_lacks_its_password_until_it_is_repaired(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """Its username and address are served; repair sets another password, or a person enters it."""
+    account = twilio.an_account()
+    logins = trunking.a_list("theirs", pbx="canary-Theirs-12345")
+    trunking.a_trunk("Office", "office.pstn.twilio.com", logins)
+
+    stored = (await trunk(rig, account)).json()
+
+    assert (stored["status"], stored["lacks"], stored["last_error_code"]) == (
+        "verified",
+        ["call"],
+        "password_unknown",
+    )
+    assert stored["advice"]
+    assert await given(rig) == {"username": "pbx", "termination_uri": "office.pstn.twilio.com"}
+    patched = await rig.api.patch(path(), json={"credentials": {"password": "canary-Theirs-12345"}})
+    assert patched.json().get("lacks", []) == []
+    assert (await given(rig))["password"] == "canary-Theirs-12345"
+
+
+@on_sqlite
+async def test_repair_makes_a_password_what_it_is_here(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """A new one where it is unknown; the stored one, where somebody has changed it at Twilio."""
+    account = twilio.an_account()
+    logins = trunking.a_list("theirs", pbx="canary-Theirs-12345")
+    trunking.a_trunk("Office", "office.pstn.twilio.com", logins)
+    await trunk(rig, account)
+
+    assert (await order(rig, "repair")).status_code == 200
+    served = await given(rig)
+    assert trunking.takes("office.pstn.twilio.com", "pbx", served["password"])
+
+    for login in logins.logins:
+        logins.logins[login] = ("pbx", "canary-Changed-12345")
+    assert (await order(rig, "repair")).status_code == 200
+    assert await given(rig) == served
+    assert trunking.takes("office.pstn.twilio.com", "pbx", served["password"])
+
+
+# ---- the end of a process
+
+
+@on_sqlite
+async def test_a_replica_that_ends_finishes_what_it_has_begun(
+    replicas: Replicas, store: Store, rig: Rig, twilio: Twilio, trunking: Trunking
+) -> None:
+    """Whoever ordered it may be gone: draining waits for it, and begins nothing more."""
+    account = twilio.an_account()
+    await entered(rig, account)
+    former, begun, create = account.auth_token, asyncio.Event(), twilio.handlers["secondary"]
+
+    def noted(asked: Asked) -> Answer:
+        begun.set()
+        return create(asked)
+
+    twilio.handlers["secondary"] = noted
+    ordered = asyncio.create_task(order(rig))
+    await begun.wait()
+    ordered.cancel()
+
+    await rig.vault.works.drain()
+
+    assert account.auth_token != former
+    assert (await given(rig))["auth_token"] == account.auth_token
+    refused(await order(rig), 503, "work_in_progress")

@@ -281,7 +281,8 @@ class ConnectionsController(Controller):
     ) -> ConnectionView:
         """Make what is missing at the provider of what the connection stands for, and nothing that is there.
 
-        For kinds of credentials with the ability `repair`. A password that nobody knows is changed.
+        For kinds of credentials with the ability `repair`. A password becomes the one
+        that is stored, or a new one where that is unknown.
         """
         path = path_of(tenant, provider, name)
         await vault.access.require_reach(request.auth, *path)

@@ -93,19 +93,20 @@ _AGAIN = (
     .where(_w.connection_id == bindparam("connection"))
     .values(due_at=_now + bindparam("later_ms", type_=BigInteger()), failures=_w.failures + 1)
 )
-_FAILURES = select(_w.failures).where(_w.connection_id == bindparam("connection"))
+_LINE = select(_w.failures, _w.begun).where(_w.connection_id == bindparam("connection"))
 
 
 @dataclass
 class Turn:
     """The right to do one work with a connection. *generation* is that of what was kept last.
 
-    *failures* are how often in a row it has come to nothing.
+    *resumed* says that it was begun before, *failures* how often in a row it has come to nothing.
     """
 
     connection: str
     generation: int
     fence: int
+    resumed: bool
     failures: int
 
 
@@ -116,9 +117,10 @@ async def claim(tx: AsyncConnection, terms: Terms, connection: str, ability: str
     row = (await tx.execute(CLAIM, {"connection": connection, **parameters})).one_or_none()
     if row is None:
         return None
-    failures = int(await tx.scalar(_FAILURES, {"connection": connection}) or 0)
+    line = (await tx.execute(_LINE, {"connection": connection})).one_or_none()
     await begin(tx, connection, ability, terms.lease)
-    return Turn(connection, row.generation, row.lease_fence, failures)
+    resumed, failures = (line.begun, line.failures) if line is not None else (False, 0)
+    return Turn(connection, row.generation, row.lease_fence, resumed, failures)
 
 
 async def begin(tx: AsyncConnection, connection: str, ability: str, turn: timedelta = timedelta(0)) -> None:

@@ -23,6 +23,7 @@ class Problem(View, forbid_unknown_fields=True):
 
     `retry_after` is in seconds, as the header is. `field` is the one that is wrong, `fields` are those
     there are. `advice` is what a person can do about the `reason`. `scope` is the one that the key lacks.
+    `abilities` are those there are; `lacks` is the one that these credentials have not.
     `connect_url` is a link for the person who has to act.
     """
 
@@ -39,6 +40,8 @@ class Problem(View, forbid_unknown_fields=True):
     field: str | None = None
     fields: list[str] | None = None
     errors: list[WrongField] | None = None
+    abilities: list[str] | None = None
+    lacks: list[str] | None = None
     next_action: str | None = None
     connect_url: str | None = None
     paused: str | None = None
