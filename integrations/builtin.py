@@ -10,6 +10,7 @@ from integrations.resend import Resend
 from integrations.smtp import Smtp
 from integrations.twilio import Twilio
 from integrations.voicenter import Voicenter
+from integrations.whatsapp import WhatsApp
 
 _MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
     "google": Google,
@@ -18,6 +19,7 @@ _MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
     "smtp": Smtp,
     "voicenter": Voicenter,
     "twilio": Twilio,
+    "whatsapp": WhatsApp,
 }
 
 

@@ -5,7 +5,7 @@ and somebody else carries them. Where that takes several, they are the steps of 
 """
 
 import hmac
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
@@ -73,6 +73,7 @@ class TokenSet:
     scopes: tuple[str, ...] | None = None  # None: as asked
     id_token: Secret | None = None
     ends: bool = True  # False: the provider said that the access token never does
+    account: "Account | None" = None  # whose they are, where the provider said so beside
 
 
 # How a connection gets new tokens: by what it was given, by its client alone, by a key of its own, or not at all.
@@ -136,7 +137,9 @@ class Client:
 
     *token_endpoint_auth_method* counts more than the provider's; None leaves it to the provider.
     *private_key* (PEM or JWK) signs the client's assertions (RFC 7523), as *key_id* and with
-    *algorithm* (RFC 7518) where they are given.
+    *algorithm* (RFC 7518) where they are given. The rest is for those providers whose `client_settings` name it:
+    *config_id* is a login dialog's configuration, and *embedded_signup* says that its codes come from a script
+    in a page, and not by a redirect.
     """
 
     client_id: str
@@ -145,6 +148,8 @@ class Client:
     private_key: Secret | None = None
     key_id: str | None = None
     algorithm: str | None = None
+    config_id: str | None = None
+    embedded_signup: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,6 +425,11 @@ class Provider(Protocol):
     @property
     def token_endpoint_auth_method(self) -> ClientAuthMethod:
         """How a client authenticates that does not say so itself."""
+        ...
+
+    @property
+    def client_settings(self) -> Collection[str]:
+        """The settings of a client that mean something here alone."""
         ...
 
     @property

@@ -48,6 +48,10 @@ BUILT_IN: Mapping[str, Endpoints] = {
     "smtp": {},  # each connection has a server of its own
     "voicenter": VOICENTER,
     "twilio": TWILIO,
+    "whatsapp": {
+        "dialog_url": "https://www.facebook.com/v25.0/dialog/oauth",
+        "graph_url": "https://graph.facebook.com/v25.0",
+    },
 }
 
 

@@ -3,7 +3,7 @@
 RFC 6749, 7009, 7523 (assertions), 7636 (PKCE), 8628 (devices), 9207.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import httpx
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
@@ -112,6 +112,10 @@ class OAuthProvider:
     @property
     def jwks_uri(self) -> str | None:
         return self.definition.jwks_uri
+
+    @property
+    def client_settings(self) -> Collection[str]:
+        return ()
 
     @property
     def needs_refresh_token(self) -> bool:

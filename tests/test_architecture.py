@@ -28,6 +28,7 @@ LAYERS = (
         "connection",
         "inheritance",
         "editing",
+        "endings",
         "learning",
         "feeding",
         "masking",
@@ -92,7 +93,7 @@ LAYERS = (
 )
 PURE = (
     *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience"),
-    *("chain", "findings", "breaker", "limits", "places", "conditions", "inheritance", "editing"),
+    *("chain", "findings", "breaker", "limits", "places", "conditions", "inheritance", "editing", "endings"),
     *("moving/foreign", "moving/archive"),
 )
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
@@ -212,6 +213,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "integrations/smtp.py",  # where a mail server is, and whose mailbox it is
         "vault/mail.py",  # to sign in with
         "integrations/resend.py",  # a sender, which is none
+        "integrations/whatsapp.py",  # into requests
         "vault/moving/departures.py",  # into an export
         "vault/moving/foreign.py",  # the secret and the key of another vault
         "vault/moving/items.py",  # what was encrypted elsewhere, to be stored

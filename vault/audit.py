@@ -21,6 +21,7 @@ Action = Literal[
     "connection.connect_failed",
     "connection.changed",
     "connection.verified",
+    "connection.expiring",
     "connection.deleted",
     "connection.revoked",
     "connection.exported",

@@ -98,7 +98,7 @@ class Authorize:
             raise Gone("No client is registered for this provider any more.")
         state, verifier = secrets.token_urlsafe(32), Secret(secrets.token_urlsafe(32))
         digest = self._keyring.mac("state", state)
-        registration = Client(client.client_id)  # the address takes no secret
+        registration = Client(client.client_id, **json.loads(client.settings))  # the address takes no secret
         redirect_uri = f"{self._public_url}/oauth/callback/{connection.provider}"
         asked = authorization(self._keyring, registration, redirect_uri, state, verifier, ticket)
         holds = not ticket.replace_account and keeps_refresh_token(connection, client.id, provider)

@@ -21,9 +21,9 @@ from vault.connection import Connection
 from vault.consent import Consent, accept, note_failure
 from vault.errors import CannotOpen, Gone
 from vault.means import Means
-from vault.registration import Registration, registration
+from vault.registration import Registration, registered
 from vault.sealing import open_one
-from vault.store import clients, connections, sealed
+from vault.store import connections, sealed
 from vault.store import tickets as store
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction
@@ -109,10 +109,9 @@ class Callback:
         """Return "connected", or the word for why not."""
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(visit.connection.provider, tx)
-            row = await clients.get(tx, visit.pending.client)
-            if row is None:
+            client = await registered(tx, self._means.keyring, visit.pending.client)
+            if client is None:
                 return "no_client"
-            client = registration(self._means.keyring, row, await sealed.load(tx, "client", row.id))
             values = await sealed.load(tx, "authorization", visit.pending.state_digest.hex())
         provider.check_authorization_answer(visit.parameters)
         if "code" not in visit.parameters or "error" in visit.parameters:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +27,8 @@ from vault.store.parking import Scope
 from vault.store.schema import AnyRow
 from vault.store.writer import Transaction, Writer
 
-SETTINGS = ("token_endpoint_auth_method", "key_id", "algorithm")
+OF_ONE_PROVIDER = ("config_id", "embedded_signup")  # settings that mean something where `client_settings` has them
+SETTINGS = ("token_endpoint_auth_method", "key_id", "algorithm", *OF_ONE_PROVIDER)
 _NEEDS = {
     "client_secret_basic": "client_secret",
     "client_secret_post": "client_secret",
@@ -41,7 +43,7 @@ class Held:
     client_secret: bool
     private_key: bool
     since: datetime | None  # None: nobody knows
-    settings: dict[str, str]
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Clients:
             await parking.hold(tx.connection)
             there = await self._providers.get(provider, tx.connection)
             _check_default(client, there.token_endpoint_auth_method)
+            _check_settings(client, there.client_settings)
             make = _made_current if current else _registered
             row = await make(tx.connection, tenant, provider, client.client_id)
             await self._change(tx, row, client)
@@ -194,9 +197,9 @@ def _secrets(client: Client) -> dict[str, Any]:
     return {name: getattr(client, name) for name in SECRETS}
 
 
-def _settings(client: Client) -> dict[str, str]:
+def _settings(client: Client) -> dict[str, Any]:
     found = {name: getattr(client, name) for name in SETTINGS}
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in found.items() if value not in {None, False}}
 
 
 def _fields(slot: Slot) -> list[str]:
@@ -237,6 +240,13 @@ def _check_default(client: Client, method: ClientAuthMethod) -> None:
     """
     if client.token_endpoint_auth_method is None and _NEEDS.get(method) == "client_secret":
         _require(client, "client_secret")
+
+
+def _check_settings(client: Client, known: Collection[str]) -> None:
+    """Raise Invalid where *client* has a setting that its provider would not look at."""
+    for name in OF_ONE_PROVIDER:
+        if getattr(client, name) and name not in known:
+            raise Invalid("Clients of this provider have no such setting.", code="unknown_field", field=name)
 
 
 def _require(client: Client, field: str) -> None:

@@ -20,6 +20,7 @@ Reason = Literal[
     "credentials_rejected", "account_suspended",
 ]  # fmt: skip
 Prefer = Literal["own", "inherited"]
+WITH_ITS_TOKEN: frozenset[Renewal] = frozenset({"self_exchange", "none"})  # over when the access token is
 OF_ITS_TOKEN: frozenset[Renewal] = frozenset({"refresh_token", "self_exchange"})  # without one they are none
 NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "fix_credentials", "operator"]
 
@@ -96,8 +97,9 @@ class TokenState:
         return self.status != "unconfigured"
 
     def judged(self, now: datetime) -> "TokenState":
-        """Return this state as it is at *now*: what nothing can renew fails when its token ends."""
-        if self.renewal == "none" and self.holds_tokens and not self.living(now) and self.status != "failed":
+        """Return this state as it is at *now*: what nothing can renew then fails when its token ends."""
+        over = self.renewal in WITH_ITS_TOKEN and not self.living(now)
+        if over and self.holds_tokens and self.status != "failed":
             return replace(self, status="failed", reason="expired")
         return self
 
@@ -340,11 +342,11 @@ def retry_delay(
 ) -> timedelta:
     """Return how long to wait after a failure that may pass.
 
-    While the token lives, tries are a third of its rest apart, so that at least three fit in. Once
-    it is dead they back off, but never beyond 20 s while somebody stands waiting.
+    While the token lives, tries are a third of its rest apart, a day at most, so that at least three fit in.
+    Once it is dead they back off, but never beyond 20 s while somebody stands waiting.
     """
     if remaining > timedelta(0) and not bug:
-        return max(timedelta(seconds=5), remaining / 3)
+        return min(max(timedelta(seconds=5), remaining / 3), timedelta(days=1))
     backed_off = timedelta(seconds=10 * 2.0 ** min(failures - 1, 20)) * jitter(0.5, 1.5)
     longest = timedelta(hours=6) if bug else timedelta(seconds=20) if asked_recently else timedelta(minutes=30)
     return min(backed_off, longest)

@@ -75,6 +75,7 @@ def _received(consent: Consent, tokens: TokenSet, account: Account | None) -> Re
         consented=True,
         kind=kind.id,
         renewal=kind.renewal,
+        check_every=kind.check_every,
     )
 
 

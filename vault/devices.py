@@ -34,7 +34,7 @@ from vault.grants import awaited, require_client
 from vault.keyring import Sealed
 from vault.means import Means
 from vault.providers import asked_of, kind_of
-from vault.registration import Registration, registration
+from vault.registration import Registration, registered, registration
 from vault.sealing import Place, open_one, seal_all
 from vault.store import clients, connections, sealed, tenants
 from vault.store import devices as store
@@ -187,10 +187,9 @@ class Devices:
         """Return what came of a question: "connected", what the provider says of waiting, or why it is over."""
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(connection.provider, tx)
-            known = await clients.get(tx, row.client)
-            if known is None:
+            client = await registered(tx, self._means.keyring, row.client)
+            if client is None:
                 return "no_client"
-            client = registration(self._means.keyring, known, await sealed.load(tx, "client", known.id))
             values = await sealed.load(tx, store.OWNER, row.id)
         device_code, started = _code_of(self._means, connection, row.id, values), uptime()
         done = await self._polled(provider, client, device_code, started)

@@ -12,9 +12,9 @@ from vault.connection import Connection, Path
 from vault.errors import CannotOpen, StorageUnavailable
 from vault.holding import Holding, holding
 from vault.means import Means
-from vault.registration import Registration, registration
+from vault.registration import Registration, registered
 from vault.revoke import Revoked, revoke
-from vault.store import clients, connections, revocations, sealed, settle
+from vault.store import connections, revocations, sealed, settle
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
 
@@ -78,14 +78,11 @@ def path(connection: Connection) -> Path:
 async def _grant(
     tx: AsyncConnection, means: Means, connection: Connection
 ) -> tuple[Provider, Registration | None, Holding] | None:
-    row = None if connection.client is None else await clients.get(tx, connection.client)
     try:
         holds = await holding(tx, means.keyring, connection)
         if holds is None:
             return None
         provider = await means.providers.get(connection.provider, tx)
-        if row is None:
-            return provider, None, holds
-        return provider, registration(means.keyring, row, await sealed.load(tx, "client", row.id)), holds
+        return provider, await registered(tx, means.keyring, connection.client), holds
     except CannotOpen:
         return None

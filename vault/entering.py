@@ -67,6 +67,11 @@ class Entered:
         scope = self.fields.get("scope")
         return () if scope is None else tuple(scope.reveal().split())
 
+    @property
+    def kept(self) -> Mapping[str, Secret]:
+        """What is stored of it beside tokens: not what those took the place of."""
+        return {} if self.kind.renewal == "self_exchange" else self.fields
+
     def ended(self, now: datetime) -> bool:
         """Say whether only the refresh token counts: what is over is not worth asking about, and due at once."""
         renewable = self.tokens is not None and self.tokens.refresh_token is not None
@@ -111,6 +116,8 @@ def imported(kind: Kind, fields: Mapping[str, str]) -> Entered:
     for name, token in (("access_token", access), ("refresh_token", refresh)):
         if not fits_a_header(token):
             raise Invalid("A token is of printable ASCII characters.", code="invalid_field", field=name)
+    if kind.renewal == "self_exchange":
+        return Entered(kind=kind, fields={"access_token": Secret(access or refresh)})
     tokens = TokenSet(Secret(access), Secret(refresh) if refresh else None)
     return Entered(kind=kind, tokens=tokens, expires_at=_moment(fields.get("expires_at")))
 
@@ -136,7 +143,7 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
     finding = await _proven(means, provider, root, user, token) if verify else NOT_TRIED
     if finding.verdict == "invalid":
         raise _refused(finding.code)
-    tokens = finding.tokens or (STATIC if entered.kind.static else _NOTHING)
+    tokens = finding.tokens or _untried(entered)
     return Tried(finding=finding, tokens=tokens, account=finding.account or account, client=client)
 
 
@@ -150,8 +157,7 @@ async def _of_tokens(
     tokens = entered.tokens
     assert tokens is not None
     if tokens.access_token and not entered.ended(now):
-        bare = None if user is None else Client(user.client_id)
-        return await probed(means, provider, Root(kind=entered.kind.id, client=bare), tokens.access_token)
+        return await probed(means, provider, user, Root(kind=entered.kind.id), tokens.access_token)
     if provider.rotation != "never":
         return NOT_TRIED
     return await _proven(means, provider, Root(kind=entered.kind.id, refresh_token=tokens.refresh_token), user)
@@ -168,6 +174,16 @@ async def _fed(means: Means, entered: Entered, tenant: str) -> Secret | None:
     """Return the token that goes with what was *entered*, None where none does, or none lives."""
     feed = feed_of(entered.kind, tenant, {name: one.reveal() for name, one in entered.fields.items()})
     return None if feed is None else await means.sources.living_token(feed)
+
+
+def _untried(entered: Entered) -> TokenSet:
+    """Return the tokens that there are before any try. Raises Invalid where that is all it is good for."""
+    if entered.kind.renewal != "self_exchange":
+        return STATIC if entered.kind.static else _NOTHING
+    token = entered.fields.get("access_token")
+    if token is None:
+        raise Invalid("This is good for one try, and has to be tried.", code="invalid_field", field="verify")
+    return TokenSet(token, token)
 
 
 async def _client_for(tx: AsyncConnection, entered: Entered, above: list[str], provider: str) -> AnyRow | None:

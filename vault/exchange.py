@@ -25,6 +25,7 @@ from integrations.contract import (
     Root,
     TokenSet,
 )
+from vault import endings
 from vault.as_client import Done, Refused, as_client, note, used
 from vault.audit import Action, Event
 from vault.blame import blame
@@ -39,6 +40,7 @@ from vault.keyring import Sealed
 from vault.means import Means
 from vault.metrics import Outcome
 from vault.patience import Patience
+from vault.providers import is_entered
 from vault.registration import Registration, of_grant
 from vault.revoke import give_back_successor
 from vault.sealing import Place, open_one, opened_fields, seal_all, sealed_anew
@@ -159,6 +161,8 @@ class Exchange:
         """
         if turn.refresh_token_ended:
             raise Expired
+        if turn.ended:
+            raise Expired("token_expired")
         place = Place(row.tenant, row.provider, "connection", turn.connection)
         token, entered = (sealed.read(row, "connection", name) for name in ("refresh_token", "credentials"))
         if turn.renewal in OF_ITS_TOKEN and (token is None or token[1] != turn.generation):
@@ -268,7 +272,8 @@ class Exchange:
                 return None
             provider = await self._means.providers.get(about.provider, tx.connection)
             told = _explained(error, provider, about.state, now)
-            failed = self._failed(told, turn, provider, now, asked=actor != "scheduler")
+            entered = is_entered(provider, about.kind)
+            failed = self._failed(told, turn, provider, now, asked=actor != "scheduler", entered=entered)
             if not await settle.failure(tx.connection, turn, failed):
                 return None
             tx.outdate(Stale("connection", turn.connection))
@@ -286,6 +291,7 @@ class Exchange:
                     {"status": failed.status, "reason": failed.reason},
                 )
             )
+            _tell_of_its_end(tx, about, turn, failed)
             return about
 
         counted = await self._means.writer.insist(unit, vital=False)
@@ -293,7 +299,14 @@ class Exchange:
             await self._tell_client(error, counted)
 
     def _failed(
-        self, error: ProviderError | CannotOpen, turn: Turn, provider: Provider, now: datetime, *, asked: bool
+        self,
+        error: ProviderError | CannotOpen,
+        turn: Turn,
+        provider: Provider,
+        now: datetime,
+        *,
+        asked: bool,
+        entered: bool,
     ) -> settle.Failed:
         if isinstance(error, CannotOpen):
             log.critical("a stored value does not open", extra={"connection": turn.connection})
@@ -310,8 +323,16 @@ class Exchange:
             )
         in_grace = turn.renewal != "refresh_token" or self._patience.of(provider) == timedelta(0)
         pace = timedelta(seconds=provider.min_refresh_interval)
-        jitter = self._means.jitter
-        return aftermath(error, turn, now=now, asked=asked, in_grace=in_grace, pace=pace, jitter=jitter)
+        return aftermath(
+            error,
+            turn,
+            now=now,
+            asked=asked,
+            in_grace=in_grace,
+            entered=entered,
+            pace=pace,
+            jitter=self._means.jitter,
+        )
 
     async def _tell_client(self, error: ProviderError | CannotOpen, about: Connection) -> None:
         """Take from one failure what concerns all grants of its client."""
@@ -324,6 +345,15 @@ class Exchange:
             # The provider looked at the grant, so it knew the client.
             event = Event("scheduler", "client.recovered", error.code, about.tenant, about.provider)
             await self._gates.accept_client(about.client, event)
+
+
+def _tell_of_its_end(tx: Transaction, about: Connection, turn: Turn, failed: settle.Failed) -> None:
+    """Say, in the log and the audit, that *about* needs somebody soon, where its renewal has failed too long."""
+    days = endings.news(about.state, failed.retry_not_before) if failed.status == "degraded" else None
+    if days is not None:
+        where = (about.tenant, about.provider, about.name, turn.generation)
+        tx.record(Event("scheduler", "connection.expiring", f"within_{days}_days", *where))
+        log.warning("a token that is not renewed ends soon", extra={"connection": about.id, "days": days})
 
 
 def _explained(

@@ -10,7 +10,7 @@ from integrations.contract import (
     ProviderError,
     RateLimited,
 )
-from vault.connection import ASKED_RECENTLY, Jitter, retry_delay
+from vault.connection import ASKED_RECENTLY, OF_ITS_TOKEN, Jitter, retry_delay
 from vault.errors import CannotOpen
 from vault.metrics import Outcome
 from vault.store.leases import Turn
@@ -52,15 +52,16 @@ def aftermath(
     in_grace: bool,
     pace: timedelta,
     jitter: Jitter,
+    entered: bool = False,
 ) -> Failed:
     """Return how *turn* is settled after *error*.
 
     *asked* says that a caller stands waiting, *in_grace* that the provider still takes a consumed
     refresh token for a while, so that the only mistake is to wait too long. *pace* is the least time between two
-    tries while the tokens live.
+    tries while the tokens live. *entered* says that a token was entered by hand, and not given by a consent.
     """
     if isinstance(error, GrantRejected | Expired):
-        reason = "expired" if isinstance(error, Expired) else _why_rejected(turn)
+        reason = "expired" if isinstance(error, Expired) else _why_rejected(turn, entered=entered)
         return Failed(status="failed", reason=reason, failures=turn.failures + 1, error_code=error.code)
     if isinstance(error, ClientRejected):
         # Due at once: it is the client that waits, and whoever mends it mends all its connections.
@@ -74,11 +75,11 @@ def aftermath(
     return _passing(error, turn, now, asked, in_grace, pace, jitter)
 
 
-def _why_rejected(turn: Turn) -> str:
+def _why_rejected(turn: Turn, *, entered: bool) -> str:
     """Return whose loss a rejection is: an earlier attempt on these tokens may have lost us the successor."""
-    if turn.renewal != "refresh_token":
+    if turn.renewal not in OF_ITS_TOKEN or (entered and turn.renewal == "self_exchange"):
         return "credentials_rejected"
-    return "lost_rotation" if turn.uncertain else "grant_rejected"
+    return "lost_rotation" if turn.uncertain and turn.renewal == "refresh_token" else "grant_rejected"
 
 
 def pause_of_provider(error: RateLimited, now: datetime) -> datetime:

@@ -120,7 +120,8 @@ async def store_grant(
     await sealed.forget(tx.connection, "connection", connection.id)
     await sealed.put(tx.connection, "connection", connection.id, generation, values)
     await connections.edit(tx.connection, connection.id, _whose(received))
-    state = _begun(received, times, now, _renewal(received, renewing)) | _tried(received, now, means.jitter)
+    renewal = _renewal(received, renewing)
+    state = _begun(received, times, now, renewal) | _tried(received, renewal, now, means.jitter)
     if received.continues or (renewing is not None and received.tokens.refresh_token is None):
         state |= _of_kept(connection.state, times, now, means.jitter)
     await connections.edit_state(tx.connection, connection.id, state)
@@ -154,7 +155,7 @@ def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal
         "status": received.status,
         "reason": received.reason,
         "renewal": renewal,
-        "next_refresh_at": None if renewal == "none" else times.next_refresh_at,
+        "next_refresh_at": _due(received, times, now, renewal),
         "refreshed_at": now,
         "verified_at": now if received.status == "verified" else None,
         "failures": 0,
@@ -166,14 +167,20 @@ def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal
     }
 
 
-def _tried(received: Received, now: datetime, jitter: Jitter) -> dict[str, Any]:
+def _due(received: Received, times: NewTokens, now: datetime, renewal: Renewal) -> datetime | None:
+    """Return when it is renewed first: at once where only that tells when a token ends that renews itself."""
+    unproven = received.status == "configured" and renewal == "self_exchange"
+    return None if renewal == "none" else now if unproven else times.next_refresh_at
+
+
+def _tried(received: Received, renewal: Renewal, now: datetime, jitter: Jitter) -> dict[str, Any]:
     """Return the columns about whether it was tried, and when it is again."""
     finding, again = received.finding, check_at(now, received.check_every, jitter)
     return {
         "last_error_code": finding.code,
         "lacks": json.dumps(finding.lacks),
         "checked_at": None if finding is NOT_TRIED else now,
-        "next_check_at": None if received.got else again,
+        "next_check_at": again if renewal == "none" else None,
     }
 
 

@@ -163,6 +163,11 @@ def kind_of(provider: Provider, kind: str | None, *, how: str | None = None) -> 
     raise Invalid("This provider has no such kind.", code="unknown_kind", field="kind")
 
 
+def is_entered(provider: Provider, kind: str) -> bool:
+    """Say whether credentials of this *kind* are entered, and not given by a consent."""
+    return any(one.id == kind and one.how == "enter" for one in provider.kinds)
+
+
 def asked_of(
     provider: Provider, connection: Connection | None, wanted: Sequence[str] | None = None
 ) -> tuple[str, ...]:

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from integrations.contract import Client
 from vault.errors import CannotOpen
 from vault.keyring import Keyring, Sealed
 from vault.sealing import Place, open_one
-from vault.store import sealed
+from vault.store import clients, sealed
 from vault.store.clients import SECRETS, Slot, field_of
 from vault.store.schema import AnyRow
 
@@ -42,6 +44,12 @@ def registration(keyring: Keyring, row: AnyRow, values: Stored) -> Registration:
         generation=row.generation,
         likeliest=opened(keyring, row, values, slot),
     )
+
+
+async def registered(tx: AsyncConnection, keyring: Keyring, client: str | None) -> Registration | None:
+    """Return the registration of a row of `clients`, None where there is none of that id."""
+    row = None if client is None else await clients.get(tx, client)
+    return None if row is None else registration(keyring, row, await sealed.load(tx, "client", row.id))
 
 
 def of_grant(keyring: Keyring, row: AnyRow) -> Registration | None:

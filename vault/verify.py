@@ -14,8 +14,9 @@ from vault.holding import holding
 from vault.learning import learned
 from vault.means import Means
 from vault.probe import probed
-from vault.providers import kind_of
+from vault.providers import is_entered, kind_of
 from vault.refresh import Refresher
+from vault.registration import registered
 from vault.store import connections as store
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
@@ -88,6 +89,7 @@ class Verify:
             provider = await self._means.providers.get(connection.provider, tx)
             try:
                 holds = await holding(tx, self._means.keyring, connection)
+                user = await registered(tx, self._means.keyring, connection.client)
             except CannotOpen:
                 raise Conflict("A stored value does not open.", code="operator_required") from None
         if holds is None:
@@ -103,8 +105,9 @@ class Verify:
             else None
         )
         token = holds.access_token if feed is None else await self._means.sources.living_token(feed)
-        finding = await probed(self._means, provider, holds.root, token)
-        return Tried(finding, static=static)
+        finding = await probed(self._means, provider, user, holds.root, token)
+        unchanging = state.renewal == "none" and is_entered(provider, connection.kind)
+        return Tried(finding, static=static or unchanging)
 
     async def _note(self, actor: str, connection: Connection, tried: Tried) -> None:
         """Write down what the provider said of these very tokens, and of no later ones."""

@@ -44,7 +44,8 @@ def retried(
     [
         (Transient("http_503"), 3 * DAY, timedelta(0), DAY),
         (Transient("http_503"), 3 * DAY, 2 * DAY, 2 * DAY),
-        (Transient("http_503"), 30 * DAY, 2 * DAY, 10 * DAY),  # a bound from below, and nothing else
+        (Transient("http_503"), 30 * DAY, timedelta(0), DAY),  # however long it lives, once a day
+        (Transient("http_503"), 30 * DAY, 2 * DAY, 2 * DAY),
         (Transient("http_503", retry_after=60), 3 * DAY, 2 * DAY, 2 * DAY),
         (RateLimited("http_429", retry_after=60), 3 * DAY, 2 * DAY, 2 * DAY),
         (OutcomeUnknown("timeout"), 3 * DAY, 2 * DAY, 2 * DAY),

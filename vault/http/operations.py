@@ -66,7 +66,7 @@ OPERATIONS: dict[str, Mapping[int, Said]] = {
     "usage.page": {404: ("not_found",), 422: ("invalid_moment", "invalid_span")},
     "clients.resume": {409: ("paused_above",)},
     "clients.remove": {409: ("paused_above",)},
-    "clients.put": {422: ("credentials_missing", "invalid_private_key")},
+    "clients.put": {422: ("credentials_missing", "invalid_private_key", "unknown_field")},
     "providers.put": {
         201: "same",
         409: ("provider_built_in", "provider_in_use"),

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.connection import LIVING, Connection, TokenState
+from vault.connection import LIVING, WITH_ITS_TOKEN, Connection, TokenState
 from vault.store import devices, labels, parking, sealed, tenants, tickets
 from vault.store.clients import SECRETS, field_of, of_likeliest
 from vault.store.parking import Scope
@@ -102,11 +102,11 @@ for _name in SECRETS:
         _GRANTS, clients.c.id, "client", _name, of_likeliest(_name, field_of(_name, "previous"))
     )
 
-# As TokenState.judged says it: what nothing can renew fails when its token ends.
+# As TokenState.judged says it: what nothing can renew then fails when its token ends.
 JUDGED_STATUS = case(
     (
         and_(
-            _s.renewal == "none",
+            _s.renewal.in_(WITH_ITS_TOKEN),
             _s.status != "unconfigured",
             _s.access_expires_at < clock() + LIVING // timedelta(milliseconds=1),
         ),
@@ -115,9 +115,10 @@ JUDGED_STATUS = case(
     else_=_s.status,
 )
 # When a person is needed, as far as that is known beforehand. What nothing renews, or not any more, works
-# until its token ends; what a refresh token renews, until that one does.
+# until its token ends, as does what renews itself; and until that ends which only a person renews.
 _works_until = case(
-    (or_(_s.renewal == "none", _s.status == "failed"), _s.access_expires_at),
+    (and_(_s.renewal == "self_exchange", _s.refresh_expires_at < _s.access_expires_at), _s.refresh_expires_at),
+    (or_(_s.renewal.in_(WITH_ITS_TOKEN), _s.status == "failed"), _s.access_expires_at),
     (_s.renewal == "refresh_token", _s.refresh_expires_at),
 )
 _INSERT = insert(connections)

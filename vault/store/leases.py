@@ -207,6 +207,12 @@ class Turn:
         ends = self.refresh_expires_at if self.renewal in OF_ITS_TOKEN else None
         return ends is not None and ends <= self.claimed_at
 
+    @property
+    def ended(self) -> bool:
+        """Say whether it renews itself and was over at the claim: too late for that."""
+        ends = self.access_expires_at if self.renewal == "self_exchange" else None
+        return ends is not None and ends <= self.claimed_at
+
 
 @dataclass(frozen=True)
 class Terms:

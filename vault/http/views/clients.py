@@ -15,11 +15,17 @@ PrivateKey = Annotated[str, Meta(min_length=1, max_length=32_768, pattern=r"^[^\
 
 
 class ClientSettings(Body, omit_defaults=True):
-    """How a client authenticates, where that is not as its provider's definition says."""
+    """How a client authenticates, where that is not as its provider's definition says.
+
+    At WhatsApp: `config_id` is the configuration of its login dialog, and `embedded_signup` says that the codes of
+    that dialog come from a page's script, and not by a redirect.
+    """
 
     token_endpoint_auth_method: ClientAuthMethod | None = None
     key_id: Line | None = None
     algorithm: Algorithm | None = None
+    config_id: Line | None = None
+    embedded_signup: bool = False
 
 
 class PutClient(Body):
@@ -40,6 +46,8 @@ class PutClient(Body):
             private_key=None if self.private_key is None else Secret(self.private_key),
             key_id=settings.key_id,
             algorithm=settings.algorithm,
+            config_id=settings.config_id,
+            embedded_signup=settings.embedded_signup,
         )
 
 

@@ -10,6 +10,7 @@ from integrations.contract import Handout, Secret, Verdict
 from vault.connection import Connection, Prefer
 from vault.devices import Asked
 from vault.disconnect import Outcome
+from vault.endings import ends_within
 from vault.http.views.common import Body, Entry, Line, ScopeWord, Url, View, whole
 from vault.tokens import HandedOut
 
@@ -106,6 +107,7 @@ class ConnectionView(View):
     lacks: tuple[str, ...] = ()
     missing_scopes: tuple[str, ...] = ()  # asked for and not granted
     last_error_code: str | None = None
+    warning: str | None = None  # that somebody will be needed soon
     advice: str | None = None  # what a person can do about it
     paused: Literal["provider", "client", "tenant"] | None = None  # whose kill switch is on
     learned_lifetime: int | None = None  # seconds that tokens really live, where the provider says more
@@ -122,6 +124,8 @@ class ConnectionView(View):
         source: tuple[str, str, str] | None = None,
     ) -> "ConnectionView":
         state = connection.state
+        soon = ends_within(state, connection.read_at)
+        warning = None if soon is None else f"ends_within_{soon}_days"
         times = {
             "expires_at": state.access_expires_at,
             "refresh_expires_at": state.refresh_expires_at,
@@ -159,7 +163,8 @@ class ConnectionView(View):
             credentials=None if connection.shown is None else dict(connection.shown),
             lacks=state.lacks,
             last_error_code=state.last_error_code,
-            advice=ADVICE.get(state.last_error_code or ""),
+            warning=warning,
+            advice=ADVICE.get(warning or state.last_error_code or ""),
             paused=connection.paused,
             learned_lifetime=state.learned_lifetime,
             verdict=verdict,
