@@ -108,7 +108,7 @@ ADVICE: Mapping[str, str] = {
     "other_app": "The token was made for another app: generate one for the app that is registered here.",
     "page_role_lost": "The person has no role any more at the page or business: give it back, then connect again.",
     "password_changed": "The password was changed, or Meta ended all sessions for safety: connect again.",
-    "permission_missing": "WhatsApp permissions are missing: generate the token with whatsapp_business_management"
+    "whatsapp_permission_missing": "Generate the token anew with whatsapp_business_management"
     " and whatsapp_business_messaging, and give its user access to the account (business.facebook.com, Settings).",
     "policy_block": "Meta has blocked the app or business for some time: see Account quality there.",
     "session_stale": "Meta ended the session: connect again.",

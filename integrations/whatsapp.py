@@ -48,7 +48,7 @@ from integrations.whatsapp_token import ABILITIES, Facts, read_facts
 
 DAY = 86_400
 MARGIN = 20 * DAY
-_NOT_DEAD = frozenset({"other_app", "permission_missing"})  # refusals to revoke what lives
+_NOT_DEAD = frozenset({"other_app", "whatsapp_permission_missing"})  # refusals to revoke what lives
 CHECKED = 2 * DAY  # nobody is told by Meta that a token is over; with its jitter, this is never twice a day
 CONSENT = Kind(
     id="oauth2",
@@ -267,7 +267,7 @@ class WhatsApp(Vendor):
 
 def _found(facts: Facts) -> Finding:
     if facts.lacks:
-        return Finding(verdict="limited", code="permission_missing", lacks=facts.lacks)
+        return Finding(verdict="limited", code="whatsapp_permission_missing", lacks=facts.lacks)
     return Finding(verdict="valid")
 
 

@@ -38,7 +38,7 @@ DEAD: Mapping[int, str] = {
     492: "page_role_lost",
 }
 _DEAD_TOKEN = (GrantRejected, "token_invalid")
-_NO_PERMISSION = (GrantRejected, "permission_missing")
+_NO_PERMISSION = (GrantRejected, "whatsapp_permission_missing")
 _BUSY = (Transient, "whatsapp_busy")
 _CODES: Mapping[int, Meaning] = {
     0: (GrantRejected, "not_authenticated"),

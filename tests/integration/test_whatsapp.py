@@ -163,7 +163,7 @@ async def test_a_token_that_may_not_send_is_limited(rig: Rig, meta: WhatsApp) ->
 
     assert (made["status"], made["last_error_code"], made["lacks"]) == (
         "verified",
-        "permission_missing",
+        "whatsapp_permission_missing",
         ["send_messages"],
     )
 

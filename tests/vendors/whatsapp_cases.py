@@ -124,10 +124,10 @@ CASES: tuple[Case, ...] = (
     _exchange("0", refusal(0), "GrantRejected not_authenticated"),
     _exchange("an OAuthException without a code", refusal(None), "GrantRejected token_invalid"),
     # ---- permissions
-    _exchange("3", refusal(3), "GrantRejected permission_missing"),
-    _exchange("10", refusal(10, status=403), "GrantRejected permission_missing"),
-    _exchange("200", refusal(200), "GrantRejected permission_missing"),
-    _exchange("299", refusal(299), "GrantRejected permission_missing"),
+    _exchange("3", refusal(3), "GrantRejected whatsapp_permission_missing"),
+    _exchange("10", refusal(10, status=403), "GrantRejected whatsapp_permission_missing"),
+    _exchange("200", refusal(200), "GrantRejected whatsapp_permission_missing"),
+    _exchange("299", refusal(299), "GrantRejected whatsapp_permission_missing"),
     # ---- what passes
     _exchange("1", refusal(1, status=500), "Transient unknown_error"),
     _exchange("2", refusal(2, status=500), "Transient service_unavailable"),
@@ -174,7 +174,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case("who asks is unknown", renewing, (refusal(190),), "ClientRejected token_invalid"),
     Case("who asks is unknown, as entered", proving, (refusal(190),), "ClientRejected token_invalid"),
-    Case("who asks may not", proving, (refusal(200),), "ClientRejected permission_missing"),
+    Case("who asks may not", proving, (refusal(200),), "ClientRejected whatsapp_permission_missing"),
     _exchange("100", refusal(100), "Misused invalid_parameter"),
     # ---- another app's
     Case(
@@ -192,8 +192,8 @@ CASES: tuple[Case, ...] = (
     Case("moments are text", proving, (debugged(expires_at=str(int(time.time()) + DAY)),), "valid"),
     Case("an end beyond belief", proving, (debugged(expires_at=10**14),), "valid"),
     Case("next to nothing is said", proving, (answer({"data": {"is_valid": True, "scopes": SCOPES}}),), "valid"),
-    Case("one scope only", proving, (debugged(scopes=SCOPES[:1]),), "limited permission_missing"),
-    Case("no scopes", probing, (debugged(scopes=None),), "limited permission_missing"),
+    Case("one scope only", proving, (debugged(scopes=SCOPES[:1]),), "limited whatsapp_permission_missing"),
+    Case("no scopes", probing, (debugged(scopes=None),), "limited whatsapp_permission_missing"),
     Case("it has just ended", probing, (debugged(expires_at=1),), "invalid token_expired"),
     Case(
         "its data may be seen no more",
@@ -246,7 +246,7 @@ CASES: tuple[Case, ...] = (
     Case("a person's", revoking, (debugged(type="USER"), answer({"success": True})), "True"),
     Case("dead already", revoking, (dead(code=190, subcode=463),), "True"),
     Case("dead meanwhile", revoking, (debugged(), refusal(190)), "True"),
-    Case("not allowed", revoking, (debugged(), refusal(200)), "GrantRejected permission_missing"),
+    Case("not allowed", revoking, (debugged(), refusal(200)), "GrantRejected whatsapp_permission_missing"),
     Case("another app's", revoking, (debugged(app_id="1"),), "GrantRejected other_app"),
     Case("not done", revoking, (debugged(), answer({"success": False})), "OutcomeUnknown http_200"),
 )
