@@ -97,17 +97,22 @@ ADVICE: Mapping[str, str] = {
     "auth_token_or_api_key_missing": "Enter an auth_token, or api_key_sid and api_key_secret.",
     "friendly_name_or_domain_name_missing": "Enter the friendly_name of the trunk, or its domain_name.",
     "wrong_password": "The mail server refuses this user name and password: correct them.",
-    "app_password_required": "The mail provider takes no ordinary password from programs: make an app password there"
+    "app_password_required": "The mail provider takes no ordinary password from programs: make an app password"
+    " there"
     " (Google: myaccount.google.com/apppasswords, which needs two-step verification), and enter"
     " that.",
-    "basic_auth_disabled": "Passwords are switched off for mail programs in this organisation: its administrator has to"
+    "basic_auth_disabled": "Passwords are switched off for mail programs in this organisation: its"
+    " administrator has to"
     " allow SMTP AUTH for the mailbox.",
-    "password_expired": "The mail server wants the password changed first: change it there, and enter the new one.",
+    "password_expired": "The mail server wants the password changed first: change it there, and enter the new"
+    " one.",
     "auth_refused": "The mail server takes no sign-in of this sort there: look at server, port and security.",
     "auth_not_offered": "The mail server offers no way to sign in there: look at server, port and security.",
-    "starttls_missing": "The mail server offers no STARTTLS at this port, and without TLS no password is sent: take"
+    "starttls_missing": "The mail server offers no STARTTLS at this port, and without TLS no password is sent:"
+    " take"
     " port 465 with implicit TLS, or the right server.",
-    "certificate_refused": "The mail server's certificate is not of this name, or nobody trusts it: take the name that"
+    "certificate_refused": "The mail server's certificate is not of this name, or nobody trusts it: take the"
+    " name that"
     " the mail provider gives.",
     "address_refused": "The mail server is at an address inside a network, where the vault does not go.",
     "no_such_port": "A port is a number from 1 to 65535.",

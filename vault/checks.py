@@ -36,6 +36,10 @@ class Checks:
     async def drain(self) -> None:
         """Claim no more, and wait for what is being tried."""
         self._draining = True
+        await self.finished()
+
+    async def finished(self) -> None:
+        """Wait until nothing is being tried."""
         if self._running is not None:
             await asyncio.wait({self._running})
 

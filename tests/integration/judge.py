@@ -32,6 +32,7 @@ TIMES = {
         "refreshed_at",
         "lease_expires_at",
         "retake_after",
+        "next_check_at",
     ),
     "provider_states": ("retry_not_before",),
     "clients": ("retry_not_before",),

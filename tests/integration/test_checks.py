@@ -1,0 +1,124 @@
+"""Credentials that nothing renews are tried now and then, by one replica, and not again once they are refused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from tests.integration.conftest import Replicas
+from tests.integration.judge import age
+from tests.integration.test_api import refused
+from tests.person import Asking
+from tests.rig import Rig
+from tests.vendors.resend import FakeResend, refusal
+from vault.connection import SOONEST
+
+KEY = "re_canary_0123456789"
+DAY = timedelta(days=1)
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(name="resend")
+async def _resend() -> AsyncIterator[FakeResend]:
+    async with FakeResend("acme.example") as fake:
+        fake.keys[KEY] = "full_access"
+        yield fake
+
+
+@pytest.fixture(name="mail")
+async def _mail(replicas: Replicas, resend: FakeResend) -> Asking:
+    mail = Asking(await replicas(endpoints={"resend": resend.endpoints}), "mail", provider="resend")
+    stored = await mail.rig.api.put(mail.path, json={"credentials": {"api_key": KEY}})
+    assert stored.status_code == 201, stored.text
+    resend.ledger.clear()
+    return mail
+
+
+async def checked(*rigs: Rig) -> None:
+    """Have replicas look for what is due, all at once, and wait until it was tried."""
+    await asyncio.gather(*(rig.vault.checks.tick() for rig in rigs))
+    await asyncio.gather(*(rig.vault.checks.finished() for rig in rigs))
+
+
+async def test_a_key_is_tried_once_a_day_by_whichever_replica(
+    replicas: Replicas, mail: Asking, resend: FakeResend
+) -> None:
+    """Nobody asks before that; two that look at once ask once; and it is due again a day later."""
+    other = await replicas(endpoints={"resend": resend.endpoints})
+    await checked(mail.rig, other)
+    assert resend.ledger == []
+
+    for asked in (1, 2, 3):
+        await age(mail.rig, DAY * 1.25, "next_check_at")
+        await checked(mail.rig, other)
+        assert len(resend.ledger) == asked
+    shown = await mail.shown()
+    assert shown["status"] == "verified"
+    assert shown["checked_at"] < shown["next_check_at"]
+
+
+@on_sqlite
+async def test_a_key_that_was_deleted_is_found_out_and_left_alone(mail: Asking, resend: FakeResend) -> None:
+    """Whoever wants it is told from then on, and no program tries it again by itself."""
+    del resend.keys[KEY]
+    await age(mail.rig, DAY * 1.25, "next_check_at")
+    await checked(mail.rig)
+
+    refused(await mail.token(), 409, "credentials_rejected")
+    assert "next_check_at" not in await mail.shown()
+    await age(mail.rig, DAY * 30)
+    await checked(mail.rig)
+    assert len(resend.ledger) == 1
+
+
+@on_sqlite
+async def test_a_provider_in_trouble_takes_nothing_away(mail: Asking, resend: FakeResend) -> None:
+    """The key is handed out all the same; it is degraded until a later try goes well."""
+    resend.instead(refusal(500, "internal_server_error"))
+    await age(mail.rig, DAY * 1.25, "next_check_at")
+    await checked(mail.rig)
+    shown = await mail.shown()
+    assert (shown["status"], shown["reason"], shown["next_action"]) == ("degraded", "probe_unknown", "wait")
+    assert (await mail.token()).status_code == 200
+
+    await age(mail.rig, DAY * 1.25, "next_check_at")
+    await checked(mail.rig)
+    assert (await mail.shown())["status"] == "verified"
+
+
+@on_sqlite
+async def test_what_is_switched_off_or_deleted_is_not_tried(mail: Asking, resend: FakeResend) -> None:
+    """A kill switch holds for the program's own curiosity, too."""
+    await mail.rig.api.patch(mail.path, json={"enabled": False})
+    await age(mail.rig, DAY * 2, "next_check_at")
+    await checked(mail.rig)
+    assert resend.ledger == []
+
+    await mail.rig.api.patch(mail.path, json={"enabled": True})
+    await mail.rig.api.delete(mail.path)
+    await checked(mail.rig)
+    assert resend.ledger == []
+
+
+@on_sqlite
+async def test_a_key_that_was_refused_downstream_is_tried_soon(mail: Asking, resend: FakeResend) -> None:
+    """Who reports it does not renew what nothing renews: but it is not a day before somebody looks."""
+    del resend.keys[KEY]
+    report = await mail.rig.api.post(f"{mail.path}/rejections", json={"generation": 1})
+    assert report.status_code == 200  # nothing else is known of it yet
+    await age(mail.rig, SOONEST, "next_check_at")
+    await checked(mail.rig)
+
+    refused(await mail.token(), 409, "credentials_rejected")
+
+
+@on_sqlite
+async def test_credentials_are_not_tried_more_than_five_times_a_minute(mail: Asking, resend: FakeResend) -> None:
+    """Each try may be a failed login at the provider; the sixth is refused with when to come back."""
+    answers = [await mail.rig.api.post(f"{mail.path}/verify") for _ in range(5)]
+
+    # One was its entry.
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429]
+    assert int(answers[-1].headers["Retry-After"]) in range(1, 13)
+    assert len(resend.ledger) == 4
