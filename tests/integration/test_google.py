@@ -3,11 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.auth.exceptions import RefreshError
+from google.auth.transport.requests import AuthorizedSession
+from google.oauth2.credentials import Credentials
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -705,3 +708,25 @@ async def test_a_provider_that_became_built_in_is_the_built_in_one(rig: Rig) -> 
     assert [one["endpoints"]["token_endpoint"] for one in listed if one["id"] == "google"] == [
         rig.provider.token_endpoint
     ]
+
+
+# ---- Google's own library
+
+
+@on_sqlite
+async def test_googles_library_works_with_a_token_from_the_vault(rig: Rig) -> None:
+    """It calls with it as with one of its own; and of one that was withdrawn it can make no other."""
+    about = await connected(rig, scopes=["email"])
+    given = (await about.token()).json()
+    ends = datetime.fromisoformat(given["expires_at"]).replace(tzinfo=None)
+    credentials = Credentials(token=given["access_token"], expiry=ends)
+    session = AuthorizedSession(credentials)
+    resource = rig.provider.endpoints["userinfo_endpoint"]
+
+    answer = await asyncio.to_thread(session.get, resource)
+
+    assert credentials.valid
+    assert (answer.status_code, answer.json()["sub"]) == (200, "account-1")
+    await rig.provider.revoke_family((await rig.provider.ledger()).families[0])
+    with pytest.raises(RefreshError):
+        await asyncio.to_thread(session.get, resource)

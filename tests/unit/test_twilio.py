@@ -58,7 +58,7 @@ def sent(steps: Steps[Any], *answers: Answer) -> list[httpx.Request]:
         except StopIteration:
             break
     assert all(isinstance(request, httpx.Request) for request in requests)
-    return requests  # type: ignore[return-value]
+    return requests
 
 
 def basic(user: str, password: str) -> str:

@@ -16,6 +16,9 @@ from itertools import count
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl
 
+import httpx
+
+from integrations import contract
 from tests.provider.wire import Answer, Request, json_answer
 from tests.vendors.sockets import Sockets
 from tests.vendors.twilio_accounts import Account, Who, basic, sid
@@ -168,6 +171,19 @@ class Twilio:
     def lose(self, call: str) -> None:
         """Have the next *call* carried out, and the connection reset instead of an answer."""
         self._queue(call).append(Fault())
+
+    def said(self, request: httpx.Request) -> contract.Answer:
+        """Return what is answered to *request*, without a socket; it is addressed to Twilio itself."""
+        headers = [(name.lower(), value) for name, value in request.headers.items()]
+        query = request.url.query.decode()
+        answer = self._answer(
+            request.url.host.partition(".")[0],
+            Request(request.method, request.url.path, query, headers, request.content),
+        )
+        assert answer is not None
+        return contract.Answer(
+            answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.body
+        )
 
     def count(self, call: str) -> int:
         """Return how often *call* was asked for."""
