@@ -90,8 +90,8 @@ class Twilio(Vendor):
         if root.kind == SIP_TRUNK.id:
             return (yield from Trunk(self.endpoints, root).look())
         found = yield from self._working(root, access_token)
-        if found.code == NOT_PERMITTED:  # a Restricted key, which signs nothing
-            found = replace(found, lacks=self.kind(root.kind).abilities)
+        if root.kind == API_KEY.id and found.code == NOT_PERMITTED:  # a Restricted one, which signs nothing
+            found = replace(found, lacks=("client_tokens",))
         number = root.credentials.get("phone_number")
         if found.verdict == "invalid" or number is None:
             return found
