@@ -121,18 +121,16 @@ async def test_an_auth_token_from_its_entry_to_its_end_and_back(rig: Rig, twilio
 
 
 @on_sqlite
-@pytest.mark.parametrize("sort", ["Main", "Standard"])
-async def test_both_sorts_of_keys_are_good(rig: Rig, twilio: Twilio, sort: Any) -> None:
-    """To a Standard one the account is closed as if it were dead."""
+async def test_both_sorts_of_keys_are_good(rig: Rig, twilio: Twilio) -> None:
+    """To a Standard one the account is closed as if it were dead, so something else is asked for."""
     account = twilio.an_account()
-    key = account.a_key(sort)
+    for asked, key in enumerate((account.a_key("Main"), account.a_key("Standard"))):
+        shown = await entered(rig, by_key(account, key), PATH.replace("default", key.sort))
 
-    shown = await entered(rig, by_key(account, key))
-
-    handed = (await default(rig).token()).json()
-    assert (shown["status"], shown.get("lacks")) == ("verified", None)
-    assert handed["authorization"] == httpx.BasicAuth(key.sid, key.secret)._auth_header
-    assert twilio.count("messages") == (0 if sort == "Main" else 1)
+        handed = (await Asking(rig, key.sort, provider="twilio").token()).json()
+        assert (shown["status"], shown.get("lacks")) == ("verified", None)
+        assert handed["authorization"] == httpx.BasicAuth(key.sid, key.secret)._auth_header
+        assert twilio.count("messages") == asked
 
 
 @on_sqlite
@@ -151,30 +149,26 @@ async def test_a_restricted_key_is_good_for_less(rig: Rig, twilio: Twilio) -> No
 
 
 @on_sqlite
-@pytest.mark.parametrize("what", ["token", "key", "app", "account", "suspended"])
-async def test_what_twilio_refuses_is_not_stored(rig: Rig, twilio: Twilio, leaks: Leaks, what: str) -> None:
+async def test_what_twilio_refuses_is_not_stored(rig: Rig, twilio: Twilio, leaks: Leaks) -> None:
     """422 with what to do, and nothing is there."""
-    account = twilio.an_account(status="suspended" if what == "suspended" else "active")
-    key, app = account.a_key(), account.an_app()
-    other = twilio.an_account()
-    body = {
-        "token": by_token(account),
-        "key": by_key(account, key),
-        "app": by_app(account, app),
-        "account": by_key(other, account.a_key("Main")),
-        "suspended": by_token(account),
-    }[what]
-    account.auth_token = "canary-another" if what == "token" else account.auth_token
-    key.secret, app.secrets = "canary-another", ["canary-another"]
+    account, other, over = twilio.an_account(), twilio.an_account(), twilio.an_account(status="suspended")
+    dead, app = account.a_key(), account.an_app()
+    entries = {
+        "20003": [by_token(account), by_key(account, dead)],
+        "invalid_client": [by_app(account, app)],
+        "account_not_found": [by_key(other, account.a_key("Main"))],
+        "account_suspended": [by_token(over)],
+    }
+    account.auth_token = dead.secret = app.secrets[0] = "canary-another"
 
-    answer = await rig.api.put(PATH, json=body)
-
-    leaks.check(answer.text)
-    problem = refused(answer, 422, "credentials_rejected")
-    reasons = {"app": "invalid_client", "account": "account_not_found", "suspended": "account_suspended"}
-    assert problem["reason"] == reasons.get(what, "20003")
-    assert problem["advice"]
-    assert (await rig.api.get(PATH)).status_code == 404
+    for reason, body in ((reason, body) for reason, bodies in entries.items() for body in bodies):
+        path = PATH.replace("default", f"{reason}-{body['kind']}")
+        answer = await rig.api.put(path, json=body)
+        leaks.check(answer.text)
+        problem = refused(answer, 422, "credentials_rejected")
+        assert problem["reason"] == reason
+        assert problem["advice"]
+        assert (await rig.api.get(path)).status_code == 404
 
 
 @on_sqlite
@@ -285,26 +279,22 @@ async def test_what_signs_nothing_says_so(rig: Rig, twilio: Twilio) -> None:
 
 
 @on_sqlite
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        ({"grants": {"vioce": {}}}, "unknown_grant"),
-        ({"grants": {}}, "no_grants"),
-        ({"grants": {"voice": []}}, "grant_malformed"),
-        ({"grants": {"voice": {"outgoing": "x" * 5000}}}, "grants_too_large"),
-        ({"ttl": 86_401}, "ttl_too_long"),
-    ],
-)
-async def test_what_twilio_would_not_take_is_not_signed(
-    rig: Rig, twilio: Twilio, body: dict[str, Any], reason: str
-) -> None:
+async def test_what_twilio_would_not_take_is_not_signed(rig: Rig, twilio: Twilio) -> None:
     """422 with the reason, and nothing is written down as handed out."""
     account = twilio.an_account()
     await entered(rig, by_key(account, account.a_key()))
+    wrong: dict[str, dict[str, Any]] = {
+        "unknown_grant": {"grants": {"vioce": {}}},
+        "no_grants": {"grants": {}},
+        "grant_malformed": {"grants": {"voice": []}},
+        "grants_too_large": {"grants": {"voice": {"outgoing": "x" * 5000}}},
+        "ttl_too_long": {"ttl": 86_401},
+    }
 
-    problem = refused(await client_token(rig, **body), 422, "invalid_client_token")
+    for reason, body in wrong.items():
+        problem = refused(await client_token(rig, **body), 422, "invalid_client_token")
+        assert problem["reason"] == reason
 
-    assert problem["reason"] == reason
     assert await rows_of(rig, "SELECT 1 FROM audit_events WHERE action = 'client_token.handed_out'") == []
 
 
