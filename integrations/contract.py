@@ -101,7 +101,8 @@ class Kind:
     seconds before they end, give or take a fifth, and not in the first half of their life for it; None: a
     quarter of their life before, from 1 to 15 minutes. *check_every* is in seconds: how often one may ask whether
     what never changes still works, if at all. *fed_by* is the provider whose connection of the same tenant gives
-    the access token that goes with it, by the name that was entered as `connection`.
+    the access token that goes with it, by the name that was entered as `connection`. What is used up as it is
+    tried *becomes* a connection of another kind.
     """
 
     id: str
@@ -114,6 +115,12 @@ class Kind:
     refresh_margin: int | None = None
     check_every: int | None = None
     fed_by: str | None = None
+    becomes: str | None = None
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether tokens are all that is kept: what was entered was the first of them, or gave it."""
+        return self.how == "consent" or self.renewal == "self_exchange"
 
     @property
     def static(self) -> bool:

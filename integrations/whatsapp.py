@@ -60,6 +60,7 @@ CONSENT = Kind(
 )
 SIGNUP = Kind(
     id="embedded_signup",
+    becomes="access_token",
     label="Code of an Embedded Signup",
     how="enter",
     renewal="self_exchange",

@@ -32,7 +32,7 @@ class Brought:
             scopes=_asked(provider, entered),
             age=0.0,
             consented=False,
-            kind=entered.kind.id,
+            kind=entered.kind.becomes or entered.kind.id,
             renewal=entered.kind.renewal,
             credentials=entered.kept,
             shown=masked(entered.kind, entered.kept) if entered.kept else None,

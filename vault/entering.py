@@ -70,7 +70,7 @@ class Entered:
     @property
     def kept(self) -> Mapping[str, Secret]:
         """What is stored of it beside tokens: not what those took the place of."""
-        return {} if self.kind.renewal == "self_exchange" else self.fields
+        return {} if self.kind.of_tokens else self.fields
 
     def ended(self, now: datetime) -> bool:
         """Say whether only the refresh token counts: what is over is not worth asking about, and due at once."""

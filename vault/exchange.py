@@ -265,7 +265,7 @@ class Exchange:
         verdict = works(error)
         trips = self._breaker.note(turn.provider, turn.connection, verdict, uptime())
 
-        async def unit(tx: Transaction) -> Connection | None:
+        async def unit(tx: Transaction) -> tuple[Connection, int | None] | None:
             await self._gates.judge(tx, turn, verdict, trips=trips)
             about = await connections.get(tx.connection, turn.connection)
             if about is None:
@@ -291,12 +291,16 @@ class Exchange:
                     {"status": failed.status, "reason": failed.reason},
                 )
             )
-            _tell_of_its_end(tx, about, turn, failed)
-            return about
+            days = endings.news(about.state, failed.retry_not_before)
+            if days is not None:
+                path = (about.tenant, about.provider, about.name, turn.generation)
+                tx.record(Event("scheduler", "connection.expiring", f"within_{days}_days", *path))
+            return about, days
 
         counted = await self._means.writer.insist(unit, vital=False)
         if counted is not None:
-            await self._tell_client(error, counted)
+            await self._tell_client(error, counted[0])
+            _tell_of_its_end(*counted)
 
     def _failed(
         self,
@@ -347,12 +351,8 @@ class Exchange:
             await self._gates.accept_client(about.client, event)
 
 
-def _tell_of_its_end(tx: Transaction, about: Connection, turn: Turn, failed: settle.Failed) -> None:
-    """Say, in the log and the audit, that *about* needs somebody soon, where its renewal has failed too long."""
-    days = endings.news(about.state, failed.retry_not_before) if failed.status == "degraded" else None
+def _tell_of_its_end(about: Connection, days: int | None) -> None:
     if days is not None:
-        where = (about.tenant, about.provider, about.name, turn.generation)
-        tx.record(Event("scheduler", "connection.expiring", f"within_{days}_days", *where))
         log.warning("a token that is not renewed ends soon", extra={"connection": about.id, "days": days})
 
 

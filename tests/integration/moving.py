@@ -98,9 +98,11 @@ async def everything(rig: Rig) -> dict[str, list[Any]]:
 
 @asynccontextmanager
 async def a_fresh_vault(
-    template: tuple[Path, Keyring], folder: Path, provider: FakeProvider
+    template: tuple[Path, Keyring], folder: Path, provider: FakeProvider, **changed: Any
 ) -> AsyncIterator[Rig]:
     """Give a vault on a database of its own in which there is nothing yet."""
     shutil.copytree(template[0].parent, folder)
-    async with replica(f"sqlite+aiosqlite:///{folder / template[0].name}", template[1], provider) as rig:
+    async with replica(
+        f"sqlite+aiosqlite:///{folder / template[0].name}", template[1], provider, **changed
+    ) as rig:
         yield rig

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas
 from tests.integration.judge import age, audited, eventually
+from tests.integration.moving import a_fresh_vault, exported, imported_lines, lines_of, told
 from tests.person import Asking, Person, change, rows_of
 from tests.provider.wire import json_answer
 from tests.rig import TENANT, Rig
@@ -461,6 +463,41 @@ async def test_who_will_be_needed_is_listed(rig: Rig, meta: WhatsApp) -> None:
     assert (shown["status"], shown["last_error_code"]) == ("failed", "data_access_expired")
 
 
+# ---- moving
+
+
+@on_sqlite
+async def test_what_renews_itself_moves_with_its_client(
+    rig: Rig, meta: WhatsApp, sqlite_template: Any, tmp_path: Path
+) -> None:
+    """Consented to, entered and signed up for: the tokens are served there, renewed there, and imported once."""
+    await register(rig, meta, settings={"config_id": "900"})
+    await Person(rig).connect(await about(rig, "consented").link())
+    await rig.api.put(about(rig, "entered").path, json=_entry(meta.issue()))
+    signup = {"kind": "embedded_signup", "credentials": {"code": meta.sign_up()}}
+    await rig.api.put(about(rig, "signed-up").path, json=signup)
+    names = ("consented", "entered", "signed-up")
+    tokens = [(await about(rig, name).token()).json()["access_token"] for name in names]
+    assert (await rig.api.post("/v1/tenants/platform/pause")).status_code == 200
+    lines = lines_of((await exported(rig))[0])
+
+    folder, endpoints = tmp_path / "fresh", {"whatsapp": meta.endpoints}
+    async with a_fresh_vault(sqlite_template, folder, rig.provider, endpoints=endpoints) as fresh:
+        first, again = told(await imported_lines(fresh, lines)), told(await imported_lines(fresh, lines))
+        assert {code for _, code in first + again} == {None}
+        assert {outcome for outcome, _ in again} == {"unchanged"}
+        client = (await fresh.api.get(f"/v1/clients/{TENANT}/whatsapp")).json()
+        assert client["secrets"]["current"]["settings"] == {"config_id": "900"}
+        assert [(await about(fresh, name).token()).json()["access_token"] for name in names] == tokens
+        await pass_time(fresh, meta, 45)
+        shown = [await about(fresh, name).shown() for name in names]
+        assert [(one["kind"], one["renewal"], one["generation"]) for one in shown] == [
+            ("oauth2", "self_exchange", 2),
+            ("access_token", "self_exchange", 2),
+            ("access_token", "none", 1),
+        ]
+
+
 # ---- nothing leaks
 
 
@@ -477,7 +514,7 @@ async def test_no_address_is_told_by_anything_that_fails(rig: Rig, meta: WhatsAp
     meta.faults.clear()
     await meta.__aexit__(None, None, None)
     texts.append((await rig.api.post(f"{about(rig).path}/verify")).text)
-    texts.append((await rig.api.put(about(rig, "long").path, json=_entry("x" * 60_000))).text)
+    texts.append((await rig.api.put(about(rig, "long").path, json=_entry("canary-" + "x" * 60_000))).text)
     texts.append((await rig.api.delete(about(rig).path, params={"revoke": "true"})).text)
 
     for text in texts:
@@ -487,7 +524,7 @@ async def test_no_address_is_told_by_anything_that_fails(rig: Rig, meta: WhatsAp
 
 
 def _entry(token: str) -> dict[str, Any]:
-    return {"kind": "access_token", "credentials": {"access_token": f"canary-{token}"}}
+    return {"kind": "access_token", "credentials": {"access_token": token}}
 
 
 async def test_the_catalogue_has_whatsapp_with_its_three_ways(rig: Rig, meta: WhatsApp) -> None:

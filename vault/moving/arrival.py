@@ -55,7 +55,7 @@ class ConnectionItem:
                 raise Invalid("This is more than is kept with a connection.", code="too_large", field=name)
         if self._kind.how == "consent":
             brought = imported(self._kind, self._credentials).tokens
-            needs_client = self._kind.uses_client and brought is not None and brought.refresh_token is not None
+            needs_client = self._kind.uses_client and (brought is None or brought.refresh_token is not None)
         else:
             _check_entered(self._provider, self._kind, self._credentials)
             needs_client = self._kind.uses_client
@@ -120,7 +120,7 @@ class ConnectionItem:
         """Say whether what is sealed is what the record brings."""
         place = Place(known.tenant, known.provider, "connection", known.id)
         try:
-            if self._kind.how == "enter":
+            if not self._kind.of_tokens:
                 found = opened_fields(self._vault.keyring, place, values["credentials"])
             else:
                 tokens = [name for name in TOKENS if name in values]
@@ -128,6 +128,9 @@ class ConnectionItem:
         except (CannotOpen, KeyError):
             return False
         wanted = {name: Secret(text) for name, text in self._credentials.items() if name != "expires_at"}
+        if self._kind.renewal == "self_exchange":
+            found.pop("refresh_token", None)  # that is the access token once more
+            wanted.pop("refresh_token", None)
         return {name: value for name, value in found.items() if value} == wanted
 
 

@@ -55,6 +55,8 @@ def client_record(keyring: Keyring, row: AnyRow, values: Stored) -> ClientRecord
         token_endpoint_auth_method=client.token_endpoint_auth_method,
         key_id=client.key_id,
         algorithm=client.algorithm,  # type: ignore[arg-type]  # it was one of them when it came
+        config_id=client.config_id,
+        embedded_signup=client.embedded_signup,
     )
     return ClientRecord(
         tenant=row.tenant_id,
@@ -85,6 +87,12 @@ def connection_record(keyring: Keyring, kind: Kind, found: Connection, values: S
 def _secrets(keyring: Keyring, kind: Kind, found: Connection, values: Stored) -> dict[str, Any]:
     """Return what was entered, or else the tokens that are kept."""
     place = Place(found.tenant, found.provider, "connection", found.id)
+    if kind.how == "enter" and kind.of_tokens:
+        return {
+            "credentials": {
+                "access_token": _text(open_one(keyring, place, "access_token", values["access_token"]))
+            }
+        }
     if kind.how == "enter":
         fields = opened_fields(keyring, place, values["credentials"]) if "credentials" in values else {}
         return {"credentials": {name: _text(value) for name, value in fields.items()}}
