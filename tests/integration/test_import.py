@@ -16,12 +16,16 @@ from tests.integration.moving import (
     imported,
     imported_lines,
     lines_of,
+    opener,
     tokens_of,
     told,
     under_key,
 )
 from tests.rig import PROVIDER, TENANT, Rig
-from vault.moving.records import TenantRecord
+from vault.errors import PreconditionFailed
+from vault.moving.ahead import Ahead
+from vault.moving.arrival import ConnectionItem
+from vault.moving.records import ConnectionRecord, TenantRecord, read
 
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 CREATED, UNCHANGED, KEPT = ("created", None), ("unchanged", None), ("kept", "differs")
@@ -294,6 +298,8 @@ LINES: list[tuple[str, bytes | Json, str, str | None]] = [
     ("tenant under itself", {"type": "tenant", "tenant": "new", "parent": "new"}, "no_tenant", "parent"),
     ("return address", {"type": "tenant", "tenant": "new", "return_urls": ["http://canary-"]}, "invalid_url",
      None),
+    ("client opens to no secret", {"type": "client", "tenant": TENANT, "provider": "google", "client_id": "x",
+     "client_secret": under_key("canary-\n")}, "invalid_field", "client_secret"),
     ("provider", {"type": "provider", "provider": "x", "definition": {"canary-": 1}}, "invalid_definition", None),
 ]  # fmt: skip
 
@@ -349,6 +355,33 @@ async def test_what_was_cut_off_between_two_transactions_is_finished(rig: Rig) -
     assert told(await imported(rig, [record])) == [UNCHANGED]
     found = await rig.look("mail")
     assert (found.scopes, found.account, found.state.generation) == (("mail",), "ann", 1)
+
+
+def an_item(rig: Rig, record: Json) -> ConnectionItem:
+    found = read(json.dumps(record).encode())
+    assert isinstance(found, ConnectionRecord)
+    return ConnectionItem(rig.vault, Ahead(rig.vault), opener(), found, verify=False)
+
+
+@on_sqlite
+async def test_what_somebody_else_stores_meanwhile_is_theirs(rig: Rig) -> None:
+    """Between looking and storing: neither their tokens are replaced, nor are ours' scopes said of them."""
+    ours, theirs = await rig.provider.mint(), await rig.provider.mint()
+    record = tokens_of(ours, scopes=["mail"])
+    item = an_item(rig, record)
+    assert await item.standing() == "absent"
+    await rig.adopt(theirs, "mail", expires_in=3600)
+
+    with pytest.raises(PreconditionFailed):
+        await item.store()
+    assert (await rig.token("mail")).json()["access_token"] == theirs.access_token
+
+    await imported(rig, [tokens_of(ours)], replace=True)
+    unfinished = an_item(rig, record)
+    assert await unfinished.standing() == "unfinished"
+    await rig.adopt(theirs, "mail", expires_in=3600)
+    await unfinished.finish()
+    assert (await rig.look("mail")).scopes == ()
 
 
 @on_sqlite

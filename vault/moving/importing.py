@@ -25,7 +25,6 @@ from vault.moving.records import (
 from vault.services import Vault
 
 Outcome = Literal["created", "replaced", "finished", "unchanged", "kept", "refused"]
-TRIES = 5  # of what stood in somebody else's way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +104,7 @@ class Importing:
 
     async def _carried_out(self, record: AnyRecord) -> tuple[Outcome, str | None]:
         """Return what became of *record*, and the code that says why. Raises VaultError where it is refused."""
-        for left in range(TRIES - 1, -1, -1):
-            try:
-                return await self._once(self._item(record))
-            except StorageUnavailable as error:
-                if not error.contended or not left:
-                    raise
-        raise AssertionError("the last try returns or raises")
-
-    async def _once(self, item: Item) -> tuple[Outcome, str | None]:
+        item = self._item(record)
         standing = await item.standing()
         if standing == "equal":
             return "unchanged", None
