@@ -43,14 +43,15 @@ opener = Opener(Secret(SECRET), Secret(KEY.hex()))
 
 
 def parts_of(
-    text: str = TEXT, *, key: bytes | None = None, salt: bytes = b"s" * 16, iv: bytes = b"i" * 12, **cost: int
+    text: str | bytes = TEXT, *, key: bytes | None = None, salt: bytes = b"s" * 16, iv: bytes = b"i" * 12, **cost: int
 ) -> dict[str, bytes]:
     """Return the parts that another vault makes of *text*: under *key*, or under one derived from SECRET."""
     if key is None:
         cost = {**COST, **cost}
         key = hashlib.scrypt(SECRET.encode(), salt=salt, dklen=32, maxmem=2**28, **cost)
     encryptor = Cipher(algorithms.AES(key), modes.GCM(iv)).encryptor()
-    ciphertext = encryptor.update(text.encode()) + encryptor.finalize()
+    plain = text if isinstance(text, bytes) else text.encode()
+    ciphertext = encryptor.update(plain) + encryptor.finalize()
     return {"salt": salt, "iv": iv, "tag": encryptor.tag, "ciphertext": ciphertext}
 
 
@@ -232,6 +233,13 @@ def test_what_is_needed_is_asked_for() -> None:
     for wrong in ("", "zz" * 32, "aa" * 31, "aa" * 33):
         with pytest.raises(Invalid, match="invalid_key"):
             Opener(key=Secret(wrong))
+
+
+def test_what_is_no_text_is_not_told() -> None:
+    """A value that opens and is not UTF-8 is refused without it: Python's error would carry it along."""
+    text = written(parts_of(b"canary-\xff", key=KEY), "iv+tag+ciphertext")
+
+    assert refusal(Encrypted(scheme="key", text=text)) == "does_not_open"
 
 
 def test_one_salt_is_derived_once() -> None:
