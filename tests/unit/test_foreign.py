@@ -43,7 +43,12 @@ opener = Opener(Secret(SECRET), Secret(KEY.hex()))
 
 
 def parts_of(
-    text: str | bytes = TEXT, *, key: bytes | None = None, salt: bytes = b"s" * 16, iv: bytes = b"i" * 12, **cost: int
+    text: str | bytes = TEXT,
+    *,
+    key: bytes | None = None,
+    salt: bytes = b"s" * 16,
+    iv: bytes = b"i" * 12,
+    **cost: int,
 ) -> dict[str, bytes]:
     """Return the parts that another vault makes of *text*: under *key*, or under one derived from SECRET."""
     if key is None:
