@@ -114,6 +114,8 @@ class ConnectionItem:
         edited = all(getattr(known, name) == getattr(self._record, name) for name in USUAL)
         if not edited or self._kind.id != known.kind or not self._holds(known, values):
             return "other"
+        if known.state.generation != known.state.granted_generation:
+            return "equal"  # what was renewed since is known better here
         return "equal" if facts_of(self._record).items() <= known_of(known).items() else "unfinished"
 
     def _holds(self, known: Connection, values: Mapping[str, tuple[Sealed, int]]) -> bool:
