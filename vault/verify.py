@@ -7,8 +7,8 @@ from typing import NamedTuple
 from integrations.contract import Finding, Verdict
 from vault.audit import Event
 from vault.connection import Connection, Path
-from vault.connections import Connections
-from vault.errors import CannotOpen, Conflict, NotFound
+from vault.connections import Change, Connections
+from vault.errors import CannotOpen, Conflict, Invalid, NotFound
 from vault.feeding import feed_of
 from vault.holding import holding
 from vault.learning import learned
@@ -54,13 +54,16 @@ class Verify:
         await self._refreshed(connection, actor)
         return await self._connections.get(path)
 
-    async def verify(self, actor: str, path: Path) -> tuple[Connection, Verdict]:
+    async def verify(self, actor: str, path: Path, above: list[str]) -> tuple[Connection, Verdict]:
         """Ask the provider whether what is stored at *path* works; return the connection and the answer.
 
-        A token that is old, or that the provider refuses, is renewed first: a probe spends no refresh token.
+        A token that is old, or that the provider refuses, is renewed first: a probe spends no refresh token. What
+        was entered and then refused is tried as if it were entered again: it may be that it works by now.
         """
-        self._means.tries.take(path)
         connection = await self._connections.get(path)
+        if connection.state.next_action == "fix_credentials" and connection.state.renewal != "none":
+            return await self._entered_again(actor, path, above)
+        self._means.tries.take(path)
         renewable = connection.state.renewal != "none" and connection.state.status != "failed"
         if renewable and not connection.state.living(connection.read_at):
             await self._refreshed(connection, actor)
@@ -72,6 +75,15 @@ class Verify:
             tried = await self._probed(connection)
         await self._note(actor, connection, tried)
         return await self._connections.get(path), tried.finding.verdict
+
+    async def _entered_again(self, actor: str, path: Path, above: list[str]) -> tuple[Connection, Verdict]:
+        try:
+            connection = await self._connections.patch(actor, path, above, Change(credentials={}))
+        except Invalid as refusal:
+            if refusal.code != "credentials_rejected":
+                raise
+            return await self._connections.get(path), "invalid"
+        return connection, "valid" if connection.state.status == "verified" else "unknown"
 
     async def check(self, path: Path) -> None:
         """Try what is never renewed, as is done now and then. Raises NotFound."""

@@ -602,6 +602,40 @@ async def test_what_was_entered_is_tried_again_when_the_provider_has_been_put_ri
 
 @on_sqlite
 @pytest.mark.usefixtures("robot")
+async def test_verifying_tries_what_was_refused_once_more(rig: Rig) -> None:
+    """What was entered and has failed is asked about as if it were new: refused still, then well again."""
+    await rig.provider.configure(delegated=["ann@example.test"])
+    await enter(rig, subject="ann@example.test")
+    about = asking(rig)
+    await rig.provider.configure(delegated=[])
+    await spend(rig)
+    assert (await about.token()).json()["reason"] == "not_delegated"
+
+    still = (await rig.api.post(f"{about.path}/verify")).json()
+    await rig.provider.configure(delegated=["ann@example.test"])
+    mended = (await rig.api.post(f"{about.path}/verify")).json()
+
+    assert (still["verdict"], still["status"]) == ("invalid", "failed")
+    assert (mended["verdict"], mended["status"]) == ("valid", "verified")
+    assert (await about.token()).status_code == 200
+
+
+@on_sqlite
+async def test_a_refresh_token_alone_is_proven_where_that_costs_nothing(rig: Rig) -> None:
+    """Google keeps it in force: what comes of it is stored, and one that is dead is not."""
+    wrong = await rig.api.put(asking(rig).path, json={"credentials": {"refresh_token": "canary-unknown"}})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "credentials_rejected")
+    assert (await rig.api.get(asking(rig).path)).status_code == 404
+    given = await rig.provider.mint()
+
+    made = await rig.api.put(asking(rig).path, json={"credentials": {"refresh_token": given.refresh_token}})
+
+    assert (made.status_code, made.json()["status"]) == (201, "verified"), made.text
+    assert (await asking(rig).token()).json()["access_token"] != given.access_token
+
+
+@on_sqlite
+@pytest.mark.usefixtures("robot")
 async def test_a_service_account_acts_for_whom_it_may(rig: Rig) -> None:
     """Without delegation it is refused before it is stored, with the reason; with it the user is the account."""
     refused = await enter(rig, subject="ann@example.test")

@@ -244,8 +244,8 @@ class ConnectionsController(Controller):
         the provider cannot tell now.
         """
         path = path_of(tenant, provider, name)
-        await vault.access.require_reach(request.auth, *path)
-        return ConnectionView.of(*await vault.verify.verify(request.auth.actor, path))
+        above = await vault.access.require_reach(request.auth, *path)
+        return ConnectionView.of(*await vault.verify.verify(request.auth.actor, path, above))
 
     @post(
         PATH + "/rotate",
