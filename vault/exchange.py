@@ -32,7 +32,7 @@ from vault.blame import blame
 from vault.breaker import Breaker, works
 from vault.carrying import carried
 from vault.clock import uptime
-from vault.connection import OF_ITS_TOKEN, Connection, TokenState, new_tokens, paced, still_learned
+from vault.connection import OF_ITS_TOKEN, Connection, TokenState, check_at, new_tokens, paced, still_learned
 from vault.errors import CannotOpen
 from vault.failure import Expired, aftermath, outcome_of, pause_of_provider
 from vault.gates import Gates
@@ -218,6 +218,7 @@ class Exchange:
                 tokens=times,
                 values=sealed_for("connection", turn.connection),
                 orphan=sealed_for("orphan", turn.attempt) if rotated else None,
+                next_check_at=None if tokens.ends else self._next_check(grant, turn),
             ),
             grant=grant,
             scopes=tokens.scopes,
@@ -231,6 +232,10 @@ class Exchange:
                 turn.generation + 1,
             ),
         )
+
+    def _next_check(self, grant: Grant, turn: Turn) -> datetime | None:
+        every = next((one.check_every for one in grant.provider.kinds if one.id == grant.root.kind), None)
+        return check_at(turn.claimed_at, every, self._means.jitter)
 
     async def _store(self, tx: Transaction, news: list[_News]) -> list[settle.Stored]:
         """Store what came of many exchanges in one transaction."""

@@ -51,13 +51,7 @@ def client_record(keyring: Keyring, row: AnyRow, values: Stored) -> ClientRecord
     client = registration(keyring, row, values).likeliest
     if client is None:
         raise CannotOpen
-    settings = ClientSettings(
-        token_endpoint_auth_method=client.token_endpoint_auth_method,
-        key_id=client.key_id,
-        algorithm=client.algorithm,  # type: ignore[arg-type]  # it was one of them when it came
-        config_id=client.config_id,
-        embedded_signup=client.embedded_signup,
-    )
+    settings = ClientSettings(**{name: getattr(client, name) for name in ClientSettings.__struct_fields__})
     return ClientRecord(
         tenant=row.tenant_id,
         provider=row.provider,

@@ -163,10 +163,8 @@ class ClientItem:
         return Client(
             record.client_id,
             client_secret=None if secret is None else Secret(secret),
-            token_endpoint_auth_method=settings.token_endpoint_auth_method,
             private_key=None if key is None else Secret(key),
-            key_id=settings.key_id,
-            algorithm=settings.algorithm,
+            **msgspec.structs.asdict(settings),
         )
 
 

@@ -44,6 +44,9 @@ SETTLE_SUCCESS = (
         refreshed_at=_now,
         verified_at=_now,
         next_refresh_at=bindparam("new_next_refresh_at"),
+        # What turned out never to end is renewed no more, and tried now and then.
+        renewal=case((bindparam("never_ends", type_=Boolean), "none"), else_=_state.renewal),
+        next_check_at=bindparam("new_next_check_at", type_=Moment),
         # What a report of these tokens taught since the claim is newer.
         learned_lifetime=case(
             (_state.rejected_generation == _state.generation, _state.learned_lifetime),
@@ -139,13 +142,15 @@ class Failed:
 class Success:
     """New tokens for a *turn*: their times, and themselves sealed as the next generation.
 
-    *orphan* is the same sealed for that place; None where the answer brought no successor.
+    *orphan* is the same sealed for that place; None where the answer brought no successor. What never ends is
+    tried again at *next_check_at*, if ever.
     """
 
     turn: Turn
     tokens: NewTokens
     values: Mapping[str, Sealed]
     orphan: Mapping[str, Sealed] | None
+    next_check_at: datetime | None = None
 
 
 Stored = Literal["stored", "orphaned", "outdated", "superseded"]
@@ -216,7 +221,9 @@ async def _set_aside(tx: AsyncConnection, turn: Turn, values: Mapping[str, Seale
 def _columns(news: Success) -> dict[str, Any]:
     times = {f"new_{name}": value for name, value in vars(news.tokens).items()}
     rotated = news.orphan is not None
-    return {**_key(news.turn), "attempt": news.turn.attempt, "rotated": rotated, **times}
+    never_ends = news.tokens.access_expires_at is None
+    checked = {"never_ends": never_ends, "new_next_check_at": news.next_check_at}
+    return {**_key(news.turn), "attempt": news.turn.attempt, "rotated": rotated, **times, **checked}
 
 
 def _key(turn: Turn) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from msgspec import Meta, convert
+from msgspec import Meta, convert, structs
 
 from integrations.contract import Client, ClientAuthMethod, Secret
 from vault.clients import Held, Registered
@@ -42,12 +42,8 @@ class PutClient(Body):
         return Client(
             self.client_id,
             client_secret=None if self.client_secret is None else Secret(self.client_secret),
-            token_endpoint_auth_method=settings.token_endpoint_auth_method,
             private_key=None if self.private_key is None else Secret(self.private_key),
-            key_id=settings.key_id,
-            algorithm=settings.algorithm,
-            config_id=settings.config_id,
-            embedded_signup=settings.embedded_signup,
+            **structs.asdict(settings),
         )
 
 
