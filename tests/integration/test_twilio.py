@@ -21,10 +21,12 @@ from tests.conftest import Leaks
 from tests.integration.conftest import Replicas
 from tests.integration.judge import age
 from tests.integration.test_api import refused
-from tests.person import Asking, rows_of
+from tests.person import Asking, change, rows_of
 from tests.rig import TENANT, Rig
 from tests.vendors.twilio import Twilio
 from tests.vendors.twilio_accounts import Account, App, Key
+from vault.memory import STALE_AFTER
+from vault.store.writer import Transaction
 
 PATH = f"/v1/connections/{TENANT}/twilio/default"
 NUMBER = "+14155550100"
@@ -333,6 +335,45 @@ async def test_a_key_that_is_dead_signs_nothing(rig: Rig, twilio: Twilio) -> Non
     await rig.api.post(f"{PATH}/verify")
 
     refused(await client_token(rig), 409, "credentials_rejected")
+
+
+@on_sqlite
+async def test_a_key_that_does_not_open_is_the_operators_matter(rig: Rig, twilio: Twilio) -> None:
+    """Nothing is signed, and the connection says why from then on."""
+    account = twilio.an_account()
+    await entered(rig, by_key(account, account.a_key()))
+    await change(rig, "UPDATE sealed_values SET iv = salt WHERE field = 'credentials'")
+
+    refused(await client_token(rig), 409, "operator_required")
+
+    assert (await default(rig).shown())["reason"] == "undecryptable"
+    refused(await client_token(rig), 409, "operator_required")
+
+
+@on_sqlite
+async def test_a_token_whose_record_took_long_does_not_leave(rig: Rig, twilio: Twilio) -> None:
+    """Disabled while the audit record waits for the database, a connection has signed for nobody."""
+    account = twilio.an_account()
+    await entered(rig, by_key(account, account.a_key()))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def blocking(_tx: Transaction) -> None:
+        begun.set()
+        await go_on.wait()
+
+    blocked = asyncio.create_task(rig.vault.writer.submit(blocking, alone=True))
+    await begun.wait()
+    disabling = asyncio.create_task(rig.api.patch(PATH, json={"enabled": False}))
+    while not rig.vault.writer.queued:  # noqa: ASYNC110 - it is submitted before the record is
+        await asyncio.sleep(0.01)
+    asking = asyncio.create_task(client_token(rig))
+    await asyncio.sleep(STALE_AFTER + 0.1)
+    go_on.set()
+    await blocked
+    await disabling
+
+    refused(await asking, 503, "storage_unavailable")
+    refused(await client_token(rig), 409, "disabled")
 
 
 # ---- Twilio's own library
