@@ -54,7 +54,7 @@ def bearing(key: str) -> dict[str, str]:
 def routes(rig: Rig) -> list[tuple[str, str, dict[str, Any]]]:
     """Return method, path and options of every route of the app, without the framework's OPTIONS."""
     found = []
-    for route in litestar(rig.vault).routes:
+    for route in litestar(sandbox=rig.vault.sandbox is not None).routes:
         handlers = getattr(route, "route_handlers", None) or [route.route_handler]  # type: ignore[union-attr]
         for handler in handlers:
             methods = getattr(handler, "http_methods", None) or {"*"}

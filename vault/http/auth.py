@@ -12,9 +12,9 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from vault.access import Access, Caller
+from vault.access import Caller
 from vault.errors import InsufficientScope, TooManyRequests, Unauthenticated
-from vault.limits import CallerLimits
+from vault.http.bound import vault_of
 
 Call = Request[Any, Caller, State]  # a request whose caller is known
 
@@ -24,23 +24,20 @@ class ApiKey(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, access: Access, limits: CallerLimits) -> None:
-        self._access = access
-        self._limits = limits
-
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         opt = scope["route_handler"].opt
         # What OPTIONS tells, which methods there are, the framework reads off the routes for anybody.
         if not opt.get("public") and scope.get("method") != "OPTIONS":
-            caller = await self._access.identify(bearer(scope))
+            vault = vault_of(scope)
+            caller = await vault.access.identify(bearer(scope))
             scope["auth"] = caller  # before any refusal: the log says who was refused
-            if not self._limits.take(caller.id):
+            if not vault.limits.take(caller.id):
                 # Not audited: a flood of requests must not become a flood of records.
                 raise TooManyRequests(retry_after=1)
             if "scope" not in opt:
                 raise InsufficientScope
             if opt["scope"] is not None:
-                await self._access.require_scope(caller, opt["scope"])
+                await vault.access.require_scope(caller, opt["scope"])
         await next_app(scope, receive, send)
 
 

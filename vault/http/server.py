@@ -1,18 +1,20 @@
 """The ASGI application: controllers, how errors look, and what holds for all."""
 
+from functools import cache
 from typing import Any
 
 from litestar import Litestar, asgi
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
-from litestar.types import ASGIApp, Message, Scope
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from vault.errors import VaultError
 from vault.http import problems
 from vault.http.audit import AuditController
 from vault.http.auth import ApiKey
 from vault.http.body import JsonRequest, each_known, each_once, no_null
+from vault.http.bound import Bound, vault_of
 from vault.http.callers import CallersController
 from vault.http.clients import ClientsController
 from vault.http.conditional import OneLine
@@ -55,20 +57,17 @@ HANDLERS: tuple[Any, ...] = (
 
 def application(vault: Vault) -> ASGIApp:
     """Return the whole of what listens, for *vault*."""
-    edge = Edge(litestar(vault), vault.requests)
+    edge = Edge(Bound(litestar(sandbox=vault.sandbox is not None), vault), vault.requests)
     return HotTokens(edge, vault.access, vault.limits, vault.tokens, vault.requests)
 
 
-def litestar(vault: Vault) -> Litestar:
-    """Return the application without its outermost layer."""
-    handlers = [*HANDLERS, assets()]
-    if vault.sandbox is not None:
-        mount = asgi("/sandbox", is_mount=True, copy_scope=False, opt={"public": True})
-        handlers.append(mount(vault.sandbox))
+@cache
+def litestar(*, sandbox: bool) -> Litestar:
+    """Return the routes, with the *sandbox* or without: the same for every vault, and long in the making."""
     return Litestar(
-        handlers,
-        dependencies={"vault": Provide(lambda: vault, sync_to_thread=False)},
-        middleware=[ApiKey(vault.access, vault.limits), OneLine()],
+        [*HANDLERS, assets(), *([_sandbox] if sandbox else [])],
+        dependencies={"vault": Provide(vault_of, sync_to_thread=False)},
+        middleware=[ApiKey(), OneLine()],
         guards=[each_once, each_known, no_null],
         before_send=[whole_allow],
         request_class=JsonRequest,
@@ -82,6 +81,11 @@ def litestar(vault: Vault) -> Litestar:
         logging_config=None,
         debug=False,
     )
+
+
+@asgi("/sandbox", is_mount=True, copy_scope=False, opt={"public": True})
+async def _sandbox(scope: Scope, receive: Receive, send: Send) -> None:
+    await vault_of(scope).sandbox(scope, receive, send)  # type: ignore[misc]  # mounted where there is one
 
 
 def description() -> dict[str, Any]:
