@@ -32,7 +32,7 @@ from integrations.contract import (
 )
 from integrations.vendor import Vendor
 from integrations.verdicts import judge, retry_after
-from integrations.voicenter_login import Session, Stack, account, read_session
+from integrations.voicenter_login import Stack, account, read_session
 
 _TEXT = r"[!-~]+"
 _STACK = Field(
@@ -106,14 +106,22 @@ class Voicenter(Vendor):
     default_lifetime = 900  # nobody says how long tokens live whose answer does not
 
     def renew(self, root: Root) -> Steps[TokenSet]:
-        return (yield from self._session(root)).tokens
+        """Refresh where that can be done, and log in where it cannot: only a refused login is the end."""
+        stack, label = _stack(root), _label(root)
+        if root.refresh_token is not None and fits_a_header(root.refresh_token.reveal()):
+            answer = yield self._refresh(stack, root.refresh_token)
+            try:
+                if answer.status not in _NOT_REFRESHED:
+                    return read_session(answer, stack, label)
+            except (GrantRejected, Misused):
+                pass
+        return read_session((yield self._login(stack, root)), stack, label)
 
     def prove(self, root: Root) -> Steps[Finding]:
         if self.kind(root.kind).static:
             return (yield from self.probe(root, None))
-        tokens, whose = yield from self._session(root)
-        if whose is None:
-            whose = yield from self._whose(root, tokens.access_token)
+        tokens = yield from self.renew(root)
+        whose = tokens.account or (yield from self._whose(root, tokens.access_token))
         return Finding(verdict="valid", account=whose, tokens=tokens)
 
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
@@ -126,18 +134,6 @@ class Voicenter(Vendor):
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         header = bearer(credentials["token"]) if kind == BEARER_TOKEN.id else None
         return Handout(credentials=credentials, authorization=header)
-
-    def _session(self, root: Root) -> Steps[Session]:
-        """Refresh where that can be done, and log in where it cannot: only a refused login is the end."""
-        stack, label = _stack(root), _label(root)
-        if root.refresh_token is not None and fits_a_header(root.refresh_token.reveal()):
-            answer = yield self._refresh(stack, root.refresh_token)
-            try:
-                if answer.status not in _NOT_REFRESHED:
-                    return read_session(answer, stack, label)
-            except (GrantRejected, Misused):
-                pass
-        return read_session((yield self._login(stack, root)), stack, label)
 
     def _whose(self, root: Root, access_token: Secret) -> Steps[Account | None]:
         """Return whose *access_token* is, as far as that can be found out: the login was proof enough."""

@@ -7,11 +7,7 @@ Sources: the login code of Voicenter's SDK (`https://github.com/VoicenterTeam/Vo
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from math import isfinite
-from typing import Any, Literal, NamedTuple
-
-from joserfc import jws
-from joserfc.errors import JoseError
+from typing import Any, Literal
 
 from integrations.answers import LONGEST_TOKEN, at, json_object, lifetime, line, text
 from integrations.contract import (
@@ -24,6 +20,7 @@ from integrations.contract import (
     TokenSet,
     Transient,
 )
+from integrations.jwt_claims import lifetime_of_jwt
 from integrations.verdicts import judge
 
 Stack = Literal["old", "new"]
@@ -38,15 +35,8 @@ _TOKEN: Mapping[Stack, str] = {"old": "Token", "new": "AccessToken"}
 _SAYS_NO = ("invalid", "incorrect", "wrong", "unauthori", "denied")
 
 
-class Session(NamedTuple):
-    """What a login or a refresh gave. The new stack says elsewhere whose it is."""
-
-    tokens: TokenSet
-    account: Account | None
-
-
-def read_session(answer: Answer, stack: Stack, label: str | None) -> Session:
-    """Return the session in *answer*; people know it as *label*.
+def read_session(answer: Answer, stack: Stack, label: str | None) -> TokenSet:
+    """Return the tokens in *answer*, whose account people know as *label*; the new stack says it elsewhere.
 
     Raises GrantRejected where it was refused, and only then; or another ProviderError.
     """
@@ -56,14 +46,14 @@ def read_session(answer: Answer, stack: Stack, label: str | None) -> Session:
     token = text(session.get(_TOKEN[stack]))
     if not 200 <= answer.status < 300 or body.get("error") or token is None or len(token) > LONGEST_TOKEN:
         raise _refusal(answer, body)
-    refresh = text(session.get("RefreshToken"))
-    tokens = TokenSet(
-        access_token=Secret(token),
+    access, refresh = Secret(token), text(session.get("RefreshToken"))
+    return TokenSet(
+        access_token=access,
         refresh_token=Secret(refresh) if refresh else None,
-        expires_in=_lives(session.get("TokenExpiry"), token),
-        refresh_expires_in=_lives(session.get("RefreshTokenExpiry"), refresh or "") or None,
+        expires_in=_lives(session.get("TokenExpiry"), access),
+        refresh_expires_in=_lives(session.get("RefreshTokenExpiry"), Secret(refresh or "")) or None,
+        account=account(session.get("PersonId"), label),
     )
-    return Session(tokens, account(session.get("PersonId"), label))
 
 
 def account(person: object, label: str | None) -> Account | None:
@@ -92,18 +82,18 @@ def _status(answer: Answer, body: Mapping[str, Any]) -> int:
     return int(stated) if answer.status == 200 and stated in {"400", "401", "403"} else answer.status
 
 
-def _lives(stated: object, token: str) -> int | None:
+def _lives(stated: object, token: Secret) -> int | None:
     """Return the seconds that *token* lives, by the date that is *stated*, or by what it says itself.
 
-    None where neither says so.
+    None where neither says so. That a JWT's signature is not verified does no harm: it came from Voicenter by
+    TLS, nobody is let in for it, and all that hangs on it is when we ask for another one.
     """
-    moment, claimed = _moment(stated), _claimed(token)
+    moment = _moment(stated)
     if moment is not None and moment.tzinfo is not None:
         return lifetime(int(moment.timestamp() - time.time()))
-    if claimed is not None:
-        return lifetime(int(claimed - time.time()))
-    if moment is None:
-        return None
+    claimed = lifetime_of_jwt(token)
+    if claimed is not None or moment is None:
+        return claimed
     left = int(moment.replace(tzinfo=UTC).timestamp() - time.time())
     return lifetime(max(left - ZONE_MARGIN, min(left, SHORTEST)))
 
@@ -114,16 +104,3 @@ def _moment(stated: object) -> datetime | None:
     except ValueError:
         return None
     return moment if _OLDEST <= moment.year < 9999 else None
-
-
-def _claimed(token: str) -> float | None:
-    """Return when *token* says that it ends, where it is a JWT; None where it says nothing.
-
-    Its signature is not verified, and need not be: it came from Voicenter by TLS, nobody is let in for it, and
-    all that hangs on it is when we ask for another one.
-    """
-    try:
-        ends = json_object(jws.extract_compact(token.encode()).payload).get("exp")
-    except (JoseError, ValueError, TypeError):
-        return None
-    return ends if isinstance(ends, int | float) and not isinstance(ends, bool) and isfinite(ends) else None

@@ -162,6 +162,13 @@ def test_a_login_says_whose_it_is(stack: Stack) -> None:
     assert "sip-password" not in repr(found) + repr(exchanged)
 
 
+@pytest.mark.parametrize("person", [None, True, "", "a\nb", [4711], {}, 1.5])
+def test_a_person_that_is_none_is_nobody(person: object) -> None:
+    """A number or a line of text names one; the login is as good."""
+    assert tokens("old", PersonId=person).account is None
+    assert tokens("old", PersonId="p-1").account == Account("p-1", "ann@acme.example")
+
+
 def tokens(stack: Stack, **more: Any) -> TokenSet:
     steps = VENDOR.renew(login(stack))
     next(steps)
@@ -223,7 +230,9 @@ def test_what_a_token_claims_counts_where_no_date_does() -> None:
     "stated",
     [None, "", "soon", 7, "0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-13-01"],
 )
-@pytest.mark.parametrize("token", ["canary-t", "a.b.c", "..", "é.é.é", a_jwt("soon"), a_jwt(10**40), a_jwt(None)])
+@pytest.mark.parametrize(
+    "token", ["canary-t", "a.b.c", "..", "é.é.é", a_jwt("soon"), a_jwt(10**40), a_jwt(None), a_jwt(float("nan"))]
+)
 def test_what_says_nothing_leaves_it_to_the_default(stated: object, token: str) -> None:
     """A quarter of an hour: nobody says how long."""
     assert lives(stated, token) is None

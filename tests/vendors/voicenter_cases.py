@@ -62,6 +62,7 @@ def probing(what: str, answer: Answer, expected: str) -> Case:
 
 
 NO = said(401, {"StatusCode": 401, "Status": "Unauthorized"})
+ERROR_BESIDE = said(200, {"error": "Invalid", "Data": {"Socket": {"Token": "canary-t"}}})
 SETTINGS = {"IdentityCode": "canary-i", "PersonID": 4711, "WebRTCData": {"extension_pass": "canary-sip-password"}}
 CASES = (
     coded("no calls", number(0, 200), "valid"),
@@ -96,6 +97,7 @@ CASES = (
     ),
     logging_in("an error that does not", said(200, {"error": "Try later"}), "Transient login_failed"),
     logging_in("an error that is none", said(200, {"error": {"a": 1}}), "OutcomeUnknown http_200"),
+    logging_in("an error beside a token", ERROR_BESIDE, "GrantRejected login_refused"),
     logging_in("a wrong sort", said(400, {"StatusCode": 400}), "Misused login_malformed"),
     logging_in("no token", session("old", Token=""), "OutcomeUnknown http_200"),
     logging_in("a token that is none", session("old", Token=7), "OutcomeUnknown http_200"),
