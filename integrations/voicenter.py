@@ -7,6 +7,7 @@ The list of extensions proves nothing: to a wrong code it answers that there are
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -110,11 +111,9 @@ class Voicenter(Vendor):
         stack, label = _stack(root), _label(root)
         if root.refresh_token is not None and fits_a_header(root.refresh_token.reveal()):
             answer = yield self._refresh(stack, root.refresh_token)
-            try:
-                if answer.status not in _NOT_REFRESHED:
+            if answer.status not in _NOT_REFRESHED:
+                with suppress(GrantRejected, Misused):
                     return read_session(answer, stack, label)
-            except (GrantRejected, Misused):
-                pass
         return read_session((yield self._login(stack, root)), stack, label)
 
     def prove(self, root: Root) -> Steps[Finding]:

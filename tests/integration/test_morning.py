@@ -160,10 +160,14 @@ async def test_a_broken_morning_changes_nothing(books: Asking, morning: FakeMorn
 
 @on_sqlite
 async def test_an_answer_that_is_lost_costs_another_token(books: Asking, morning: FakeMorning) -> None:
-    """Nothing is spent by asking: it is asked for again, while the reader waits."""
+    """Nothing is spent by asking: it is asked for again."""
     await enter(books)
     await age(books.rig, timedelta(hours=1))
     morning.instead(None)
+
+    lost = (await books.rig.api.post(f"{books.path}/refresh")).json()
+    assert (lost["status"], lost["reason"]) == ("degraded", "outcome_unknown")
+    await age(books.rig, timedelta(minutes=1))
 
     assert (await books.token()).json()["access_token"] == "canary-jwt-3"
 

@@ -216,8 +216,11 @@ async def test_a_lost_refresh_costs_a_login(phones: Asking, voicenter: FakeVoice
     await age(phones.rig, timedelta(hours=1))
     voicenter.instead(None)
 
-    assert (await phones.token()).json()["generation"] == 2
+    lost = (await phones.rig.api.post(f"{phones.path}/refresh")).json()
+    assert (lost["status"], lost["reason"]) == ("degraded", "outcome_unknown")
+    await age(phones.rig, timedelta(minutes=1))
 
+    assert (await phones.token()).json()["generation"] == 2
     assert voicenter.paths() == ["User", "RefreshIdentityToken", "RefreshIdentityToken", "User"]
 
 
