@@ -28,7 +28,7 @@ from vault.app import build
 from vault.http.server import application
 from vault.keyring import Keyring
 from vault.services import Vault
-from vault.store import connections, due, leases, settle, usage
+from vault.store import connections, due, leases, settle, usage, works
 from vault.store.database import Database
 
 Step = Literal[
@@ -44,6 +44,9 @@ Step = Literal[
     "bury.committed",
     "count.commit",  # hand-outs are counted, and that is not committed
     "count.committed",
+    "turn.committed",  # a work at the provider is begun
+    "keep.commit",  # what a work keeps is written, and not committed
+    "keep.committed",
     "never",
 ]
 STATEMENTS = {
@@ -52,19 +55,26 @@ STATEMENTS = {
     id(settle.SETTLE_SUCCESS): "settle",
     id(connections.TOMBSTONE): "bury",
     id(usage.MOVE_MARK): "count",
+    id(works.CLAIM): "turn",
+    id(works.KEEP): "keep",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What the process does: carry out one request, sweep, or roll up usage; and where it gets *signal*."""
+    """What the process does: carry out one request, sweep, or roll up usage; and where it gets *signal*.
+
+    That is when it comes to *step* for the *nth* time.
+    """
 
     url: str
     keyring: Keyring
     key: str
     path: str
     step: Step
+    nth: int = 1
     method: str = "GET"
+    body: dict[str, Any] | None = None
     sweep: bool = False
     roll_up: bool = False
     signal: Signals = SIGKILL
@@ -135,11 +145,13 @@ class _Moment:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        self._over = False
+        self._left = order.nth
 
     def reached(self, step: str) -> None:
-        if step == self._order.step and not self._over:
-            self._over = True
+        if step != self._order.step:
+            return
+        self._left -= 1
+        if self._left == 0:
             os.kill(os.getpid(), self._order.signal)
 
 
@@ -217,5 +229,5 @@ async def _asked(vault: Vault, order: Order) -> tuple[int, str | None]:
     headers = {"Authorization": f"Bearer {order.key}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://vault", headers=headers) as api:
         query = {"wait": 20} if order.method == "GET" else None
-        answer = await api.request(order.method, order.path, params=query)
+        answer = await api.request(order.method, order.path, params=query, json=order.body)
     return answer.status_code, answer.json().get("access_token")

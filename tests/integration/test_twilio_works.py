@@ -1,18 +1,21 @@
 """Rotations and trunks over the HTTP API: ordered, on a schedule, taken over, refused; and killed for real."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from sqlalchemy import select, update
 
+from tests import killable
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import age
 from tests.integration.test_api import refused
+from tests.killable import Order, Step
 from tests.provider.wire import Answer
 from tests.rig import TENANT, Rig
 from tests.vendors.twilio import Asked, Twilio
@@ -527,3 +530,67 @@ async def test_a_replica_that_ends_finishes_what_it_has_begun(
     assert account.auth_token != former
     assert (await given(rig))["auth_token"] == account.auth_token
     refused(await order(rig), 503, "work_in_progress")
+
+
+async def killed(rig: Rig, store: Store, step: Step, nth: int, ability: str, body: Any = None) -> None:
+    """Have a process of its own do *ability* until it is killed, and let its lease lapse."""
+    order = Order(
+        url=store.url,
+        keyring=store.keyring,
+        key=await rig.key(),
+        path=f"{path()}/{ability}" if body is None else path(),
+        method="POST" if body is None else "PUT",
+        body=body,
+        step=step,
+        nth=nth,
+        settings={"endpoints": rig.vault.settings.endpoints},
+    )
+    with killable.started(order) as child:
+        assert await child.ended() == -signal.SIGKILL, (step, nth)
+    await pass_time(rig)
+
+
+ROTATION: tuple[tuple[Step, int], ...] = (
+    ("turn.committed", 1),
+    ("send", 1),
+    *((step, nth) for nth in (1, 2, 3) for step in cast("tuple[Step, ...]", ("keep.commit", "keep.committed"))),
+    ("send", 3),
+)
+
+
+@on_sqlite
+async def test_no_token_is_lost_however_a_rotating_process_is_killed(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """kill -9 at each keeping, and before calls: the next tick ends it, with the token in force in our hands."""
+    account = twilio.an_account()
+    await entered(rig, account)
+    for step, nth in ROTATION:
+        former = account.auth_token
+        await killed(rig, store, step, nth, "rotate")
+
+        await tick(rig)
+
+        assert (await given(rig))["auth_token"] == account.auth_token != former, (step, nth)
+        assert (await kept(rig), await line(rig), account.secondary) == ({"credentials"}, None, None), (step, nth)
+
+
+@on_sqlite
+async def test_no_second_trunk_however_a_process_is_killed_that_sets_one_up(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """kill -9 as it is entered: it is stored, and the next tick finishes it; or nothing was made of it."""
+    account = twilio.an_account()
+    own = {"account_sid": account.sid, "auth_token": account.auth_token, "friendly_name": "Office"}
+    body = {"kind": "sip_trunk", "credentials": own}
+    for number, (step, nth) in enumerate(
+        (("keep.committed", 1), ("send", 4), ("keep.commit", 2), ("keep.commit", 3)), 1
+    ):
+        body["credentials"] = {**own, "friendly_name": f"Office {number}"}
+        await killed(rig, store, cast("Step", step), nth, "set_up", body)
+
+        await tick(rig)
+
+        served = await given(rig)
+        assert trunking.takes(served["termination_uri"], served["username"], served["password"]), (step, nth)
+        assert (len(trunking.trunks), len(trunking.lists)) == (number, number), (step, nth)
