@@ -13,7 +13,7 @@ from integrations.contract import Answer, Finding, Misused, ProviderError, Root,
 from integrations.endpoints import TWILIO
 from integrations.twilio import Twilio
 from tests.provider.wire import Request
-from tests.vendors.cutting import Driver, Fate, Stored, every_cut
+from tests.vendors.cutting import Died, Driver, Fate, Stored, every_cut
 from tests.vendors.twilio import HOSTS
 from tests.vendors.twilio import Twilio as FakeTwilio
 from tests.vendors.twilio_accounts import Account
@@ -197,6 +197,20 @@ def test_no_api_key_is_lost_or_left_behind_wherever_a_rotation_is_cut() -> None:
         well()
 
 
+def test_a_key_whose_secret_is_kept_is_taken_into_use() -> None:
+    """Whoever dies right after it was made and kept leaves it behind for the next one: no other is made."""
+    for number in range(steps_of(api_key)):
+        scene = api_key()
+        with pytest.raises(Died):
+            scene.driver(cuts={number: "dies"}).run()
+        if "api_key_sid" in scene.stored.pending:
+            made = scene.stored.pending["api_key_sid"].reveal()
+            assert scene.done().verdict == "valid"
+            assert (scene.stored.value("api_key_sid"), scene.fake.count("new_key")) == (made, 1)
+            return
+    pytest.fail("it is never kept")
+
+
 def test_a_key_that_cannot_be_rotated_says_why() -> None:
     """No key makes another one; and what a person alone can make is not replaced by something less."""
     without = api_key()
@@ -300,16 +314,35 @@ def test_an_existing_trunk_is_read_and_not_made_again() -> None:
     assert handed_out(scene)["username"] == "pbx"
 
 
+def broken() -> Scene:
+    """Return a trunk to be repaired: nobody here knows its password."""
+    scene = trunk("repair")
+    scene.trunking.a_trunk(NAME, DOMAIN, scene.trunking.a_list("theirs", pbx="canary-Theirs-12345"))
+    return scene
+
+
+def test_what_a_repair_left_undone_a_set_up_finishes() -> None:
+    """A new password was kept, and maybe sent: it is not handed out before it is certain that it was."""
+    known = 0
+    for number in range(steps_of(broken)):
+        scene = broken()
+        with pytest.raises(Died):
+            scene.driver(cuts={number: "dies"}).run()
+        scene.ability = "set_up"
+
+        scene.done()
+
+        if "password" in handed_out(scene):
+            known += 1
+            assert gets_through(scene), number
+    assert known >= 2
+
+
 def test_no_password_is_lost_wherever_a_repair_is_cut() -> None:
     """Whether the new one was sent or not: what is kept is sent again."""
 
-    def made() -> Scene:
-        scene = trunk("repair")
-        scene.trunking.a_trunk(NAME, DOMAIN, scene.trunking.a_list("theirs", pbx="canary-Theirs-12345"))
-        return scene
-
-    for cuts in every_cut(steps_of(made)):
-        scene = made()
+    for cuts in every_cut(steps_of(broken)):
+        scene = broken()
 
         def well(scene: Scene = scene) -> None:
             (password,) = {pair[1] for one in scene.trunking.lists.values() for pair in one.logins.values()}
