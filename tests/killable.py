@@ -44,7 +44,8 @@ Step = Literal[
     "bury.committed",
     "count.commit",  # hand-outs are counted, and that is not committed
     "count.committed",
-    "turn.committed",  # a work at the provider is begun
+    "turn.execute",  # about to begin a work at the provider
+    "turn.committed",
     "keep.commit",  # what a work keeps is written, and not committed
     "keep.committed",
     "never",

@@ -557,6 +557,14 @@ ROTATION: tuple[tuple[Step, int], ...] = (
     ("send", 3),
 )
 
+SET_UP: tuple[tuple[Step, int], ...] = (
+    ("turn.execute", 1),
+    ("keep.committed", 1),
+    ("send", 4),
+    ("keep.commit", 2),
+    ("keep.commit", 3),
+)
+
 
 @on_sqlite
 async def test_no_token_is_lost_however_a_rotating_process_is_killed(
@@ -583,11 +591,9 @@ async def test_no_second_trunk_however_a_process_is_killed_that_sets_one_up(
     account = twilio.an_account()
     own = {"account_sid": account.sid, "auth_token": account.auth_token, "friendly_name": "Office"}
     body = {"kind": "sip_trunk", "credentials": own}
-    for number, (step, nth) in enumerate(
-        (("keep.committed", 1), ("send", 4), ("keep.commit", 2), ("keep.commit", 3)), 1
-    ):
+    for number, (step, nth) in enumerate(SET_UP, 1):
         body["credentials"] = {**own, "friendly_name": f"Office {number}"}
-        await killed(rig, store, cast("Step", step), nth, "set_up", body)
+        await killed(rig, store, step, nth, "set_up", body)
 
         await tick(rig)
 
