@@ -68,7 +68,8 @@ LAYERS = (
     {"means"},
     {"holding", "carrying", "rotating"},
     {"as_client", "revoke", "grants", "completing", "entering", "blame", "probe", "disconnect", "sight", "whose"},
-    {"consent", "brought", "keeping"},
+    {"consent", "brought", "ending"},
+    {"keeping"},
     {"works"},
     {
         "exchange",

@@ -5,9 +5,9 @@ import json
 from datetime import datetime
 from typing import Any
 
-from integrations.contract import Keep, Kind, Root, Secret
-from vault.audit import Event
-from vault.connection import Connection, check_at
+from integrations.contract import Keep, Kind, Secret
+from vault.connection import check_at
+from vault.ending import Claimed
 from vault.errors import CannotOpen
 from vault.keyring import Sealed
 from vault.masking import masked
@@ -15,7 +15,6 @@ from vault.means import Means
 from vault.sealing import Place, fields_together, open_one, seal_all
 from vault.store import connections, sealed, works
 from vault.store.changes import Stale
-from vault.store.works import Turn
 from vault.store.writer import Transaction
 
 APART = frozenset({"credentials", "pending"})  # what a work changes
@@ -26,17 +25,17 @@ class Superseded(Exception):
 
 
 class Keeping:
-    """What one work with *connection* knows of its credentials: *root*, and what it kept since, if *anything*."""
+    """What a *claimed* work knows of its credentials, of a *kind*: what it kept, if *anything*, and the rest."""
 
-    def __init__(self, means: Means, kind: Kind, connection: Connection, turn: Turn, root: Root) -> None:
-        self.turn = turn
+    def __init__(self, means: Means, kind: Kind, claimed: Claimed) -> None:
         self.anything = False
         self._means = means
         self._kind = kind
-        self._connection = connection
-        self._credentials = dict(root.credentials)
+        self._claimed = claimed
+        self._connection, self._turn = claimed.connection, claimed.turn
+        self._credentials = dict(claimed.root.credentials)
 
-    async def keep(self, kept: Keep, event: Event) -> None:
+    async def keep(self, kept: Keep) -> None:
         """Store *kept* as the next generation, for as long as that takes. Raises Superseded.
 
         It may be the only copy there is: a provider tells some secrets once.
@@ -44,20 +43,20 @@ class Keeping:
         self._credentials |= kept.credentials
 
         async def unit(tx: Transaction) -> bool:
-            if not await works.keep(tx.connection, self.turn):
+            if not await works.keep(tx.connection, self._turn):
                 return False
             await self._store(tx, kept)
-            tx.record(event)
+            tx.record(self._claimed.event("work.kept"))
             tx.outdate(Stale("connection", self._connection.id))
             return True
 
         if not await self._means.writer.insist(unit):
             raise Superseded
-        self.turn.generation += 1
+        self._turn.generation += 1
         self.anything = True
 
     async def _store(self, tx: Transaction, kept: Keep) -> None:
-        connection, generation = self._connection, self.turn.generation + 1
+        connection, generation = self._connection, self._turn.generation + 1
         place = Place(connection.tenant, connection.provider, "connection", connection.id)
         fields: dict[str, Secret | None] = dict(
             self._others(place, await sealed.load(tx.connection, "connection", connection.id))

@@ -7,7 +7,7 @@ from typing import Any
 from integrations.contract import Kind
 from vault.connection import Connection
 from vault.errors import Invalid
-from vault.store import works
+from vault.store import connections, works
 from vault.store.writer import Transaction
 
 ROTATE = "rotate"
@@ -29,15 +29,26 @@ def every(settings: Mapping[str, Any]) -> timedelta | None:
 async def reschedule(tx: Transaction, kind: Kind, former: Connection, connection: Connection) -> None:
     """Have *connection* rotated as its settings say, counted from now where those of *former* said otherwise.
 
-    Raises Invalid where credentials of its *kind* cannot be.
+    What is begun goes on, but not with another account. Raises Invalid where its *kind* cannot be rotated.
     """
     wanted = every(connection.settings)
     if wanted is not None and ROTATE not in kind.abilities:
         detail = "Credentials of this kind cannot be rotated."
         raise Invalid(detail, code="invalid_setting", field=SETTING)
-    if former.kind == connection.kind and former.settings.get(SETTING) == connection.settings.get(SETTING):
+    another = (former.kind, former.account) != (connection.kind, connection.account)
+    if another:
+        await works.end(tx.connection, connection.id)
+    elif former.settings.get(SETTING) == connection.settings.get(SETTING):
         return
     if wanted is None:
         await works.unschedule(tx.connection, connection.id)
     else:
         await works.schedule(tx.connection, connection.id, ROTATE, wanted)
+
+
+async def schedule_next(tx: Transaction, connection: str) -> None:
+    """Have what has ended followed by the next rotation, as the settings say."""
+    about = await connections.get(tx.connection, connection)
+    wanted = None if about is None else every(about.settings)
+    if wanted is not None:
+        await works.schedule(tx.connection, connection, ROTATE, wanted)

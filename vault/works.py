@@ -11,55 +11,31 @@ open while the provider is called.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from integrations.advice import ADVICE
-from integrations.contract import ClientRejected, Finding, GrantRejected, Keep, Misused, ProviderError, Root
-from vault.audit import Action, Event
+from integrations.contract import Finding, ProviderError
 from vault.carrying import worked
 from vault.clock import uptime
-from vault.connection import Connection, Jitter, Path
+from vault.connection import Connection, Path
+from vault.ending import Claimed, Ended, done, failed, told, unable
 from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.holding import holding
 from vault.keeping import Keeping, Superseded
-from vault.learning import learned
 from vault.means import Means
 from vault.providers import kind_of
-from vault.rotating import ROTATE, every
+from vault.rotating import schedule_next
 from vault.store import connections, leases
 from vault.store import works as store
 from vault.store.changes import Stale
 from vault.store.leases import Terms
-from vault.store.works import Turn
 from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
 SET_UP = "set_up"
 AT_ONCE = 4  # a process begins by itself
 MARGIN = 10.0  # seconds of a lease in which nothing is sent any more: what came must be written
-SOONEST, LATEST = timedelta(seconds=10), timedelta(hours=6)  # between two tries of what came to nothing
-_ENTERED_WRONG = (GrantRejected, ClientRejected, Misused)  # nothing that passes by itself
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """A turn, and what it is about as it was when it was claimed."""
-
-    turn: Turn
-    connection: Connection
-    root: Root
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a work ended: a *code*, what is *changed* of the state, and when it is done *again*, if ever."""
-
-    code: str
-    changed: dict[str, Any]
-    again: timedelta | None = None
 
 
 class Works:
@@ -150,9 +126,9 @@ class Works:
         claimed = None if self._draining else await self._claimed(actor, connection, ability)
         if claimed is None:
             raise Unavailable("Somebody is at it already.", code="work_in_progress", retry_after=5)
-        finding = await self._carried_out(actor, claimed, ability, started)
+        finding = await self._carried_out(claimed, started)
         if ability in finding.lacks:
-            raise _unable(finding.code, ability)
+            raise unable(finding.code, ability)
         async with self._means.database.read() as tx:
             found = await connections.get(tx, connection)
         if found is None:
@@ -169,50 +145,45 @@ class Works:
                 return None
             holds = await holding(tx.connection, self._means.keyring, about)
             assert holds is not None, "what is claimed holds something"
-            claimed = Claimed(turn, about, holds.root)
-            tx.record(_event(actor, "work.begun", ability, claimed))
+            claimed = Claimed(actor=actor, ability=ability, turn=turn, connection=about, root=holds.root)
+            tx.record(claimed.event("work.begun"))
             return claimed
 
         try:
-            try:
+            with contextlib.suppress(StorageUnavailable):
                 return await self._means.writer.submit(unit)
-            except StorageUnavailable:
-                # Once more where the answer to the commit was lost: the same attempt finds itself.
-                return await self._means.writer.submit(unit)
+            # Once more where the answer to the commit was lost: the same attempt finds itself.
+            return await self._means.writer.submit(unit)
         except CannotOpen:
             raise Conflict("A stored value does not open.", code="operator_required") from None
 
-    async def _carried_out(self, actor: str, claimed: Claimed, ability: str, started: float) -> Finding:
+    async def _carried_out(self, claimed: Claimed, started: float) -> Finding:
         """Do the work and settle whatever comes of it. Raises what whoever asked is to be told."""
-        turn, about = claimed.turn, claimed.connection
+        about, root = claimed.connection, claimed.root
         async with self._means.database.read() as tx:
             provider = await self._means.providers.get(about.provider, tx)
-        work = provider.work(ability, claimed.root)
+        work = provider.work(claimed.ability, root)
         if work is None:  # it was entered anew since, as another kind
-            await self._end(actor, claimed, ability, Ended("not_able", {}))
-            raise _unable(None, ability)
-        keeping = Keeping(self._means, kind_of(provider, about.kind), about, turn, claimed.root)
-        last = started + self._terms.lease.total_seconds() - MARGIN
-
-        async def keep(kept: Keep) -> None:
-            await keeping.keep(kept, _event(actor, "work.kept", ability, claimed))
-
+            await self._end(claimed, Ended("not_able", {}))
+            raise unable(None, claimed.ability)
+        keeping = Keeping(self._means, kind_of(provider, about.kind), claimed)
         try:
-            finding = await worked(self._means.outbound, work, lambda: min(self._means.deadline(), last), keep)
+            finding = await worked(self._means.outbound, work, self._deadlines(started), keeping.keep)
         except Superseded:
             # What is begun stays so: whoever finds it due goes on with what is there then.
             raise Conflict("It was changed meanwhile: look, and try again.", code="superseded") from None
         except ProviderError as error:
-            ended = _failed(
-                claimed, ability, error, self._means.jitter, unfinished=claimed.turn.resumed or keeping.anything
-            )
-            await self._end(actor, claimed, ability, ended)
-            raise _told(error) from None
-        changed = {} if ability == ROTATE else learned(about, finding, static=True)
-        await self._end(actor, claimed, ability, Ended(finding.code or "ok", changed))
+            await self._end(claimed, failed(claimed, error, self._means.jitter, kept=keeping.anything))
+            raise told(error) from None
+        await self._end(claimed, done(claimed, finding))
         return finding
 
-    async def _end(self, actor: str, claimed: Claimed, ability: str, ended: Ended) -> None:
+    def _deadlines(self, started: float) -> Callable[[], float]:
+        """Return what tells the deadline of the next call: its own, and that of a lease taken at *started*."""
+        last = started + self._terms.lease.total_seconds() - MARGIN
+        return lambda: min(self._means.deadline(), last)
+
+    async def _end(self, claimed: Claimed, ended: Ended) -> None:
         turn, connection = claimed.turn, claimed.connection.id
 
         async def unit(tx: Transaction) -> None:
@@ -222,51 +193,10 @@ class Works:
                 await store.again(tx.connection, connection, ended.again)
             else:
                 await store.end(tx.connection, connection)
-                await _schedule(tx, connection, ability)
+                await schedule_next(tx, connection)
             if ended.changed:
                 await connections.note_probe(tx.connection, connection, turn.generation, ended.changed)
             tx.outdate(Stale("connection", connection))
-            tx.record(_event(actor, "work.ended", ability, claimed, ended.code))
+            tx.record(claimed.event("work.ended", ended.code))
 
         await self._means.writer.insist(unit, vital=False)
-
-
-async def _schedule(tx: Transaction, connection: str, ability: str) -> None:
-    """Have a rotation that has ended followed by the next one, as the settings say."""
-    about = await connections.get(tx.connection, connection)
-    wanted = None if about is None or ability != ROTATE else every(about.settings)
-    if wanted is not None:
-        await store.schedule(tx.connection, connection, ability, wanted)
-
-
-def _failed(claimed: Claimed, ability: str, error: ProviderError, jitter: Jitter, *, unfinished: bool) -> Ended:
-    """Return how a work ends that failed: to be done again, but for what a person has to mend and left nothing."""
-    changed: dict[str, Any] = {"last_error_code": error.code}
-    if ability != ROTATE:
-        changed |= learned(claimed.connection, Finding(verdict="unknown", code=error.code), static=True)
-    wrong = isinstance(error, _ENTERED_WRONG)
-    if wrong and not unfinished:
-        return Ended(error.code, changed)
-    delay = LATEST if wrong else min(SOONEST * 2.0 ** min(claimed.turn.failures, 12), LATEST)
-    asked = timedelta(seconds=error.retry_after or 0)
-    return Ended(error.code, changed, max(delay * jitter(0.5, 1.0), asked))
-
-
-def _unable(code: str | None, ability: str) -> Conflict:
-    detail = "With these credentials it cannot be done."
-    return Conflict(detail, code="not_able", lacks=[ability], reason=code, advice=ADVICE.get(code or ""))
-
-
-def _told(error: ProviderError) -> VaultError:
-    if isinstance(error, _ENTERED_WRONG):
-        detail = "The provider refuses it with these credentials."
-        return Conflict(detail, code="credentials_rejected", reason=error.code, advice=ADVICE.get(error.code))
-    detail = "The provider did not do it now: it is tried again, from where it was."
-    wait = error.retry_after or SOONEST.total_seconds()
-    return Unavailable(detail, code="provider_unavailable", retry_after=wait, reason=error.code)
-
-
-def _event(actor: str, action: Action, ability: str, claimed: Claimed, outcome: str = "ok") -> Event:
-    about = claimed.connection
-    where = (about.tenant, about.provider, about.name, claimed.turn.generation)
-    return Event(actor, action, outcome, *where, {"ability": ability})

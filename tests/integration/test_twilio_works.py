@@ -217,7 +217,7 @@ async def test_other_credentials_end_what_was_pending(
     await pass_time(rig)
     await tick(rig)
     assert (await given(rig))["auth_token"] == other.auth_token
-    assert other.secondary is None
+    assert (twilio.count("secondary"), trunking.over, await line(rig)) == (1, [], None)
 
 
 async def test_what_is_entered_amid_a_promotion_loses_no_token(
