@@ -96,6 +96,8 @@ SCOPES: dict[tuple[str, str], str | None] = {
     ("POST", f"{CONNECTION}/client-tokens"): "tokens:read",
     ("POST", f"{CONNECTION}/refresh"): "connections:write",
     ("POST", f"{CONNECTION}/verify"): "connections:write",
+    ("POST", f"{CONNECTION}/rotate"): "connections:write",
+    ("POST", f"{CONNECTION}/repair"): "connections:write",
     ("PUT", CONNECTION): "connections:write",
     ("PATCH", CONNECTION): "connections:write",
     ("DELETE", CONNECTION): "connections:write",
