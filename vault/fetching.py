@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -30,6 +31,21 @@ def fetch(connection: str, min_ttl: int) -> dict[str, Any]:
         stop(1, _sentence(problem), **problem)
     except (OSError, ValueError, http.client.HTTPException) as error:
         stop(1, f"No vault answers at {address} ({type(error).__name__}).")
+
+
+def environment(connection: str, answer: dict[str, Any], variable: str) -> dict[str, str]:
+    """Return what a program finds in its environment of an *answer*: the token in *variable*; or fields by name.
+
+    Those are called as the vendors' own libraries look for them, such as TWILIO_ACCOUNT_SID and RESEND_API_KEY.
+    """
+    if "access_token" in answer:
+        return {variable: answer["access_token"]}
+    provider = connection.split("/")[1]
+    return {_name(f"{provider}_{field}"): value for field, value in answer["credentials"].items()}
+
+
+def _name(words: str) -> str:
+    return re.sub(r"[^A-Z0-9_]", "_", words.upper())
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

@@ -257,3 +257,17 @@ def test_what_stands_behind_the_connection_is_the_commands(end_of_ours: tuple[st
     assert done.stdout == "canary-at:--json --variable -- x:\n"
     assert (late.returncode, "options before it" in late.stderr) == (2, True)
     assert (nothing.returncode, "cannot be run" in json.loads(nothing.stderr)["detail"]) == (127, True)
+
+
+def test_entered_fields_are_where_the_vendors_libraries_look_for_them(tmp_path: Path) -> None:
+    """`exec` has each as PROVIDER_FIELD in the environment; `get` prints them so, a line each."""
+    answer = {"credentials": {"account_sid": "canary-sid", "auth_token": "canary-at"}, "authorization": "Basic …"}
+    with answering(200, answer) as environment:
+        shown = ("sh", "-c", 'echo "$TWILIO_ACCOUNT_SID:$TWILIO_AUTH_TOKEN:$ACCESS_TOKEN"')
+        done = run("exec", "a/twilio/c", *shown, folder=tmp_path, environment=environment)
+        got = run("get", "a/twilio/c", folder=tmp_path, environment=environment)
+        whole = run("get", "a/twilio/c", "--json", folder=tmp_path, environment=environment)
+
+    assert done.stdout == "canary-sid:canary-at:\n"
+    assert got.stdout == "TWILIO_ACCOUNT_SID=canary-sid\nTWILIO_AUTH_TOKEN=canary-at\n"
+    assert json.loads(whole.stdout) == answer
