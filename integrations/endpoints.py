@@ -45,7 +45,7 @@ BUILT_IN: Mapping[str, Endpoints] = {
     "google": GOOGLE,
     "morning": MORNING,
     "resend": {"api_url": "https://api.resend.com"},
-    "smtp": {},  # each connection has a server of its own
+    "smtp": {"google_mail_host": "smtp.gmail.com"},  # other mailboxes have servers of their own
     "voicenter": VOICENTER,
     "twilio": TWILIO,
     "whatsapp": {

@@ -99,14 +99,6 @@ XOAUTH2 = Kind(
             pattern=r"[^\s\x00-\x1f\x7f@]+@[^\s\x00-\x1f\x7f@]+",
             help="Of the mailbox: the Google account's own, or an alias of it.",
         ),
-        Field(
-            name="host",
-            label="Server",
-            secret=False,
-            required=False,
-            pattern=_HOST.pattern,
-            help="By default smtp.gmail.com.",
-        ),
         _PORT,
         _TLS,
     ),
@@ -138,39 +130,39 @@ class Smtp(Vendor):
     kinds = (PASSWORD, XOAUTH2)
 
     def entered(self, kind: str, credentials: Mapping[str, Secret]) -> Account | None:
-        server = _server(credentials)
+        server = self._server(credentials)
         if not 0 < server.port < 65_536:
             raise Unreadable("no_such_port")
         return Account(f"{server.username}@{server.host}".casefold(), server.username)
 
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
-        login = _server(root.credentials, access_token)
+        login = self._server(root.credentials, access_token)
         if login.password is None and login.access_token is None:
             return Finding(verdict="unknown", code="not_fed")
         return _judged((yield login))
 
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
-        server = _server(credentials)
+        server = self._server(credentials)
         given = {"host": server.host, "port": str(server.port), "tls": server.tls, "username": server.username}
         found = {name: Secret(value) for name, value in given.items()}
         if access_token is not None:
             return Handout(credentials={**found, "sasl_xoauth2": _sasl(server.username, access_token)})
         return Handout(credentials={**found, "password": credentials["password"]})
 
-
-def _server(credentials: Mapping[str, Secret], access_token: Secret | None = None) -> MailLogin:
-    tls: Literal["implicit", "starttls"] = "starttls"
-    port, chosen = _plain(credentials, "port"), _plain(credentials, "tls")
-    if chosen == "implicit" or (not chosen and port == "465"):
-        tls = "implicit"
-    return MailLogin(
-        host=_plain(credentials, "host") or "smtp.gmail.com",
-        port=int(port or ("465" if tls == "implicit" else "587")),
-        tls=tls,
-        username=_plain(credentials, "username"),
-        password=credentials.get("password"),
-        access_token=access_token,
-    )
+    def _server(self, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> MailLogin:
+        tls: Literal["implicit", "starttls"] = "starttls"
+        port, chosen = _plain(credentials, "port"), _plain(credentials, "tls")
+        if chosen == "implicit" or (not chosen and port == "465"):
+            tls = "implicit"
+        return MailLogin(
+            # A Google token goes to Google, whatever is entered: the server would see it.
+            host=_plain(credentials, "host") or self.endpoints["google_mail_host"],
+            port=int(port or ("465" if tls == "implicit" else "587")),
+            tls=tls,
+            username=_plain(credentials, "username"),
+            password=credentials.get("password"),
+            access_token=access_token,
+        )
 
 
 def _plain(credentials: Mapping[str, Secret], name: str) -> str:

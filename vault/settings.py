@@ -169,8 +169,12 @@ def _addresses(settings: Settings) -> Iterator[tuple[bool, str]]:
     """Give, for each endpoint that is moved, whether it can be one, and what is wrong where it cannot."""
     for provider, moved in settings.endpoints.items():
         for name, url in moved.items():
-            holds = usable(url, allow_local=settings.allow_local_providers)
-            yield holds, f"{setting(provider, name)} must be an https address on the internet"
+            # A mail server has a name alone; that of an https address there may be is what it has to be like.
+            named, what = (
+                (f"https://{url}", "a host name") if name.endswith("_host") else (url, "an https address")
+            )
+            holds = usable(named, allow_local=settings.allow_local_providers)
+            yield holds, f"{setting(provider, name)} must be {what} on the internet"
 
 
 def _is_database(url: str) -> bool:

@@ -32,7 +32,7 @@ async def _mailbox(
 
 @pytest.fixture(name="rig")
 async def _rig(mailbox: Mailbox, replicas: Replicas) -> Rig:
-    return await replicas()
+    return await replicas(endpoints={"smtp": {"google_mail_host": "localhost"}})
 
 
 def entered(mailbox: Mailbox, **changed: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ async def test_a_server_that_is_away_says_nothing_of_the_password(rig: Rig, mail
 
 async def test_a_google_account_feeds_a_mailbox(rig: Rig, mailbox: Mailbox) -> None:
     """What is handed out is fed with the Google token that there is now, and ends when that does."""
-    fields = {"username": USERNAME, "host": "localhost", "port": str(mailbox.port)}
+    fields = {"username": USERNAME, "port": str(mailbox.port)}
     mailbox.access_token = "canary-google-at"
     await google(rig, "canary-google-at", "2030-01-01T00:00:00Z")
     made = await rig.api.put(PATH, json={"kind": "xoauth2", "credentials": fields})
@@ -144,12 +144,22 @@ async def test_who_does_not_reach_the_google_account_cannot_have_its_token_by_ma
     scopes = ["connections:write", "tokens:read"]
     caller = {"name": "mailer", "scopes": scopes, "tenant": TENANT, "providers": ["smtp"]}
     key = (await rig.api.post("/v1/callers", json=caller)).json()["key"]
-    fields = {"username": USERNAME, "host": "localhost", "port": str(mailbox.port)}
+    fields = {"username": USERNAME, "port": str(mailbox.port)}
     body = {"kind": "xoauth2", "credentials": fields}
     refused = await rig.api.put(PATH, json=body, headers={"Authorization": f"Bearer {key}"})
 
     assert refused.status_code == 404
     assert (await rig.api.get(PATH)).status_code == 404
+    assert mailbox.tries == []
+
+
+async def test_a_google_token_goes_to_google_alone(rig: Rig, mailbox: Mailbox) -> None:
+    """Who may enter a mailbox, and not fetch tokens, cannot have one sent to a server of their own."""
+    await google(rig, "canary-google-at", "2030-01-01T00:00:00Z")
+    fields = {"username": USERNAME, "host": "localhost", "port": str(mailbox.port)}
+    refused = await rig.api.put(PATH, json={"kind": "xoauth2", "credentials": fields})
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_field")
     assert mailbox.tries == []
 
 

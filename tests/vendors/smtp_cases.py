@@ -1,10 +1,11 @@
 """What a mail server's replies to AUTH mean."""
 
 from integrations.contract import Answer, Root, Secret
+from integrations.endpoints import BUILT_IN
 from integrations.smtp import Smtp
 from tests.vendors.cases import Case
 
-SMTP = Smtp({})
+SMTP = Smtp(BUILT_IN["smtp"])
 FIELDS = {
     "host": Secret("mail.example"),
     "username": Secret("ann@mail.example"),
