@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -13,14 +14,16 @@ from sqlalchemy import select, update
 from tests import killable
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
-from tests.integration.judge import age
+from tests.integration.judge import age, eventually
 from tests.integration.test_api import refused
 from tests.killable import Order, Step
+from tests.processes import started
 from tests.provider.wire import Answer
 from tests.rig import TENANT, Rig
 from tests.vendors.twilio import Asked, Twilio
 from tests.vendors.twilio_accounts import Account
 from tests.vendors.twilio_trunking import Trunking
+from vault.memory import GATES
 from vault.store.schema import clock, sealed_values, token_states, works
 from vault.store.writer import Transaction
 
@@ -600,3 +603,26 @@ async def test_no_second_trunk_however_a_process_is_killed_that_sets_one_up(
         served = await given(rig)
         assert trunking.takes(served["termination_uri"], served["username"], served["password"]), (step, nth)
         assert (len(trunking.trunks), len(trunking.lists)) == (number, number), (step, nth)
+
+
+@on_sqlite
+async def test_a_worker_goes_on_by_itself_where_a_server_was_killed(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking, tmp_path: Path
+) -> None:
+    """Nobody asks for it: its ticks find what is due. SIGTERM ends it in peace."""
+    account = twilio.an_account()
+    await entered(rig, account)
+    former = account.auth_token
+    await killed(rig, store, "keep.committed", 2, "rotate")
+    moved = {f"twilio_{name}": url for name, url in twilio.endpoints.items()}
+
+    async def ended() -> bool:
+        return await line(rig) is None
+
+    async with started("worker", store.url, tmp_path, sweep_interval_seconds=0.2, **moved) as worker:
+        await eventually(ended)
+        assert await worker.terminate() == 0
+
+    assert account.auth_token != former
+    rig.vault.memory.forget([GATES])
+    assert (await given(rig))["auth_token"] == account.auth_token
