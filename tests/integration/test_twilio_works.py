@@ -321,33 +321,34 @@ async def test_a_holder_that_was_taken_over_from_keeps_nothing(
     assert account.secondary is None
 
 
-@on_sqlite
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_an_edit_that_was_tried_before_a_rotation_is_not_stored_after_it(
-    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+    replicas: Replicas, store: Store, rig: Rig, twilio: Twilio, trunking: Trunking
 ) -> None:
     """Its token was good when it was tried, and is over by now: the promoted one stays."""
     account = twilio.an_account()
     await entered(rig, account)
+    other = await replicas(endpoints={"twilio": twilio.endpoints})
+
     for method in ("PUT", "PATCH"):
-        former = account.auth_token
-        began, done = asyncio.Event(), asyncio.Event()
-        tried = rig.vault.connections._tried
+        former, asked, done = account.auth_token, twilio.count("account"), asyncio.Event()
 
-        async def slowly(*arguments: Any, tried: Any = tried, began: Any = began, done: Any = done) -> Any:
-            found = await tried(*arguments)
-            began.set()
+        async def held(tx: Transaction, done: asyncio.Event = done) -> None:
             await done.wait()
-            return found
 
-        rig.vault.connections._tried = slowly  # type: ignore[method-assign]
+        async def tried(asked: int = asked) -> bool:
+            return twilio.count("account") > asked
+
+        holding = asyncio.create_task(rig.vault.writer.submit(held, alone=True))
         own = {"account_sid": account.sid, "auth_token": former}
         editing = asyncio.create_task(rig.api.request(method, path(), json={"credentials": own}))
-        await began.wait()
-        assert (await order(rig)).status_code == 200
+        await eventually(tried)
+        assert (await order(other)).status_code == 200
         done.set()
+        await holding
+
         refused(await editing, 412, "precondition_failed")
-        rig.vault.connections._tried = tried  # type: ignore[method-assign]
-        assert (await given(rig))["auth_token"] == account.auth_token != former
+        assert (await given(other))["auth_token"] == account.auth_token != former
 
 
 @on_sqlite
