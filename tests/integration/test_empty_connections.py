@@ -14,7 +14,7 @@ from tests.integration.test_api import always, refused
 from tests.person import Asking, Person
 from tests.provider.client import Grant
 from tests.rig import PROVIDER, TENANT, Rig
-from vault.listing import lines
+from vault.listing import everything, line
 from vault.memory import STALE_AFTER
 
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -166,8 +166,8 @@ async def test_nothing_is_done_with_it_until_it_is_filled(rig: Rig, store: Store
     listed = (await rig.api.get("/v1/connections", params={"status": "unconfigured"})).json()["items"]
 
     assert [one["tenant"] for one in listed] == [CHILD]
-    async for line in lines(rig.vault, tenant=CHILD, status=None, as_json=False):
-        assert line.endswith("switched off (unconfigured) (empty: connect)")
+    async for connection in everything(rig.vault, tenant=CHILD, status=None):
+        assert line(connection).endswith("switched off (unconfigured) (empty: connect)")
     assert await rig.provider.counts() == {}
     expiring = {"expiring_within": timedelta(days=1) // timedelta(seconds=1), "tenant": CHILD}
     assert (await rig.api.get("/v1/connections", params=expiring)).json()["items"] == []
