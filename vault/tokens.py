@@ -165,7 +165,9 @@ class Tokens:
         if connection.state.living(connection.read_at) and value is not None:
             renewed = connection.state.generation > began_with.state.generation
             return Ready(found, value, connection.read_at, "refreshed" if renewed else "database")
-        raise Overloaded if wait.crowded else await self._refusal(found, left_behind=wait.left_behind)
+        if wait.crowded:
+            raise Overloaded
+        raise await self._refusal(caller, found, asked, left_behind=wait.left_behind)
 
     async def _note_rejection(self, caller: Caller, found: Found) -> bool:
         """Write down that *caller* reports the tokens that were *found*. Returns whether it is the first to."""
@@ -215,8 +217,10 @@ class Tokens:
             expires_in=int(left) if ends else None,
         )
 
-    async def _refusal(self, found: Found, *, left_behind: bool = False) -> VaultError:
-        """Return why nothing was handed out, with what would help.
+    async def _refusal(
+        self, caller: Caller, found: Found, asked: Path, *, left_behind: bool = False
+    ) -> VaultError:
+        """Return why *caller*, who *asked* for a path, gets nothing of what was *found*; and what would help.
 
         *left_behind* says that a refresh was still under way when nobody waited for it any more. It
         may have ended between the last look at the connection and now, and then the next one finds it.
@@ -225,14 +229,16 @@ class Tokens:
         if stops := withheld(state):
             return stops
         if state.status == "failed":
-            # Not the link to another tenant's connection: whoever has that can put their own account there.
-            connect_url = None if found.inherited else await self._tickets.reconnect_url(connection)
+            # Not the link to another tenant's connection, nor to one that feeds this and is out of reach:
+            # whoever has that can put their own account there.
+            inherited = connection.tenant != asked[0]
+            reaches = not inherited and caller.reaches(connection.provider, connection.name)
             return Conflict(
                 "A person has to connect this again.",
                 code="reconnect_required",
                 reason=state.reason,
-                connect_url=connect_url,
-                source={"tenant": connection.tenant} if found.inherited else None,
+                connect_url=await self._tickets.reconnect_url(connection) if reaches else None,
+                source={"tenant": connection.tenant} if inherited else None,
             )
         settled_badly = state.retry_not_before is not None and state.retry_not_before > connection.read_at
         refreshing = self._refresher.is_refreshing(connection.id) or (left_behind and not settled_badly)

@@ -2,12 +2,15 @@
 
 import base64
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.authority import Authority
 from tests.integration.conftest import Replicas
+from tests.integration.judge import age
+from tests.integration.test_api import bearing, refused
 from tests.rig import TENANT, Rig
 from tests.vendors.smtp import PASSWORD, USERNAME, Mailbox, mail_server
 from vault import outbound
@@ -161,6 +164,26 @@ async def test_a_google_token_goes_to_google_alone(rig: Rig, mailbox: Mailbox) -
 
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_field")
     assert mailbox.tries == []
+
+
+async def test_who_does_not_reach_the_google_account_gets_no_link_to_it(rig: Rig, mailbox: Mailbox) -> None:
+    """Whoever has it could put an account of their own there: neither a tenant below, nor a key for mail alone."""
+    fields = {"username": USERNAME, "port": str(mailbox.port)}
+    mailbox.access_token = "canary-google-at"
+    await google(rig, "canary-google-at", "2030-01-01T00:00:00Z")
+    await rig.api.put(PATH, json={"kind": "xoauth2", "credentials": fields, "shared": True})
+    await rig.api.put("/v1/tenants/below", json={"parent": TENANT, "name": "Below"})
+    await age(rig, timedelta(days=3650))
+
+    for tenant, limits, told, source in (
+        (TENANT, {}, True, None),
+        (TENANT, {"providers": ["smtp"]}, False, None),
+        ("below", {}, False, {"tenant": TENANT}),
+    ):
+        key = await rig.key("tokens:read", tenant=tenant, **limits)
+        asked = f"/v1/connections/{tenant}/smtp/mail/token"
+        problem = refused(await rig.api.get(asked, headers=bearing(key)), 409, "reconnect_required")
+        assert ("connect_url" in problem, problem.get("source")) == (told, source)
 
 
 async def google(rig: Rig, token: str, expires_at: str) -> None:
