@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from integrations.contract import Finding, Verdict
 from vault.audit import Event
-from vault.connection import Connection, Path
+from vault.connection import Connection, Path, check_at
 from vault.connections import Change, Connections
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound
 from vault.feeding import feed_of
@@ -25,10 +25,11 @@ LONGEST_QUEUE = 2.0  # seconds that somebody stands in it, beside what one call 
 
 
 class Tried(NamedTuple):
-    """What came of a try of tokens, or of what was entered itself."""
+    """What came of a try of tokens, or of what was entered itself: that is tried again *every* so many seconds."""
 
     finding: Finding
     static: bool
+    every: int | None = None
 
 
 class Verify:
@@ -110,21 +111,20 @@ class Verify:
         if holds.access_token is not None and not state.living(connection.read_at):
             verdict: Verdict = "invalid" if state.status == "failed" else "unknown"
             return Tried(Finding(verdict=verdict, code=state.last_error_code), static=False)
-        static = holds.access_token is None
-        feed = (
-            feed_of(kind_of(provider, connection.kind), connection.tenant, connection.shown or {})
-            if static
-            else None
-        )
+        unchanging = state.renewal == "none" and is_entered(provider, connection.kind)
+        if holds.access_token is not None and not unchanging:
+            return Tried(await probed(self._means, provider, user, holds.root, holds.access_token), static=False)
+        kind = kind_of(provider, connection.kind)
+        feed = None if holds.access_token else feed_of(kind, connection.tenant, connection.shown or {})
         token = holds.access_token if feed is None else await self._means.sources.living_token(feed)
         finding = await probed(self._means, provider, user, holds.root, token)
-        unchanging = state.renewal == "none" and is_entered(provider, connection.kind)
-        return Tried(finding, static=static or unchanging)
+        return Tried(finding, static=True, every=kind.check_every)
 
     async def _note(self, actor: str, connection: Connection, tried: Tried) -> None:
         """Write down what the provider said of these very tokens, and of no later ones."""
-        finding, static = tried
-        changed = learned(connection, finding, static=static)
+        finding, static, every = tried
+        again = check_at(connection.read_at, every, self._means.jitter)
+        changed = learned(connection, finding, static=static, again=again)
 
         async def unit(tx: Transaction) -> None:
             await store.note_probe(tx.connection, connection.id, connection.state.generation, changed)

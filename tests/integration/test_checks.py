@@ -73,6 +73,24 @@ async def test_a_key_that_was_deleted_is_found_out_and_left_alone(mail: Asking, 
 
 
 @on_sqlite
+async def test_a_key_that_works_again_is_tried_again(mail: Asking, resend: FakeResend) -> None:
+    """Once somebody has found out that it does, it is looked after as before."""
+    sort = resend.keys.pop(KEY)
+    await age(mail.rig, DAY * 1.25, "next_check_at")
+    await checked(mail.rig)
+    resend.keys[KEY] = sort
+
+    shown = (await mail.rig.api.post(f"{mail.path}/verify")).json()
+    assert (shown["status"], shown["next_check_at"] > shown["checked_at"]) == ("verified", True)
+    resend.ledger.clear()
+    await checked(mail.rig)
+    assert resend.ledger == []
+    await age(mail.rig, DAY * 1.25, "next_check_at")
+    await checked(mail.rig)
+    assert len(resend.ledger) == 1
+
+
+@on_sqlite
 async def test_a_provider_in_trouble_takes_nothing_away(mail: Asking, resend: FakeResend) -> None:
     """The key is handed out all the same; it is degraded until a later try goes well."""
     resend.instead(refusal(500, "internal_server_error"))
