@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from integrations.contract import Provider, TokenSet
+from vault.clock import uptime
 from vault.connection import Connection
 from vault.entering import Entered, Tried, checked, imported
 from vault.errors import Invalid
@@ -26,11 +27,11 @@ class Brought:
         entered, tried = self.entered, self.tried
         valid = tried.finding.verdict in {"valid", "limited"}
         return Received(
-            tokens=_dated(entered, tried.tokens, now),
+            tokens=tried.tokens if tried.got else _dated(entered, tried.tokens, now),
             account=tried.account,
             client=None if tried.client is None else tried.client.id,
             scopes=_asked(provider, entered),
-            age=0.0,
+            age=uptime() - tried.began if tried.got else 0.0,
             consented=False,
             kind=entered.kind.becomes or entered.kind.id,
             renewal=entered.kind.renewal,

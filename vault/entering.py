@@ -32,7 +32,7 @@ from integrations.contract import (
 from vault.as_client import as_client, note
 from vault.blame import blame
 from vault.carrying import carried
-from vault.clock import storable
+from vault.clock import storable, uptime
 from vault.errors import Conflict, Invalid
 from vault.feeding import feed_of
 from vault.grants import NOT_TRIED
@@ -80,12 +80,18 @@ class Entered:
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """What became of a try: the tokens to store, whose they are, the client that they belong to."""
+    """What became of a try that *began* then (uptime): the tokens to store, whose they are, the client of theirs."""
 
     finding: Finding
     tokens: TokenSet
+    began: float
     account: Account | None = None
     client: AnyRow | None = None
+
+    @property
+    def got(self) -> bool:
+        """Whether the provider gave the tokens during the try: what was entered says nothing of their end."""
+        return self.finding.tokens is not None
 
 
 def checked(kind: Kind, fields: Mapping[str, str]) -> dict[str, Secret]:
@@ -127,6 +133,7 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
 
     Raises Invalid where the provider refuses it, Conflict where the client it needs is missing or refused.
     """
+    began = uptime()
     async with means.database.read() as tx:
         client = await _client_for(tx, entered, above, provider.id)
         values = {} if client is None else await sealed.load(tx, "client", client.id)
@@ -136,7 +143,8 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
         finding = await _of_tokens(means, provider, entered, user, now) if verify else NOT_TRIED
         if finding.verdict == "invalid":
             raise Invalid("The provider refuses this access token.", code="credentials_rejected")
-        return Tried(finding=finding, tokens=_together(entered.tokens, finding.tokens), client=client)
+        tokens = _together(entered.tokens, finding.tokens)
+        return Tried(finding=finding, tokens=tokens, began=began, client=client)
     account = _account(provider, entered)
     root = Root(kind=entered.kind.id, credentials=entered.fields)
     token = await _fed(means, entered, above[0])
@@ -144,7 +152,8 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
     if finding.verdict == "invalid":
         raise _refused(finding.code)
     tokens = finding.tokens or _untried(entered)
-    return Tried(finding=finding, tokens=tokens, account=finding.account or account, client=client)
+    account = finding.account or account
+    return Tried(finding=finding, tokens=tokens, began=began, account=account, client=client)
 
 
 async def _of_tokens(

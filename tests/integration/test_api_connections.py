@@ -328,6 +328,23 @@ async def test_an_imported_token_that_has_ended_is_renewed_at_once(rig: Rig) -> 
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("hours", [-1, 1000])
+async def test_what_the_try_of_a_refresh_token_gives_has_an_end_of_its_own(
+    replicas: Replicas, provider: FakeProvider, store: Store, hours: int
+) -> None:
+    """The `expires_at` that was sent is that of an access token which is none of these any more."""
+    rig = await replicas({"rotation": "never"})
+    grant = await provider.mint()
+    only = {"refresh_token": grant.refresh_token, "expires_at": later(hours=hours)}
+
+    shown = (await put(rig, "c", credentials=only)).json()
+
+    assert shown["status"] == "verified"
+    assert 3500 < (await rig.token("c")).json()["expires_in"] <= 3600
+    assert (await provider.counts())["token_requests"] == 1
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_an_imported_token_that_has_ended_and_that_nothing_renews_is_refused(rig: Rig, store: Store) -> None:
     """Without a refresh token the ended one is all there is: the provider is asked, and it is not stored."""
     grant = await rig.provider.mint()
