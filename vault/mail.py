@@ -6,6 +6,7 @@ connected to, no password goes out without TLS, and there is one try, with one m
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 
@@ -16,6 +17,7 @@ from vault.addresses import AddressRefused, is_public
 from vault.clock import uptime
 
 STEP = 10.0  # seconds for one command and its reply
+GOODBYE = 1.0  # seconds for the last one
 
 
 async def signed_in(login: MailLogin, tls: ssl.SSLContext, *, deadline: float, allow_local: bool) -> Answer:
@@ -50,7 +52,9 @@ async def _session(login: MailLogin, tls: ssl.SSLContext, *, allow_local: bool) 
         if login.tls == "starttls":
             await _secured(client)
         reply = await _authenticated(client, login)
-        await client.quit()
+        # What was asked is answered by now: many a server hangs up without a word of goodbye.
+        with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+            await client.quit(timeout=GOODBYE)
         return Answer(reply.code, body=reply.message.encode())
     finally:
         client.close()

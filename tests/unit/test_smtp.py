@@ -171,6 +171,14 @@ async def test_a_server_that_says_nothing_is_not_waited_for(authority: Authority
     assert uptime() - began < 3
 
 
+@pytest.mark.parametrize("goodbye", ["421", "nothing", "silence"])
+async def test_how_a_server_says_goodbye_is_nothing_about_the_password(
+    authority: Authority, goodbye: Literal["421", "nothing", "silence"]
+) -> None:
+    """It was taken before: a connection that breaks afterwards takes nothing back."""
+    assert (await tried(authority, Mailbox(goodbye=goodbye))).status == 235
+
+
 async def test_a_server_that_is_not_there_may_come_back(authority: Authority) -> None:
     """Nothing answers at the port: nobody knows anything of the password."""
     async with mail_server(Mailbox(), authority.server("localhost")) as gone:

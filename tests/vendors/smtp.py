@@ -22,6 +22,7 @@ class Mailbox:
     access_token: str | None = None
     refusal: str | None = None  # in the place of what it would say to whoever signs in
     starttls: bool = True
+    goodbye: Literal["221", "421", "nothing", "silence"] = "221"  # what is answered to QUIT: silence goes on
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN", "XOAUTH2")
     tries: list[str] = field(default_factory=list)  # the mechanism of each try to sign in
 
@@ -38,6 +39,14 @@ class _Protocol(SMTP):
 
     async def handle_exception(self, error: Exception) -> str:
         raise error
+
+    async def smtp_QUIT(self, argument: str) -> None:
+        if self._mailbox.goodbye == "221":
+            await super().smtp_QUIT(argument)
+        elif self._mailbox.goodbye == "421":
+            await self.push("421 4.3.2 Going down")
+        elif self._mailbox.goodbye == "nothing":
+            self.transport.close()
 
     async def auth_XOAUTH2(self, _: SMTP, arguments: list[str]) -> AuthResult | None:
         """Judge `user={address}^Aauth=Bearer {token}^A^A`, in one line (Google's SASL XOAUTH2)."""
