@@ -191,16 +191,15 @@ class Tokens:
         """
         began, found, now = uptime(), ready.found, ready.now
         connection = found.connection
-        try:
-            token, static = _opened(ready, fed)
-        except CannotOpen:
-            raise await undecryptable(self._writer, connection) from None
+        value = await self._opened(ready)
+        token, static = _given(ready, value, fed and await self._opened(fed))
         event = found.event(caller.actor, "token.handed_out", "ok", ready.value.generation)
         await self._writer.record(event)
         if uptime() - began >= STALE_AFTER:
             # What was true when it was looked at may have ended, and been answered as over, by now.
-            if (await self._sources.read(found.path)).connection.id != connection.id:
-                raise StorageUnavailable  # something else serves the path meanwhile: it has to be asked for anew
+            await self._require_still(found)
+            if fed is not None:
+                await self._require_still(fed.found)
             await self._access.require_still(caller, *found.path)
         ending, now = (connection.state, now) if fed is None else (fed.found.connection.state, fed.now)
         living = ending.remaining(now)
@@ -216,6 +215,18 @@ class Tokens:
             expires_at=now + living if ends else None,
             expires_in=int(left) if ends else None,
         )
+
+    async def _opened(self, ready: Ready) -> Secret:
+        """Return the value that is *ready*. Raises Conflict where it does not open, which is written down."""
+        try:
+            return ready.value.open()
+        except CannotOpen:
+            raise await undecryptable(self._writer, ready.found.connection) from None
+
+    async def _require_still(self, found: Found) -> None:
+        """Raise what `Sources.read` does, and StorageUnavailable where something else than was *found* serves now."""
+        if (await self._sources.read(found.path)).connection.id != found.connection.id:
+            raise StorageUnavailable  # it has to be asked for anew
 
     async def _refusal(
         self, caller: Caller, found: Found, asked: Path, *, left_behind: bool = False
@@ -246,12 +257,11 @@ class Tokens:
         return _come_back(connection, refreshing=refreshing, queue=self._refresher.waits(connection))
 
 
-def _opened(ready: Ready, fed: Ready | None) -> tuple[Secret | None, Handout | None]:
-    """Return the token that is *ready*, or what its provider gives of what was entered. Raises CannotOpen."""
-    value, speaks = ready.value.open(), ready.found.provider
+def _given(ready: Ready, value: Secret, token: Secret | None) -> tuple[Secret | None, Handout | None]:
+    """Return the token that the *value* of what is *ready* is, or what its provider gives of it with *token*."""
+    speaks = ready.found.provider
     if speaks is None:
         return value, None
-    token = None if fed is None else fed.value.open()
     return None, speaks.handout(ready.found.connection.kind, fields_apart(value), token)
 
 

@@ -1,11 +1,13 @@
 """Mailboxes through the API: a password, or a Google connection that feeds it."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.authority import Authority
 from tests.integration.conftest import Replicas
@@ -14,6 +16,9 @@ from tests.integration.test_api import bearing, refused
 from tests.rig import TENANT, Rig
 from tests.vendors.smtp import PASSWORD, USERNAME, Mailbox, mail_server
 from vault import outbound
+from vault.memory import STALE_AFTER
+from vault.store.schema import sealed_values
+from vault.store.writer import Transaction
 
 PATH = f"/v1/connections/{TENANT}/smtp/mail"
 GOOGLE = f"/v1/connections/{TENANT}/google/default"
@@ -121,11 +126,7 @@ async def test_a_server_that_is_away_says_nothing_of_the_password(rig: Rig, mail
 
 async def test_a_google_account_feeds_a_mailbox(rig: Rig, mailbox: Mailbox) -> None:
     """What is handed out is fed with the Google token that there is now, and ends when that does."""
-    fields = {"username": USERNAME, "port": str(mailbox.port)}
-    mailbox.access_token = "canary-google-at"
-    await google(rig, "canary-google-at", "2030-01-01T00:00:00Z")
-    made = await rig.api.put(PATH, json={"kind": "xoauth2", "credentials": fields})
-    assert (made.status_code, made.json()["status"]) == (201, "verified"), made.text
+    await fed(rig, mailbox)
 
     given = (await rig.api.get(f"{PATH}/token")).json()
     assert sasl(given) == f"user={USERNAME}\x01auth=Bearer canary-google-at\x01\x01"
@@ -168,10 +169,7 @@ async def test_a_google_token_goes_to_google_alone(rig: Rig, mailbox: Mailbox) -
 
 async def test_who_does_not_reach_the_google_account_gets_no_link_to_it(rig: Rig, mailbox: Mailbox) -> None:
     """Whoever has it could put an account of their own there: neither a tenant below, nor a key for mail alone."""
-    fields = {"username": USERNAME, "port": str(mailbox.port)}
-    mailbox.access_token = "canary-google-at"
-    await google(rig, "canary-google-at", "2030-01-01T00:00:00Z")
-    await rig.api.put(PATH, json={"kind": "xoauth2", "credentials": fields, "shared": True})
+    await fed(rig, mailbox, shared=True)
     await rig.api.put("/v1/tenants/below", json={"parent": TENANT, "name": "Below"})
     await age(rig, timedelta(days=3650))
 
@@ -184,6 +182,53 @@ async def test_who_does_not_reach_the_google_account_gets_no_link_to_it(rig: Rig
         asked = f"/v1/connections/{tenant}/smtp/mail/token"
         problem = refused(await rig.api.get(asked, headers=bearing(key)), 409, "reconnect_required")
         assert ("connect_url" in problem, problem.get("source")) == (told, source)
+
+
+async def test_a_google_token_that_does_not_open_is_the_google_connections_matter(
+    rig: Rig, mailbox: Mailbox
+) -> None:
+    """It is the one that an operator has to look at; the mailbox is well as soon as that is."""
+    await fed(rig, mailbox)
+    async with rig.vault.database.transaction() as tx:
+        spoilt = update(sealed_values).where(sealed_values.c.field == "access_token")
+        await tx.execute(spoilt.values(ciphertext=bytes(40)))
+
+    refused(await rig.api.get(f"{PATH}/token"), 409, "operator_required")
+
+    assert (await rig.api.get(GOOGLE)).json()["reason"] == "undecryptable"
+    assert (await rig.api.get(PATH)).json()["status"] == "verified"
+
+
+async def test_a_google_connection_that_ends_during_the_record_feeds_nothing(rig: Rig, mailbox: Mailbox) -> None:
+    """Switched off while the audit record of a hand-out waits for the database: its token does not leave any more."""
+    await fed(rig, mailbox)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def blocking(_: Transaction) -> None:
+        begun.set()
+        await go_on.wait()
+
+    blocked = asyncio.create_task(rig.vault.writer.submit(blocking, alone=True))
+    await begun.wait()
+    disabling = asyncio.create_task(rig.api.patch(GOOGLE, json={"enabled": False}))
+    while not rig.vault.writer.queued:  # noqa: ASYNC110 - it is submitted before the record is
+        await asyncio.sleep(0.01)
+    asking = asyncio.create_task(rig.api.get(f"{PATH}/token"))
+    await asyncio.sleep(STALE_AFTER + 0.1)
+    go_on.set()
+    await blocked
+    await disabling
+
+    refused(await asking, 409, "disabled")
+
+
+async def fed(rig: Rig, mailbox: Mailbox, **more: Any) -> None:
+    """Have a mailbox that a Google connection feeds, for many years."""
+    fields = {"username": USERNAME, "port": str(mailbox.port)}
+    mailbox.access_token = "canary-google-at"
+    await google(rig, "canary-google-at", "2030-01-01T00:00:00Z")
+    made = await rig.api.put(PATH, json={"kind": "xoauth2", "credentials": fields, **more})
+    assert (made.status_code, made.json()["status"]) == (201, "verified"), made.text
 
 
 async def google(rig: Rig, token: str, expires_at: str) -> None:
