@@ -20,6 +20,12 @@ ADVICE: Mapping[str, str] = {
     " or make the app external (Google Auth Platform, Audience).",
     "redirect_uri_mismatch": "The redirect address is not registered with the client: add it at the provider.",
     "deleted_client": "The client was deleted at the provider: restore it there, or register another one.",
+    "key_file_malformed": "This is no JSON: enter the whole content of the key file.",
+    "key_file_incomplete": "The key file lacks a part: enter the whole content as Google has made it.",
+    "no_service_account": "This is a JSON file of another sort: make a key of a service account (Google Cloud"
+    " console, IAM & Admin, Service Accounts, the account, Keys).",
+    "private_key_malformed": "The private key cannot be read: enter it whole, as it was made.",
+    "token_uri_refused": "The key file names another server than Google's: no key is sent there.",
     "invalid_jwt_signature": "The key of the service account was deleted or disabled: enter a new key file.",
     "service_account_not_found": "The service account was deleted or disabled: enter a key file of another one.",
     "subject_unknown": "The user to act for does not exist in the domain: correct it.",
@@ -82,6 +88,8 @@ ADVICE: Mapping[str, str] = {
     "phone_number_unreadable": "The key may not look at the account's phone numbers, so nobody knows whether this"
     " is one of them.",
     "invalid_client": "The provider does not know this client ID, or its secret is another: copy both anew.",
+    "unauthorized_client": "The provider does not let this client get tokens in this way: allow it there, or copy"
+    " the client ID of another one.",
     "secondary_exists": "The account has a secondary Auth Token already, which somebody has made: at"
     " console.twilio.com, Account, API keys & tokens, Auth Tokens, promote it or delete it.",
     "rotation_needs_auth_token": "No key of this sort may make another one: enter the account's Auth Token beside"
@@ -117,6 +125,14 @@ ADVICE: Mapping[str, str] = {
     "address_refused": "The mail server is at an address inside a network, where the vault does not go.",
     "no_such_port": "A port is a number from 1 to 65535.",
     "not_fed": "The Google connection that gives the token is not connected, or has none that works now.",
+    "app_unknown": "Meta does not know this app: copy the app ID anew (developers.facebook.com, the app, App"
+    " settings, Basic), and register it again.",
+    "client_secret_invalid": "The app secret is another one, or was reset: copy it anew (developers.facebook.com,"
+    " the app, App settings, Basic), and register it again.",
+    "appsecret_proof_refused": "The app secret is not of the app that the token was made for: copy it anew"
+    " (developers.facebook.com, the app, App settings, Basic), and register it again.",
+    "app_secret_missing": "The app is registered without its secret: register it with that, too.",
+    "not_authenticated": "Meta could not tell whose token this is: connect again, or generate a new one.",
     "app_removed": "The person removed the app, or took its access back (Facebook settings, Apps and websites):"
     " connect again.",
     "app_reinstalled": "The app was removed and added again: connect again.",

@@ -5,7 +5,7 @@ and somebody else carries them. Where that takes several, they are the steps of 
 """
 
 import hmac
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
@@ -83,7 +83,10 @@ Verdict = Literal["valid", "limited", "invalid", "unknown"]  # limited: good, bu
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """Something that a person enters, described for a form. *help* says where to find it at the provider."""
+    """Something that a person enters, described for a form. *help* says where to find it at the provider.
+
+    *pattern* is of the whole, in the words that Python and browsers (the `v` flag of ECMAScript) have in common.
+    """
 
     name: str
     label: str
@@ -91,11 +94,12 @@ class Field:
     required: bool = True
     pattern: str | None = None
     help: str | None = None
+    multiline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One way of having credentials at a provider. *abilities* are words for what else it can do.
+    """One way of having credentials at a provider. *abilities* are words for what it can do, or lack.
 
     *uses_client* says that a registration of ours takes part in its renewal. Tokens are renewed *refresh_margin*
     seconds before they end, give or take a fifth, and not in the first half of their life for it; None: a
@@ -435,7 +439,7 @@ class Provider(Protocol):
         ...
 
     @property
-    def client_settings(self) -> Collection[str]:
+    def client_settings(self) -> Sequence[Field]:
         """The settings of a client that mean something here alone."""
         ...
 

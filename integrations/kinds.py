@@ -21,7 +21,7 @@ JWT = Kind(
     how="enter",
     renewal="jwt_bearer",
     fields=(
-        Field(name="private_key", label="Private key", help="A PEM file, or a JWK."),
+        Field(name="private_key", label="Private key", multiline=True, help="A PEM file, or a JWK."),
         Field(name="issuer", label="Issuer", secret=False, help="Who signs: often a client or account id."),
         Field(name="subject", label="Subject", secret=False, required=False, help="On whose behalf."),
         Field(name="audience", label="Audience", secret=False, required=False, help="The token endpoint."),

@@ -42,6 +42,7 @@ API_KEY = Kind(
     how="enter",
     renewal="client_credentials",
     uses_client=False,
+    abilities=("businesses",),
     fields=(
         Field(
             name="client_id",

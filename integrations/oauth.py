@@ -3,7 +3,7 @@
 RFC 6749, 7009, 7523 (assertions), 7636 (PKCE), 8628 (devices), 9207.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import httpx
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
@@ -22,6 +22,7 @@ from integrations.contract import (
     ClientTokenRequest,
     DeviceAuthorization,
     DeviceWaiting,
+    Field,
     Finding,
     Handout,
     Jwks,
@@ -114,7 +115,7 @@ class OAuthProvider:
         return self.definition.jwks_uri
 
     @property
-    def client_settings(self) -> Collection[str]:
+    def client_settings(self) -> Sequence[Field]:
         return ()
 
     @property

@@ -35,6 +35,7 @@ API_KEY = Kind(
     how="enter",
     renewal="none",
     check_every=86_400,
+    abilities=("read", "send_from"),
     fields=(
         Field(
             name="api_key",

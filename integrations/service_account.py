@@ -24,6 +24,7 @@ KIND = Kind(
         Field(
             name="service_account_json",
             label="Key file (JSON)",
+            multiline=True,
             help="Google Cloud console, IAM & Admin, Service Accounts, the account, Keys, Add key, JSON: "
             "the whole content of the file.",
         ),

@@ -30,7 +30,7 @@ _HOST = Field(
     name="host",
     label="Server",
     secret=False,
-    pattern=r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?",
+    pattern=r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,252}[A-Za-z0-9])?",
     help="The outgoing (SMTP) server of the mail provider, such as smtp.gmail.com.",
 )
 _PORT = Field(
@@ -88,7 +88,7 @@ XOAUTH2 = Kind(
             label="Google connection",
             secret=False,
             required=False,
-            pattern=r"[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}",
+            pattern=r"[A-Za-z0-9][A-Za-z0-9._~@\-]{0,127}",
             help="The name of this tenant's Google connection, by default `default`. It needs the scope"
             " https://mail.google.com/.",
         ),

@@ -3,6 +3,7 @@
 from integrations.contract import Field, Kind
 
 DAY = 86_400  # seconds
+_TEXT = r"[!-~]+"
 ACCOUNT_SID = Field(
     name="account_sid",
     label="Account SID",
@@ -43,12 +44,13 @@ AUTH_TOKEN = Kind(
     renewal="none",
     uses_client=False,
     check_every=DAY,
-    abilities=("rotate",),
+    abilities=("rotate", "send_from"),
     fields=(
         ACCOUNT_SID,
         Field(
             name="auth_token",
             label="Auth Token",
+            pattern=_TEXT,
             help="console.twilio.com, Account, API keys & tokens, Auth Tokens (Live credentials).",
         ),
         PHONE_NUMBER,
@@ -63,7 +65,7 @@ API_KEY = Kind(
     renewal="none",
     uses_client=False,
     check_every=DAY,
-    abilities=("client_tokens", "rotate"),
+    abilities=("client_tokens", "rotate", "send_from"),
     fields=(
         ACCOUNT_SID,
         Field(
@@ -73,11 +75,17 @@ API_KEY = Kind(
             pattern=r"SK[0-9a-fA-F]{32}",
             help="console.twilio.com, Account, API keys & tokens, Create API key.",
         ),
-        Field(name="api_key_secret", label="API key secret", help="It is shown once, when the key is made."),
+        Field(
+            name="api_key_secret",
+            label="API key secret",
+            pattern=_TEXT,
+            help="It is shown once, when the key is made.",
+        ),
         Field(
             name="auth_token",
             label="Auth Token, to rotate the key with",
             required=False,
+            pattern=_TEXT,
             help="No key of this sort may make another one. It is used for nothing else, and never handed out.",
         ),
         PHONE_NUMBER,
@@ -91,6 +99,7 @@ OAUTH_APP = Kind(
     how="enter",
     renewal="client_credentials",
     uses_client=False,
+    abilities=("send_from",),
     fields=(
         ACCOUNT_SID,
         Field(
@@ -100,7 +109,12 @@ OAUTH_APP = Kind(
             pattern=r"OQ[0-9a-fA-F]{32}",
             help="console.twilio.com, Account, OAuth apps, Create.",
         ),
-        Field(name="client_secret", label="Client secret", help="It is shown once, when the app is made."),
+        Field(
+            name="client_secret",
+            label="Client secret",
+            pattern=_TEXT,
+            help="It is shown once, when the app is made.",
+        ),
         PHONE_NUMBER,
     ),
 )
@@ -111,10 +125,16 @@ SIP_TRUNK = Kind(
     renewal="none",
     uses_client=False,
     check_every=DAY,
-    abilities=("set_up", "repair"),
+    abilities=("set_up", "repair", "call"),
     fields=(
         ACCOUNT_SID,
-        Field(name="auth_token", label="Auth Token", required=False, help="This, or an API key."),
+        Field(
+            name="auth_token",
+            label="Auth Token",
+            required=False,
+            pattern=_TEXT,
+            help="This, or an API key: console.twilio.com, Account, API keys & tokens.",
+        ),
         Field(
             name="api_key_sid",
             label="API key SID",
@@ -123,7 +143,13 @@ SIP_TRUNK = Kind(
             pattern=r"SK[0-9a-fA-F]{32}",
             help="Of a Standard or a Main key.",
         ),
-        Field(name="api_key_secret", label="API key secret", required=False),
+        Field(
+            name="api_key_secret",
+            label="API key secret",
+            required=False,
+            pattern=_TEXT,
+            help="Of that key: it is shown once, when the key is made.",
+        ),
         Field(
             name="friendly_name",
             label="Trunk",
@@ -137,7 +163,7 @@ SIP_TRUNK = Kind(
             label="Termination SIP URI",
             secret=False,
             required=False,
-            pattern=r"[A-Za-z0-9-]{1,63}\.pstn\.twilio\.com",
+            pattern=r"[A-Za-z0-9\-]{1,63}\.pstn\.twilio\.com",
             help="The trunk's, Termination: as office.pstn.twilio.com.",
         ),
         Field(

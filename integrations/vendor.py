@@ -4,7 +4,7 @@ An adapter is one file: a class of this base with its kinds, and a line in the c
 it is in `endpoints.py`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import httpx
@@ -19,6 +19,7 @@ from integrations.contract import (
     ClientTokenRequest,
     DeviceAuthorization,
     DeviceWaiting,
+    Field,
     Finding,
     Handout,
     Jwks,
@@ -52,7 +53,7 @@ class Vendor:
     default_scopes: ClassVar[Sequence[str]] = ()
     jwks_uri: ClassVar[str | None] = None
     token_endpoint_auth_method: ClassVar[ClientAuthMethod] = "none"  # noqa: S105 - a method
-    client_settings: ClassVar[Collection[str]] = ()
+    client_settings: ClassVar[Sequence[Field]] = ()
     needs_refresh_token: ClassVar[bool] = False
     client_errors_scope: ClassVar[ClientErrorsScope] = "client"
     limits: ClassVar[Limits] = Limits()

@@ -57,6 +57,7 @@ CONSENT = Kind(
     renewal="self_exchange",
     refresh_margin=MARGIN,
     check_every=CHECKED,
+    abilities=tuple(ABILITIES.values()),
 )
 SIGNUP = Kind(
     id="embedded_signup",
@@ -66,10 +67,12 @@ SIGNUP = Kind(
     renewal="self_exchange",
     refresh_margin=MARGIN,
     check_every=CHECKED,
+    abilities=tuple(ABILITIES.values()),
     fields=(
         Field(
             name="code",
             label="Code",
+            pattern=r"[!-~]+",
             help="What Facebook's script gave the page after the signup. It is good for 30 seconds, once.",
         ),
     ),
@@ -81,15 +84,31 @@ TOKEN = Kind(
     renewal="self_exchange",
     refresh_margin=MARGIN,
     check_every=CHECKED,
+    abilities=tuple(ABILITIES.values()),
     fields=(
         Field(
             name="access_token",
             label="Access token",
-            pattern=r"[A-Za-z0-9_\-|.]+",
+            pattern=r"[A-Za-z0-9_.\-\|]+",
             help="business.facebook.com, Settings, Users, System users, Generate token, for the app that is"
             " registered here.",
         ),
     ),
+)
+CONFIG_ID = Field(
+    name="config_id",
+    label="Login configuration",
+    secret=False,
+    required=False,
+    help="developers.facebook.com, the app, Facebook Login for Business, Configurations: its ID.",
+)
+EMBEDDED_SIGNUP = Field(
+    name="embedded_signup",
+    label="Codes come from a page's script",
+    secret=False,
+    required=False,
+    pattern="true|false",
+    help="true where the configuration is of an Embedded Signup, whose codes are of no redirect.",
 )
 
 
@@ -104,7 +123,7 @@ class WhatsApp(Vendor):
     default_scopes = tuple(ABILITIES)
     token_endpoint_auth_method = "client_secret_post"  # noqa: S105 - a method
     revocation_scope = "grant"
-    client_settings = frozenset({"config_id", "embedded_signup"})
+    client_settings = (CONFIG_ID, EMBEDDED_SIGNUP)
 
     # ---- consent
 

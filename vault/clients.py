@@ -80,7 +80,7 @@ class Clients:
             await parking.hold(tx.connection)
             there = await self._providers.get(provider, tx.connection)
             _check_default(client, there.token_endpoint_auth_method)
-            _check_settings(client, there.client_settings)
+            _check_settings(client, {one.name for one in there.client_settings})
             make = _made_current if current else _registered
             row = await make(tx.connection, tenant, provider, client.client_id)
             await self._change(tx, row, client)

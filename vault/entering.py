@@ -225,7 +225,9 @@ def _account(provider: Provider, entered: Entered) -> Account | None:
         return provider.entered(entered.kind.id, entered.fields)
     except Unreadable as error:
         detail = "These credentials cannot be any of this kind."
-        raise Invalid(detail, code="credentials_rejected", reason=error.code) from None
+        raise Invalid(
+            detail, code="credentials_rejected", reason=error.code, advice=ADVICE.get(error.code)
+        ) from None
 
 
 def _refused(code: str | None) -> Invalid:

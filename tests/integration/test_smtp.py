@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from integrations.advice import ADVICE
 from tests.authority import Authority
 from tests.integration.conftest import Replicas
 from tests.integration.judge import age
@@ -99,10 +100,13 @@ async def test_a_mailbox_from_its_password_to_another_one(rig: Rig, mailbox: Mai
 async def test_what_does_not_work_is_not_stored(
     rig: Rig, mailbox: Mailbox, changed: dict[str, str], code: str, reason: str | None
 ) -> None:
-    """A wrong password, a port there is not, a session without TLS: 422, and nothing is there afterwards."""
+    """A wrong password, a port there is not, a session without TLS: 422, with what can be done where there is a
+    reason, and nothing is there afterwards.
+    """
     refused = await rig.api.put(PATH, json=entered(mailbox, **changed))
 
     assert (refused.status_code, refused.json()["code"], refused.json().get("reason")) == (422, code, reason)
+    assert refused.json().get("advice") == ADVICE.get(reason or "")
     assert (await rig.api.get(PATH)).status_code == 404
 
 

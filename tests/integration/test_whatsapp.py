@@ -532,7 +532,7 @@ def _entry(token: str) -> dict[str, Any]:
 
 
 async def test_the_catalogue_has_whatsapp_with_its_three_ways(rig: Rig, meta: WhatsApp) -> None:
-    """Endpoints as they are in force, and a form for each way."""
+    """Endpoints as they are in force, a form for each way, and the settings that its clients have."""
     entry = (await rig.api.get("/v1/providers/whatsapp")).json()
 
     assert entry["endpoints"] == meta.endpoints
@@ -542,3 +542,5 @@ async def test_the_catalogue_has_whatsapp_with_its_three_ways(rig: Rig, meta: Wh
         ("embedded_signup", "enter", "self_exchange"),
     ]
     assert [field["name"] for kind in entry["kinds"] for field in kind["fields"]] == ["access_token", "code"]
+    assert all(kind["uses_client"] for kind in entry["kinds"])
+    assert [field["name"] for field in entry["client_settings"]] == ["config_id", "embedded_signup"]

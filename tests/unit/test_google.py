@@ -133,7 +133,7 @@ def test_an_answer_from_google_passes(parameters: dict[str, str]) -> None:
     PROVIDER.check_authorization_answer(parameters)
 
 
-# ---- what refusals mean: PROVIDERS 2.4, row by row
+# ---- what refusals mean, row by row
 
 
 def grant(description: str, **more: str) -> dict[str, str]:

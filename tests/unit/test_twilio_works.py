@@ -480,7 +480,7 @@ def test_only_the_abilities_of_a_kind_are_work() -> None:
             kind=kind.id, credentials=own | {"api_key_sid": Secret("SK"), "api_key_secret": Secret("canary")}
         )
         able = {one for one in ("rotate", "repair", "set_up", "fly") if PROVIDER.work(one, root) is not None}
-        assert able == set(kind.abilities) - {"client_tokens"}
+        assert able == set(kind.abilities) - {"client_tokens", "send_from", "call"}
 
 
 def test_a_fate_of_each_sort_was_met() -> None:

@@ -24,7 +24,7 @@ PASSING = {"Transient", "OutcomeUnknown", "RateLimited", "Misused", "unknown"}
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
 def test_what_an_answer_means(case: Case) -> None:
-    """PROVIDERS 4, row by row, and what else may come."""
+    """What is documented, row by row, and what else may come."""
     assert outcome(case) == case.expected
 
 

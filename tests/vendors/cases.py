@@ -22,7 +22,7 @@ class Case(NamedTuple):
 def outcome(case: Case) -> str:
     """Return what the answers of *case* come to, in the words of `Case.expected`."""
     try:
-        result = _result(case)
+        result = found_in(case)
     except ProviderError as error:
         return f"{type(error).__name__} {error.code}"
     if isinstance(result, Finding):
@@ -30,7 +30,8 @@ def outcome(case: Case) -> str:
     return "tokens" if isinstance(result, TokenSet) else str(result)
 
 
-def _result(case: Case) -> object:
+def found_in(case: Case) -> object:
+    """Return what the steps of *case* return. Raises the ProviderError that they raise."""
     steps, answers = case.steps(), iter(case.answers)
     try:
         next(steps)

@@ -62,6 +62,7 @@ _KIND = {
     "label": "Consent",
     "how": "consent",
     "renewal": "refresh_token",
+    "uses_client": True,
     "fields": [],
     "abilities": [],
 }

@@ -127,7 +127,7 @@ def _leave_to_us(parameters: dict[str, str] | None, ours: frozenset[str]) -> Non
 
 
 class FieldView(View):
-    """Something that a person enters. `help` says where to find it at the provider."""
+    """Something that a person enters. `help` says where to find it at the provider; `pattern` is of the whole."""
 
     name: str
     label: str
@@ -135,6 +135,7 @@ class FieldView(View):
     required: bool
     pattern: str | None = None
     help: str | None = None
+    multiline: bool = False
 
     @classmethod
     def of(cls, field: Field) -> "FieldView":
@@ -142,10 +143,13 @@ class FieldView(View):
 
 
 class KindView(View):
+    """One way of having credentials. `uses_client` says that a client has to be registered for it."""
+
     id: str
     label: str
     how: Literal["consent", "enter"]
     renewal: str
+    uses_client: bool
     fields: list[FieldView]
     abilities: list[str]
 
@@ -156,6 +160,7 @@ class KindView(View):
             label=kind.label,
             how=kind.how,
             renewal=kind.renewal,
+            uses_client=kind.uses_client and not kind.static,
             fields=[FieldView.of(field) for field in kind.fields],
             abilities=list(kind.abilities),
         )
@@ -164,6 +169,7 @@ class KindView(View):
 class ProviderView(View):
     """A catalogue entry: where the provider is, and the ways of having credentials there.
 
+    `client_settings` are those that a client's registration has here alone.
     Of one provider that was defined at run time, `definition` is what PUT took, less what is as by default.
     """
 
@@ -174,6 +180,7 @@ class ProviderView(View):
     fields: list[FieldView]
     renewal: str
     docs: str | None = None
+    client_settings: list[FieldView] | None = None
     paused_at: datetime | None = None
     definition: PutProvider | None = None
 
@@ -190,6 +197,7 @@ class ProviderView(View):
             kinds=kinds,
             fields=kinds[0].fields,
             renewal=kinds[0].renewal,
+            client_settings=[FieldView.of(field) for field in provider.client_settings] or None,
             paused_at=None if paused_at is None else whole(paused_at),
             definition=None if definition is None else PutProvider.of(definition),
         )
