@@ -80,7 +80,7 @@ class Entered:
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """What became of a try that *began* then (uptime): the tokens to store, whose they are, the client of theirs."""
+    """What became of a try that *began* then (uptime): the tokens to store, whose they are, and their client."""
 
     finding: Finding
     tokens: TokenSet

@@ -28,8 +28,8 @@ def _good(connection: Connection, finding: Finding, *, static: bool, again: date
     state = connection.state
     if static:
         # Whatever it was: suspended accounts come back, and so do keys that a provider was wrong about.
-        over = {"access_expires_at": None, "last_error_code": finding.code}
-        over |= {"next_check_at": state.next_check_at or again}
+        over = {"last_error_code": finding.code, "next_check_at": state.next_check_at or again}
+        over["access_expires_at"] = None
         return {"verified_at": connection.read_at, "status": "verified", "reason": None, **over}
     unproven = state.status == "configured" or state.reason == "probe_unknown"
     return {"verified_at": connection.read_at, **({"status": "verified", "reason": None} if unproven else {})}

@@ -192,7 +192,8 @@ class Tokens:
         began, found, now = uptime(), ready.found, ready.now
         connection = found.connection
         value = await self._opened(ready)
-        token, static = _given(ready, value, fed and await self._opened(fed))
+        feeds = None if fed is None else await self._opened(fed)
+        token, static = _given(ready, value, feeds)
         event = found.event(caller.actor, "token.handed_out", "ok", ready.value.generation)
         await self._writer.record(event)
         if uptime() - began >= STALE_AFTER:
@@ -224,7 +225,7 @@ class Tokens:
             raise await undecryptable(self._writer, ready.found.connection) from None
 
     async def _require_still(self, found: Found) -> None:
-        """Raise what `Sources.read` does, and StorageUnavailable where something else than was *found* serves now."""
+        """Raise what `Sources.read` does, and StorageUnavailable where something else than *found* serves now."""
         if (await self._sources.read(found.path)).connection.id != found.connection.id:
             raise StorageUnavailable  # it has to be asked for anew
 

@@ -64,6 +64,8 @@ class Verify:
         connection = await self._connections.get(path)
         if connection.state.next_action == "fix_credentials" and connection.state.renewal != "none":
             return await self._entered_again(actor, path, above)
+        if not connection.state.holds_tokens:
+            return connection, "unknown"
         self._means.tries.take(path)
         renewable = connection.state.renewal != "none" and connection.state.status != "failed"
         if renewable and not connection.state.living(connection.read_at):

@@ -204,7 +204,7 @@ async def test_a_google_token_that_does_not_open_is_the_google_connections_matte
 
 
 async def test_a_google_connection_that_ends_during_the_record_feeds_nothing(rig: Rig, mailbox: Mailbox) -> None:
-    """Switched off while the audit record of a hand-out waits for the database: its token does not leave any more."""
+    """Switched off while the audit record of a hand-out waits for the database: its token leaves no more."""
     await fed(rig, mailbox)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
