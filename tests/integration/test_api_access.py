@@ -92,7 +92,8 @@ def aimed(tenant: str, caller: str) -> dict[str, str]:
     return {"tenant": tenant, "provider": PROVIDER, "name": "c", "caller_id": caller}
 
 
-async def test_every_route_refuses_in_the_same_order(rig: Rig) -> None:
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_every_route_refuses_in_the_same_order(rig: Rig, store: Store) -> None:
     """The matrix of all routes by all scopes by own, foreign and missing tenants, generated from the app."""
     await furnish(rig, "acme")
     foreign_caller = await furnish(rig, "globex")

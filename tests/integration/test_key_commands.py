@@ -96,6 +96,8 @@ async def under_load(*load: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
         await asyncio.wait(tasks)
 
 
+# On SQLite the same commands are run beside a server as the README has them.
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_keys_are_rotated_beside_a_server(
     replicas: Replicas, store: Store, tmp_path: Path, leaks: Leaks
 ) -> None:

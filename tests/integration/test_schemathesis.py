@@ -28,7 +28,7 @@ async def furnish(rig: Rig) -> str:
 TAKES_ALL = "tenants.remove"  # with cascade, all away that the others are asked about: so it comes last
 
 
-@pytest.mark.timeout(2 * SECONDS + 120)
+@pytest.mark.timeout(2 * SECONDS + 300)
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_every_answer_is_as_it_is_described(replicas: Replicas, store: Store, tmp_path: Path) -> None:
     """No 5xx, no status, type, header or shape beside the description, and nothing taken that it rules out."""
