@@ -10,11 +10,14 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -109,34 +112,54 @@ async def started(
         process.close()
 
 
-async def ran(arguments: list[str], database_url: str, directory: Path, given: str = "") -> tuple[int, str]:
+async def ran(
+    arguments: list[str], database_url: str, directory: Path, given: str = "", **changed: str
+) -> tuple[int, str]:
     """Return exit code and output of a command on *database_url*, with *given* on its standard input."""
-    source, log = directory / "given", directory / "said"
-    source.write_text(given)
-    log.write_text("")
-    variables = environment(database_url, free_port(), {})
-    process = FORKS.Process(target=_run, args=(arguments, variables, log, source), daemon=True)
-    process.start()
-    try:
-        await asyncio.to_thread(process.join, END_SECONDS)
-        assert process.exitcode is not None, "still running"
-        return process.exitcode, log.read_bytes().decode(errors="replace")
-    finally:
-        process.kill()
-        await asyncio.to_thread(process.join)
+    variables = environment(database_url, free_port(), {}) | changed
+    done = await asyncio.to_thread(completed, arguments, variables, directory, given, together=True)
+    return done.returncode, done.stdout
 
 
-def _run(arguments: list[str], variables: dict[str, str], log: Path, given: Path | None = None) -> None:
+def completed(
+    arguments: list[str], variables: dict[str, str], folder: Path, given: str = "", *, together: bool = False
+) -> CompletedProcess[str]:
+    """Run a command in *folder* with just these *variables*; its two outputs *together*, or each by itself."""
+    with TemporaryDirectory() as place:
+        source, said, complained = (Path(place) / name for name in ("given", "said", "complained"))
+        for file in (source, said, complained):
+            file.write_text(given if file is source else "")
+        streams = (said, said if together else complained, source)
+        process = FORKS.Process(target=_run, args=(arguments, variables, *streams, folder), daemon=True)
+        process.start()
+        try:
+            process.join(END_SECONDS)
+            assert process.exitcode is not None, "still running"
+            output = (file.read_bytes().decode(errors="replace") for file in (said, complained))
+            return CompletedProcess(arguments, process.exitcode, *output)
+        finally:
+            process.kill()
+            process.join()
+
+
+def _run(
+    arguments: list[str],
+    variables: dict[str, str],
+    said: Path,
+    complained: Path | None = None,
+    given: Path | None = None,
+    folder: Path = ROOT,
+) -> None:
     """Become the command, as if it had been executed: its environment, its folder, its input and output."""
     os.environ.clear()
     os.environ.update(variables)
-    os.chdir(ROOT)
+    os.chdir(folder)
     if given is not None:
         os.dup2(os.open(given, os.O_RDONLY), 0)
         sys.stdin = os.fdopen(0)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(output, stream)
+    for stream, file in ((1, said), (2, complained or said)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), stream)
+    warnings.simplefilter("error")
     try:
         main(arguments, prog_name="tokenvault")
     finally:

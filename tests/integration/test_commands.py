@@ -16,6 +16,7 @@ from threading import Thread
 import click
 import pytest
 
+from tests.processes import completed
 from vault.__main__ import main
 
 SECRET = "canary-command-secret-" + "y" * 32
@@ -25,10 +26,7 @@ def run(
     *arguments: str, folder: Path, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `tokenvault` in *folder* with just this environment."""
-    root = Path(__file__).resolve().parents[2]
-    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), **(environment or {})}
-    command = [sys.executable, "-W", "error", "-m", "vault", *arguments]
-    return subprocess.run(command, cwd=folder, env=known, capture_output=True, text=True, timeout=60, check=False)
+    return completed(list(arguments), {"PATH": os.environ["PATH"], **(environment or {})}, folder)
 
 
 def with_secret(**more: str) -> dict[str, str]:
@@ -45,6 +43,16 @@ def every_command(group: click.Group, *path: str) -> Iterator[tuple[str, click.C
             yield from every_command(command, *path, name)
         else:
             yield " ".join((*path, name)), command
+
+
+def test_commands_start_from_nothing(tmp_path: Path) -> None:
+    """A new interpreter warns of nothing, sets a vault up, and serves as `tokenvault` too."""
+    root = Path(__file__).resolve().parents[2]
+    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), **with_secret()}
+    for arguments in (["--help"], ["init"], ["migrate"]):
+        command = [sys.executable, "-W", "error", "-m", "vault", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=known, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, ""), arguments
 
 
 def test_every_command_has_json() -> None:

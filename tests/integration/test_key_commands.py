@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -18,7 +17,7 @@ from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import adopt_many, came_together, eventually, stored_pair
 from tests.integration.turning import grow_old, promoted, stored
-from tests.processes import ROOT, environment, started, token_path
+from tests.processes import ROOT, ran, started, token_path
 from tests.rig import Rig
 from vault.errors import StorageUnavailable
 from vault.memory import GATES
@@ -35,23 +34,14 @@ class Operator:
     """Runs `tokenvault keys …` on one database; keeps all that is printed."""
 
     def __init__(self, store: Store) -> None:
-        self._environment = environment(store.url, 8000, {})
+        self._url = store.url
         self.printed = ""
 
     async def run(self, *arguments: str, given: str = "", **changed: str) -> tuple[int, str]:
         """Return exit code and what was printed."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-m", "vault", "keys", *arguments),
-            cwd=ROOT,
-            env={**self._environment, **changed},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output = (await process.communicate(given.encode()))[0].decode()
+        code, output = await ran(["keys", *arguments], self._url, ROOT, given, **changed)
         self.printed += output
-        assert process.returncode is not None
-        return process.returncode, output
+        return code, output
 
     async def told(self, *arguments: str, given: str = "", **changed: str) -> dict[str, Any]:
         code, output = await self.run(*arguments, "--json", given=given, **changed)
