@@ -123,8 +123,13 @@ ADVICE: Mapping[str, str] = {
     " name that"
     " the mail provider gives.",
     "address_refused": "The mail server is at an address inside a network, where the vault does not go.",
+    "name_unknown": "No server of this name is known: look at the name, and at this machine's name service.",
+    "tls_failed": "No TLS could be had there: look at the server's name and port (of mail servers: 465 where it is"
+    " implicit, 587 for STARTTLS), and who is on the way.",
     "no_such_port": "A port is a number from 1 to 65535.",
     "not_fed": "The Google connection that gives the token is not connected, or has none that works now.",
+    "app_refused": "Meta refuses the app that is registered here: copy its ID and secret anew"
+    " (developers.facebook.com, the app, App settings, Basic), and see whether the app is restricted there.",
     "app_unknown": "Meta does not know this app: copy the app ID anew (developers.facebook.com, the app, App"
     " settings, Basic), and register it again.",
     "client_secret_invalid": "The app secret is another one, or was reset: copy it anew (developers.facebook.com,"

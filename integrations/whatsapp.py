@@ -278,7 +278,7 @@ class WhatsApp(Vendor):
             return read_facts(data, app.client_id, time.time())
         error = refusal(answer)
         if isinstance(error, GrantRejected) and error.code != "other_app":
-            raise ClientRejected(error.code)  # it is the app that asks
+            raise ClientRejected("app_refused")  # it is the app that asks
         raise error
 
     def _call(self, method: str, path: str, query: Mapping[str, str]) -> httpx.Request:

@@ -264,4 +264,6 @@ def _refuse(error: ProviderError) -> None:
         raise _refused(error.code) from None
     if isinstance(error, ClientRejected):
         detail = "The provider refuses the client registration that they are used with."
-        raise Conflict(detail, code="client_misconfigured", reason=error.code) from None
+        raise Conflict(
+            detail, code="client_misconfigured", reason=error.code, advice=ADVICE.get(error.code)
+        ) from None

@@ -4,13 +4,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vault.connection import ACTIONS
+from vault.connection import ACTIONS, NextAction
 from vault.settings import Settings, is_loopback
 
 Level = Literal["ok", "warning", "problem"]
 LATE, FAR_TOO_LATE = 60, 300  # seconds that the sweep may lag behind
 APART, FAR_APART = 2, 30  # seconds between the database's clock and ours
 LITTLE, TOO_LITTLE = 1 << 30, 100 << 20  # bytes of disk
+# What helps connections that have failed, by what they need.
+_TO_DO: Mapping[NextAction, str] = {
+    "reconnect": "Somebody has to connect them again: POST …/authorize gives a link for them.",
+    "fix_credentials": "Somebody has to enter them anew: `advice` in each says why.",
+    "operator": "The values do not open: restore them from a backup, or have them connected again.",
+}
 
 
 @dataclass(frozen=True)
@@ -137,14 +143,9 @@ def of_connections(by_reason: Mapping[tuple[str, str | None], int]) -> list[Find
         reason = stored or "expired"  # what nothing renews fails by itself, without a word in its row
         if status != "failed":
             continue
-        for_operator = ACTIONS[reason] == "operator"
-        do = (
-            "The values do not open: restore them from a backup, or have them connected again."
-            if for_operator
-            else "Somebody has to connect them again: POST …/authorize gives a link for them."
-        )
-        level: Level = "problem" if for_operator else "warning"
-        found.append(Finding("connections", level, f"{count} failed: {reason}.", do))
+        action = ACTIONS[reason]
+        level: Level = "problem" if action == "operator" else "warning"
+        found.append(Finding("connections", level, f"{count} failed: {reason}.", _TO_DO[action]))
     return found
 
 

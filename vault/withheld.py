@@ -1,5 +1,6 @@
 """Why what is stored is not handed out, where its own state says so."""
 
+from integrations.advice import ADVICE
 from vault.connection import Connection, TokenState
 from vault.errors import Conflict
 from vault.store import connections
@@ -16,6 +17,7 @@ def withheld(state: TokenState) -> Conflict | None:
             "The provider refuses what was entered: it has to be corrected.",
             code="credentials_rejected",
             reason=state.last_error_code or state.reason,
+            advice=ADVICE.get(state.last_error_code or ""),
         )
     return None
 

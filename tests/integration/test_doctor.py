@@ -105,7 +105,9 @@ async def test_a_retired_key_is_no_finding(rig: Rig, store: Store) -> None:
 async def test_what_needs_somebody_is_found(rig: Rig, store: Store) -> None:
     """Each state that an operator has to know of has its line, with what would help."""
     private(store)
-    ids = {name: (await rig.a_connection(name))[0].id for name in ("late", "lapsed", "refused", "spoiled")}
+    ids = {
+        name: (await rig.a_connection(name))[0].id for name in ("late", "lapsed", "refused", "wrong", "spoiled")
+    }
     now, of = await now_of(rig), token_states.c.connection_id
     held = {"lease_holder": "x", "inflight_generation": token_states.c.generation}
     await change(
@@ -114,6 +116,7 @@ async def test_what_needs_somebody_is_found(rig: Rig, store: Store) -> None:
         .where(of == ids["lapsed"])
         .values(lease_expires_at=now - timedelta(seconds=5), retake_after=now, **held),
         update(token_states).where(of == ids["refused"]).values(status="failed", reason="grant_rejected"),
+        update(token_states).where(of == ids["wrong"]).values(status="failed", reason="credentials_rejected"),
         update(token_states).where(of == ids["spoiled"]).values(status="failed", reason="undecryptable"),
         update(sealed_values).values(ciphertext=bytes(32)),
         insert(provider_states).values(provider=PROVIDER, breaker="open"),
@@ -134,9 +137,10 @@ async def test_what_needs_somebody_is_found(rig: Rig, store: Store) -> None:
         "leases": "warning",
         "orphaned tokens": "warning",
     }
-    said = {finding.says: finding.level for finding in found if finding.check == "connections"}
-    assert said["1 failed: grant_rejected."] == "warning"
-    assert said["1 failed: undecryptable."] == "problem"
+    said = {finding.says: finding for finding in found if finding.check == "connections"}
+    assert said["1 failed: grant_rejected."].level == "warning"
+    assert said["1 failed: undecryptable."].level == "problem"
+    assert "enter them anew" in (said["1 failed: credentials_rejected."].do or "")
     assert all(finding.do for finding in found if finding.level != "ok")
     assert not healthy(found)
 

@@ -55,7 +55,9 @@ async def test_a_key_from_its_entry_to_its_end_and_back(mail: Asking, resend: Fa
     assert (await verify(mail))["verdict"] == "invalid"
     problem = refused(await mail.token(), 409, "credentials_rejected")
     assert problem["reason"] == "invalid_api_key"
+    assert "resend.com/api-keys" in problem["advice"]
     shown = await mail.shown()
+    assert "expires_at" not in shown
     assert (shown["status"], shown["next_action"]) == ("failed", "fix_credentials")
     assert "resend.com/api-keys" in shown["advice"]
 

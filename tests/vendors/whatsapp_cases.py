@@ -172,9 +172,9 @@ CASES: tuple[Case, ...] = (
     _exchange(
         "a wrong proof", refusal(100, message="Invalid appsecret_proof"), "ClientRejected appsecret_proof_refused"
     ),
-    Case("who asks is unknown", renewing, (refusal(190),), "ClientRejected token_invalid"),
-    Case("who asks is unknown, as entered", proving, (refusal(190),), "ClientRejected token_invalid"),
-    Case("who asks may not", proving, (refusal(200),), "ClientRejected whatsapp_permission_missing"),
+    Case("who asks is unknown", renewing, (refusal(190),), "ClientRejected app_refused"),
+    Case("who asks is unknown, as entered", proving, (refusal(190),), "ClientRejected app_refused"),
+    Case("who asks may not", proving, (refusal(200),), "ClientRejected app_refused"),
     _exchange("100", refusal(100), "Misused invalid_parameter"),
     # ---- another app's
     Case(

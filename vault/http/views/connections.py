@@ -127,7 +127,8 @@ class ConnectionView(View):
         soon = ends_within(state, connection.read_at)
         warning = None if soon is None else f"ends_within_{soon}_days"
         times = {
-            "expires_at": state.access_expires_at,
+            # Of what was entered and is itself handed out, it is only when it was refused.
+            "expires_at": None if state.renewal == "none" and connection.shown else state.access_expires_at,
             "refresh_expires_at": state.refresh_expires_at,
             "granted_at": state.granted_at,
             "checked_at": state.checked_at,
