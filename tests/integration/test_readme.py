@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from integrations.endpoints import BUILT_IN
 from tests.integration.test_google import KEY, ROBOT, key_file
 from tests.provider.client import FakeProvider
 
@@ -87,6 +88,21 @@ def bash(script: str, checkout: Path, public_url: str) -> subprocess.CompletedPr
         timeout=90,
         check=False,
     )
+
+
+def anchor(heading: str) -> str:
+    """Return the name by which a *heading* is linked to, as GitHub makes it."""
+    return re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_link_within_leads_to_a_section_and_every_provider_has_one() -> None:
+    """Who looks for a provider finds it near the top, by its name."""
+    text = (ROOT / "README.md").read_text()
+    anchors = {anchor(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    linked = re.findall(r"\[([^\]]*)\]\(#([^)]*)\)", text)
+
+    assert {name for _, name in linked} <= anchors
+    assert {label.lower() for label, _ in linked} >= BUILT_IN.keys()
 
 
 def overview_behind(link: str) -> httpx.Response:
