@@ -101,11 +101,15 @@ def lifetime(value: object) -> int | None:
     Zero and less mean *expired on arrival*. A float, a boolean, a word and more than a year mean
     nothing. Digits in a string are common and harmless.
     """
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
+    seconds = number(value)
+    return None if seconds is None or seconds > LONGEST_LIFETIME else max(seconds, 0)
+
+
+def number(value: object) -> int | None:
+    """Return a whole number, which some give in digits; None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value > LONGEST_LIFETIME:
-        return None
-    return max(value, 0)
+    return value if type(value) is int else None
 
 
 def text(value: object) -> str | None:
@@ -159,9 +163,8 @@ def _refresh_expires_in(body: dict[str, Any], fields: TokenFields) -> int | None
 
 def _unix(value: object) -> int | None:
     """Return a count since 1970, None where *value* is none of this age of the world."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        value = int(value)
-    return value if type(value) is int and 0 < value < 10**15 else None
+    moment = number(value)
+    return moment if moment is not None and 0 < moment < 10**15 else None
 
 
 def _moment(value: object) -> float | None:

@@ -36,6 +36,12 @@ def call(
     return _request(method, _with_query(address, query or {}), sent, content)
 
 
+def plain(credentials: Mapping[str, Secret], name: str) -> str:
+    """Return what was entered as *name*, as it goes into a request; an empty text where nothing was."""
+    found = credentials.get(name)
+    return found.reveal().strip() if found else ""
+
+
 def bearer(token: Secret) -> Secret:
     """Return the value of an Authorization header (RFC 6750 section 2.1)."""
     return Secret(f"Bearer {token.reveal()}")

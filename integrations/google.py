@@ -11,7 +11,7 @@ import httpx
 
 from integrations import identity, service_account
 from integrations.answers import json_object, lifetime, read_tokens, text
-from integrations.calls import call
+from integrations.calls import call, plain
 from integrations.contract import (
     Account,
     Answer,
@@ -118,8 +118,7 @@ class Google(OAuthProvider):
             return None
         hosts = service_account.hosts_beside(self.definition.token_endpoint)
         key_file = service_account.read_key_file(credentials["service_account_json"], hosts)
-        subject = credentials.get("subject")
-        return key_file.account(subject.reveal() if subject else None)
+        return key_file.account(plain(credentials, "subject") or None)
 
     def why_over(self, code: str, lived: int, promised: int | None) -> str:
         if code not in _OVER:

@@ -9,7 +9,6 @@ condemns it alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
 import httpx
@@ -24,7 +23,6 @@ from integrations.contract import (
     Finding,
     GrantRejected,
     Kind,
-    ProviderError,
     Root,
     Secret,
     Steps,
@@ -106,14 +104,6 @@ class Morning(Vendor):
     def renew(self, root: Root) -> Steps[TokenSet]:
         fields = _LEGACY if self._legacy else _CURRENT
         return _tokens((yield self._token_request(root)), fields)
-
-    def prove(self, root: Root) -> Steps[Finding]:
-        tokens = yield from self.renew(root)
-        try:
-            found = yield from self.probe(root, tokens.access_token)
-        except ProviderError:
-            found = Finding(verdict="valid")  # the key gave a token, which is all that it is for
-        return replace(found, tokens=tokens)
 
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
         if access_token is None or not fits_a_header(access_token.reveal()):

@@ -11,6 +11,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from integrations import answers, device, identity, requests
 from integrations.assertions import JWT_BEARER, Signer, signer
+from integrations.calls import plain
 from integrations.contract import (
     Account,
     Answer,
@@ -203,9 +204,9 @@ class OAuthProvider:
         scope = self._scope(self._wanted(root))
         in_claim = self.definition.assertion_scope_claim
         assertion = _signer(root.credentials).assertion(
-            issuer=_entered(root.credentials, "issuer"),
-            subject=_entered(root.credentials, "subject") or _entered(root.credentials, "issuer"),
-            audience=_entered(root.credentials, "audience") or self.definition.audience,
+            issuer=plain(root.credentials, "issuer"),
+            subject=plain(root.credentials, "subject") or plain(root.credentials, "issuer"),
+            audience=plain(root.credentials, "audience") or self.definition.audience,
             lifetime=self.definition.assertion_lifetime,
             more=scope if in_claim else None,
         )
@@ -214,7 +215,7 @@ class OAuthProvider:
 
     def _wanted(self, root: Root) -> Sequence[str]:
         """Return the scopes that were entered, by default the provider's."""
-        return _entered(root.credentials, "scope").split() or self.definition.scopes
+        return plain(root.credentials, "scope").split() or self.definition.scopes
 
     def _scope(self, scopes: Sequence[str]) -> dict[str, str]:
         return {self.definition.scope_parameter: self.definition.scope_separator.join(scopes)} if scopes else {}
@@ -238,7 +239,7 @@ class OAuthProvider:
         if kind != JWT.id:
             return None
         _signer(credentials)
-        issuer, subject = _entered(credentials, "issuer"), _entered(credentials, "subject")
+        issuer, subject = plain(credentials, "issuer"), plain(credentials, "subject")
         return Account(subject or issuer, issuer)
 
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
@@ -300,15 +301,10 @@ class OAuthProvider:
         return device.waiting(answer, self._verdicts, self.definition.errors) or self.read_tokens(answer)
 
 
-def _entered(credentials: Mapping[str, Secret], name: str) -> str:
-    found = credentials.get(name)
-    return found.reveal().strip() if found else ""
-
-
 def _signer(credentials: Mapping[str, Secret]) -> Signer:
     """Return what signs with the key that was entered. Raises Unreadable."""
     return signer(
         credentials.get("private_key", Secret("")),
-        key_id=_entered(credentials, "key_id") or None,
-        algorithm=_entered(credentials, "algorithm") or None,
+        key_id=plain(credentials, "key_id") or None,
+        algorithm=plain(credentials, "algorithm") or None,
     )

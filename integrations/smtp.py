@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
+from integrations.calls import plain
 from integrations.contract import (
     Account,
     Answer,
@@ -151,23 +152,18 @@ class Smtp(Vendor):
 
     def _server(self, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> MailLogin:
         tls: Literal["implicit", "starttls"] = "starttls"
-        port, chosen = _plain(credentials, "port"), _plain(credentials, "tls")
+        port, chosen = plain(credentials, "port"), plain(credentials, "tls")
         if chosen == "implicit" or (not chosen and port == "465"):
             tls = "implicit"
         return MailLogin(
             # A Google token goes to Google, whatever is entered: the server would see it.
-            host=_plain(credentials, "host") or self.endpoints["google_mail_host"],
+            host=plain(credentials, "host") or self.endpoints["google_mail_host"],
             port=int(port or ("465" if tls == "implicit" else "587")),
             tls=tls,
-            username=_plain(credentials, "username"),
+            username=plain(credentials, "username"),
             password=credentials.get("password"),
             access_token=access_token,
         )
-
-
-def _plain(credentials: Mapping[str, Secret], name: str) -> str:
-    found = credentials.get(name)
-    return found.reveal() if found else ""
 
 
 def _sasl(username: str, access_token: Secret) -> Secret:

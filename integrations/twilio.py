@@ -21,7 +21,6 @@ from integrations.contract import (
     Finding,
     GrantRejected,
     Handout,
-    ProviderError,
     Root,
     Secret,
     Steps,
@@ -81,11 +80,6 @@ class Twilio(Vendor):
             return tokens
         return replace(tokens, expires_in=lifetime_of_jwt(tokens.access_token))
 
-    def prove(self, root: Root) -> Steps[Finding]:
-        if root.kind != OAUTH_APP.id:
-            return self.probe(root, None)
-        return self._proven_app(root)
-
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
         if root.kind == SIP_TRUNK.id:
             return (yield from Trunk(self.endpoints, root).look())
@@ -121,16 +115,13 @@ class Twilio(Vendor):
     def client_token(self, root: Root, asked: ClientTokenRequest, issued_at: int) -> Secret:
         return signed(root.credentials, asked, issued_at)
 
-    def _proven_app(self, root: Root) -> Steps[Finding]:
-        """Mint a token, which proves the app; what it may not do then does not make it a wrong one."""
-        tokens = yield from self.renew(root)
-        try:
-            found = yield from self.probe(root, tokens.access_token)
-        except ProviderError:
-            found = Finding(verdict="valid")
-        if found == _DEAD:
-            found = Finding(verdict="limited", code="account_refuses_app")
-        return replace(found, tokens=tokens)
+    def _minted(self, root: Root) -> Steps[Finding]:
+        found = yield from super()._minted(root)
+        if (
+            found.verdict == "invalid" and found.code == AUTHENTICATE
+        ):  # its token alone: the app is not a wrong one
+            return replace(found, verdict="limited", code="account_refuses_app")
+        return found
 
     def _working(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
         """Ask what credentials of this kind may ask."""

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 import httpx
 
 from integrations import answers
-from integrations.calls import Parameters, basic, call
+from integrations.calls import Parameters, basic, call, plain
 from integrations.contract import Finding, Misused, Root, Secret, Steps
 from integrations.twilio_errors import read
 
@@ -29,7 +29,7 @@ def authorization(kind: str, credentials: Mapping[str, Secret]) -> Secret:
 
 def at(endpoint: str, credentials: Mapping[str, Secret]) -> str:
     """Return *endpoint* as it is in the region and at the edge of *credentials*, where it is Twilio's own."""
-    edge, region = (credentials[name].reveal() if name in credentials else "" for name in ("edge", "region"))
+    edge, region = plain(credentials, "edge"), plain(credentials, "region")
     parts = urlsplit(endpoint)
     product, _, rest = parts.netloc.partition(".")
     if rest != "twilio.com" or not (edge or region):

@@ -5,6 +5,7 @@ it is in `endpoints.py`).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import httpx
@@ -25,6 +26,7 @@ from integrations.contract import (
     Jwks,
     Kind,
     Limits,
+    ProviderError,
     RevocationScope,
     Root,
     Rotation,
@@ -128,4 +130,10 @@ class Vendor:
         return code
 
     def _minted(self, root: Root) -> Steps[Finding]:
-        return Finding(verdict="valid", tokens=(yield from self.renew(root)))
+        """Get tokens, which proves what they are got with, and ask with them what else there is to know."""
+        tokens = yield from self.renew(root)
+        try:
+            found = yield from self.probe(root, tokens.access_token)
+        except ProviderError:
+            found = Finding(verdict="valid")
+        return replace(found, tokens=tokens)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 
 from integrations.answers import json_object
-from integrations.calls import bearer, call
+from integrations.calls import bearer, call, plain
 from integrations.contract import (
     Account,
     Answer,
@@ -116,9 +116,7 @@ class Voicenter(Vendor):
                     return read_session(answer, stack, label)
         return read_session((yield self._login(stack, root)), stack, label)
 
-    def prove(self, root: Root) -> Steps[Finding]:
-        if self.kind(root.kind).static:
-            return (yield from self.probe(root, None))
+    def _minted(self, root: Root) -> Steps[Finding]:
         tokens = yield from self.renew(root)
         whose = tokens.account or (yield from self._whose(root, tokens.access_token))
         return Finding(verdict="valid", account=whose, tokens=tokens)
@@ -202,10 +200,8 @@ def _date(moment: datetime) -> str:
 
 
 def _label(root: Root) -> str | None:
-    email = root.credentials.get("email")
-    return None if email is None else email.reveal()
+    return plain(root.credentials, "email") or None
 
 
 def _stack(root: Root) -> Stack:
-    stack = root.credentials.get("stack")
-    return "new" if stack is not None and stack.reveal() == "new" else "old"
+    return "new" if plain(root.credentials, "stack") == "new" else "old"

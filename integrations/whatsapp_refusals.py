@@ -8,7 +8,7 @@ Meta's API is known to answer with.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from integrations.answers import at, json_object, text
+from integrations.answers import at, json_object, number, text
 from integrations.contract import (
     Answer,
     ClientRejected,
@@ -96,13 +96,6 @@ def why_dead(error: object) -> str:
     """Return why a token is dead of which `debug_token` has this *error*."""
     subcode = number(at(error, "subcode")) or number(at(error, "error_subcode"))
     return DEAD.get(subcode or 0, "token_invalid")
-
-
-def number(value: object) -> int | None:
-    """Return a whole number, which Meta gives in digits or as text; None for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        value = int(value)
-    return value if type(value) is int else None
 
 
 def _meaning(error: Mapping[str, Any]) -> Meaning | None:

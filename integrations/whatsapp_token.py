@@ -7,9 +7,9 @@ Sources: `https://developers.facebook.com/docs/graph-api/reference/debug_token` 
 from dataclasses import dataclass
 from typing import Any
 
-from integrations.answers import lifetime, text
+from integrations.answers import lifetime, number, text
 from integrations.contract import Account, GrantRejected, Secret, TokenSet
-from integrations.whatsapp_refusals import number, why_dead
+from integrations.whatsapp_refusals import why_dead
 
 # What a token is for here: its ability by the scope that gives it.
 ABILITIES = {
