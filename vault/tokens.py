@@ -187,7 +187,7 @@ class Tokens:
     async def hand_out(self, caller: Caller, ready: Ready, fed: Ready | None = None) -> HandedOut:
         """Open and return what is *ready*, *fed* or not, once it is written that *caller* gets it.
 
-        Raises Conflict where it does not open, StorageUnavailable.
+        Raises Conflict where it does not open, or holds nothing yet; StorageUnavailable.
         """
         began, found, now = uptime(), ready.found, ready.now
         connection = found.connection
@@ -259,11 +259,17 @@ class Tokens:
 
 
 def _given(ready: Ready, value: Secret, token: Secret | None) -> tuple[Secret | None, Handout | None]:
-    """Return the token that the *value* of what is *ready* is, or what its provider gives of it with *token*."""
+    """Return the token that the *value* of what is *ready* is, or what its provider gives of it with *token*.
+
+    Raises Conflict where that is nothing, as of a trunk that nobody has set up.
+    """
     speaks = ready.found.provider
     if speaks is None:
         return value, None
-    return None, speaks.handout(ready.found.connection.kind, fields_apart(value), token)
+    static = speaks.handout(ready.found.connection.kind, fields_apart(value), token)
+    if not static.credentials:
+        raise Conflict("There is nothing to hand out of it yet.", code="not_connected")
+    return None, static
 
 
 def _come_back(connection: Connection, *, refreshing: bool, queue: float) -> Unavailable:

@@ -426,7 +426,7 @@ async def test_a_trunk_is_set_up_as_it_is_entered(
 async def test_nothing_is_made_with_credentials_that_are_no_good(
     rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
 ) -> None:
-    """They are refused before: wrong, incomplete, or not to be tried."""
+    """They are refused before: wrong, incomplete, or not to be tried; until it is made, nothing is handed out."""
     account = twilio.an_account()
     wrong = {"auth_token": "canary-wrong", "friendly_name": "Office"}
     refused(await trunk(rig, account, credentials=wrong), 422, "credentials_rejected")
@@ -434,8 +434,10 @@ async def test_nothing_is_made_with_credentials_that_are_no_good(
     assert problem["reason"] == "friendly_name_or_domain_name_missing"
     assert (await trunk(rig, account, verify=False)).status_code == 201
     assert (trunking.trunks, trunking.lists, await line(rig)) == ([], {}, None)
+    refused(await rig.api.get(f"{path()}/token"), 409, "not_connected")
 
     assert (await order(rig, "repair")).status_code == 200
+    assert (await given(rig)).keys() == {"username", "password", "termination_uri"}
     assert len(trunking.trunks) == 1
 
 
