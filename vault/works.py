@@ -19,7 +19,7 @@ from integrations.contract import Finding, ProviderError
 from vault.carrying import worked
 from vault.clock import uptime
 from vault.connection import Connection, Path
-from vault.ending import Claimed, Ended, done, failed, told, unable
+from vault.ending import LATEST, Claimed, Ended, done, failed, told, unable
 from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
 from vault.holding import holding
 from vault.keeping import Keeping, Superseded
@@ -155,6 +155,8 @@ class Works:
             # Once more where the answer to the commit was lost: the same attempt finds itself.
             return await self._means.writer.submit(unit)
         except CannotOpen:
+            # Put off, where it was due: a key may come back, and meanwhile it stands in nobody's way.
+            await self._means.writer.submit(lambda tx: store.again(tx.connection, connection, LATEST))
             raise Conflict("A stored value does not open.", code="operator_required") from None
 
     async def _carried_out(self, claimed: Claimed, started: float) -> Finding:

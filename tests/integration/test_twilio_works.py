@@ -379,6 +379,30 @@ async def test_rotation_on_a_schedule(rig: Rig, store: Store, twilio: Twilio, tr
 
 
 @on_sqlite
+async def test_what_cannot_be_rotated_now_keeps_nobody_waiting(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """What holds nothing yet, or does not open, is due for longer: the others have their turn all the same."""
+    daily = {"kind": "auth_token", "settings": {"rotate_every_days": 1}}
+    spoilt = update(sealed_values).where(_ours).values(ciphertext=bytes(40))
+    for name in "abcdefghi":
+        account = twilio.an_account()
+        own = {"account_sid": account.sid, "auth_token": account.auth_token}
+        filled = {} if name in "abcd" else {"credentials": own}
+        assert (await rig.api.put(path(name), json={**daily, **filled})).status_code == 201
+        if name in "efgh":
+            async with rig.vault.database.transaction() as tx:
+                await tx.execute(spoilt)
+    former = account.auth_token
+    await pass_time(rig, timedelta(days=2))
+
+    await tick(rig)
+    await tick(rig)
+
+    assert account.auth_token != former
+
+
+@on_sqlite
 async def test_a_schedule_that_makes_no_sense_is_refused(
     rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
 ) -> None:

@@ -60,6 +60,7 @@ _DUE = (
     .join(connections, _c.id == _w.connection_id)
     .join(token_states, _s.connection_id == _w.connection_id)
     .where(_w.due_at <= _now, _c.enabled, _c.deleted_at.is_(None), UNPARKED, gates.PROVIDER_IS_FREE)
+    .where(_s.status != "unconfigured")
     .where(or_(_s.lease_expires_at.is_(None), _s.lease_expires_at <= _now))
     .order_by(_w.due_at)
     .limit(bindparam("most"))
