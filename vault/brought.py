@@ -22,6 +22,11 @@ class Brought:
     tried: Tried
     wanted: bool
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether nobody could tell if it works."""
+        return self.tried.finding.verdict == "unknown"
+
     def received(self, provider: Provider, now: datetime) -> Received:
         """Return what is to be stored of it at *now*."""
         entered, tried = self.entered, self.tried

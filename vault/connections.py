@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from integrations.contract import Provider
+from integrations.contract import Kind, Provider
 from vault.access import Caller, subtree
 from vault.audit import Event
 from vault.brought import Brought, entered_for
@@ -149,6 +149,8 @@ class Connections:
         kind = kind_of(provider, change.kind or known.kind)
         credentials = await completed(self._means, kind, known, change.credentials)
         brought = await self._tried(path, provider, known, above, replace(change, credentials=credentials))
+        if brought is not None and brought.says_nothing and change.credentials == {} and _holds(known, kind):
+            brought = None  # what is stored was tried once more, and nobody can tell: it stays as it is
         goes_on = continues(kind, known, change.credentials)
 
         async def unit(tx: Transaction) -> Connection:
@@ -244,6 +246,10 @@ class Connections:
 
 def _version(connection: Connection | None) -> str | None:
     return None if connection is None else version(connection)
+
+
+def _holds(known: Connection, kind: Kind) -> bool:
+    return known.state.holds_tokens and known.kind == kind.id
 
 
 def _check_unchanged(known: Connection, connection: Connection) -> None:

@@ -146,6 +146,27 @@ async def test_entered_credentials_that_are_refused_later_ask_for_other_ones(rig
     assert (await rig.token("c")).status_code == 200
 
 
+@on_sqlite
+@pytest.mark.parametrize("by", ["verify", "patch"])
+async def test_a_further_try_that_tells_nothing_takes_nothing_away(rig: Rig, store: Store, by: str) -> None:
+    """What was refused stays refused while nobody can tell, and its token is served as long as it lives."""
+    await with_both_kinds(rig)
+    first = (await rig.api.put(PATH, json=OWN)).json()
+    await rig.provider.fault("token", status=400, body={"error": "invalid_grant"})
+    await rig.api.post(f"{PATH}/refresh")
+    await rig.provider.fault("token", status=503)
+
+    if by == "verify":
+        assert (await rig.api.post(f"{PATH}/verify")).json()["verdict"] == "unknown"
+    else:
+        assert (await rig.api.patch(PATH, json={"credentials": {}})).status_code == 200
+
+    shown = (await rig.api.get(PATH)).json()
+    assert (shown["status"], shown["reason"]) == ("failed", "credentials_rejected")
+    assert shown["expires_at"] == first["expires_at"]
+    assert (await rig.token("c")).json()["generation"] == 1
+
+
 async def test_a_holder_of_what_cannot_be_spent_is_not_waited_for(rig: Rig, store: Store) -> None:
     """An attempt whose end nobody knows is taken over as soon as its lease has lapsed: nothing was consumed."""
     await with_both_kinds(rig, rotation="strict")
