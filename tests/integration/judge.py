@@ -50,6 +50,15 @@ async def eventually(look: Callable[[], Awaitable[T]], within: float = 15.0) -> 
     return seen
 
 
+def queued(rig: Rig, count: int) -> Callable[[], Awaitable[bool]]:
+    """Return what tells whether *count* units wait to be written."""
+
+    async def look() -> bool:
+        return rig.vault.writer.queued >= count
+
+    return look
+
+
 async def age(rig: Rig, by: timedelta, *columns: str, name: str | None = None) -> None:
     """Let *by* pass as far as the database can tell: for all its moments or some, of all connections or one."""
 

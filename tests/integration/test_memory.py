@@ -15,7 +15,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 
 from tests.integration.conftest import Replicas, Store
-from tests.integration.judge import audited, eventually
+from tests.integration.judge import audited, eventually, queued
 from tests.processes import VaultProcess, started, token_path
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, TENANT, Rig, replica
@@ -290,10 +290,10 @@ async def test_a_record_that_took_long_is_not_the_last_look(rig: Rig) -> None:
     blocked = asyncio.create_task(rig.vault.writer.submit(blocking, alone=True))
     await begun.wait()
     disabling = asyncio.create_task(disable(rig, ""))
-    while not rig.vault.writer.queued:  # noqa: ASYNC110 - it is submitted before the record is
-        await asyncio.sleep(0.01)
+    await eventually(queued(rig, 2))  # the watch is one of them
     asking = asyncio.create_task(rig.token("c"))
-    await asyncio.sleep(STALE_AFTER + 0.1)
+    await eventually(queued(rig, 3))
+    await asyncio.sleep(STALE_AFTER)
     go_on.set()
     await blocked
     await disabling

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from integrations.advice import ADVICE
 from tests.authority import Authority
 from tests.integration.conftest import Replicas
-from tests.integration.judge import age
+from tests.integration.judge import age, eventually, queued
 from tests.integration.test_api import bearing, refused
 from tests.rig import TENANT, Rig
 from tests.vendors.smtp import PASSWORD, USERNAME, Mailbox, mail_server
@@ -215,10 +215,10 @@ async def test_a_google_connection_that_ends_during_the_record_feeds_nothing(rig
     blocked = asyncio.create_task(rig.vault.writer.submit(blocking, alone=True))
     await begun.wait()
     disabling = asyncio.create_task(rig.api.patch(GOOGLE, json={"enabled": False}))
-    while not rig.vault.writer.queued:  # noqa: ASYNC110 - it is submitted before the record is
-        await asyncio.sleep(0.01)
+    await eventually(queued(rig, 2))  # the watch is one of them
     asking = asyncio.create_task(rig.api.get(f"{PATH}/token"))
-    await asyncio.sleep(STALE_AFTER + 0.1)
+    await eventually(queued(rig, 3))
+    await asyncio.sleep(STALE_AFTER)
     go_on.set()
     await blocked
     await disabling
