@@ -15,6 +15,7 @@ from tests import killable
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import age, eventually
+from tests.integration.moving import exported
 from tests.integration.test_api import refused
 from tests.killable import Order, Step
 from tests.processes import started
@@ -23,6 +24,7 @@ from tests.rig import TENANT, Rig
 from tests.vendors.twilio import Asked, Twilio
 from tests.vendors.twilio_accounts import Account
 from tests.vendors.twilio_trunking import Trunking
+from vault.errors import Conflict
 from vault.memory import GATES
 from vault.store.schema import clock, sealed_values, token_states, works
 from vault.store.writer import Transaction
@@ -400,6 +402,24 @@ async def test_what_cannot_be_rotated_now_keeps_nobody_waiting(
     await tick(rig)
 
     assert account.auth_token != former
+
+
+@on_sqlite
+async def test_what_is_rotated_here_is_not_exported_meanwhile(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """Two vaults would end each other's token; and of a rotation that is unfinished, half would stay behind."""
+    await entered(rig, twilio.an_account(), settings={"rotate_every_days": 90})
+    with pytest.raises(Conflict) as stopped:
+        await exported(rig)
+    assert stopped.value.code == "not_paused"
+    twilio.refuse("promote", 503, b"")
+    refused(await order(rig), 503)
+
+    await rig.api.post(f"/v1/tenants/{TENANT}/pause")
+    _, report = await exported(rig)
+
+    assert report.remarks == [(f"{TENANT}/twilio/c", "uncertain")]
 
 
 @on_sqlite

@@ -1,8 +1,9 @@
 """Exporting: all that is stored as records, in the clear, for somebody to seal.
 
 An export is a copy, and a refresh token that is replaced at each use must not live in two vaults: the
-second use of it ends the grant. So nothing is exported while this vault may still use one, unless the
-copy is to be a *live* one, which is out of date with the next refresh.
+second use of it ends the grant. Nor must a key that is rotated on a schedule. So nothing is exported while
+this vault may still renew it, unless the copy is to be a *live* one, which is out of date with the next
+refresh.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from vault.grants import renews
 from vault.moving.departures import client_record, connection_record, provider_record, tenant_records
 from vault.moving.records import AnyRecord, ClientRecord, ConnectionRecord
 from vault.providers import kind_of
+from vault.rotating import ROTATE, every
 from vault.services import Vault
 from vault.store import clients, connections, providers, sealed, tenants
 from vault.store.writer import Transaction
@@ -33,7 +35,7 @@ class Report:
 
     `undecryptable` and `empty` are not in it: nothing opens, or nothing is there. The others are:
     `former_client` was got with a registration that new consents do not use, so that an import refuses
-    it; of what is `uncertain` nobody knows whether its refresh token is spent.
+    it; of what is `uncertain` nobody knows whether its refresh token is spent, or its rotation is unfinished.
     """
 
     exported: dict[str, int] = field(default_factory=dict)
@@ -109,13 +111,14 @@ class Exporting:
             after = [page[-1].tenant, page[-1].provider, page[-1].name]
 
     async def _require_rest(self, connection: Connection) -> None:
-        """Raise Conflict where a refresh token of *connection* may be used and replaced here."""
-        if self._live or not connection.enabled or connection.paused is not None or not renews(connection):
+        """Raise Conflict where what *connection* holds may be used up, or replaced, here."""
+        if self._live or not connection.enabled or connection.paused is not None:
             return
         async with self._vault.database.read() as tx:
             provider = await self._vault.providers.get(connection.provider, tx)
-        if provider.rotation != "never":
-            detail = f"{connection.path} goes on being refreshed here: pause its tenant, or `platform` for all."
+        refreshed = renews(connection) and provider.rotation != "never"
+        if refreshed or every(connection.settings) is not None:
+            detail = f"{connection.path} goes on being renewed here: pause its tenant, or `platform` for all."
             raise Conflict(detail, code="not_paused")
 
     async def _record(self, connection: Connection) -> ConnectionRecord | None:
@@ -142,7 +145,8 @@ class Exporting:
             nearest = await clients.nearest(tx, above, found.provider)
         if found.client is not None and (nearest is None or nearest.client_id != found.client_id):
             self._remark(found.path, "former_client")
-        if found.state.uncertain or found.state.inflight_generation == found.state.generation:
+        unfinished = "pending" in values and ROTATE in kind.abilities  # the other half of a rotation stays here
+        if unfinished or found.state.uncertain or found.state.inflight_generation == found.state.generation:
             self._remark(found.path, "uncertain")
         try:
             return connection_record(self._vault.keyring, kind, found, values)
