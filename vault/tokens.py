@@ -6,7 +6,7 @@ token that still lives is served, whatever state the provider is in.
 
 from datetime import datetime, timedelta
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from integrations.contract import Handout, Secret
 from vault.access import Access, Caller
@@ -195,6 +195,9 @@ class Tokens:
         feeds = None if fed is None else await self._opened(fed)
         token, static = _given(ready, value, feeds)
         event = found.event(caller.actor, "token.handed_out", "ok", ready.value.generation)
+        if fed is not None:  # whose token left, too
+            about = {"fed_by": "/".join(fed.found.source), "fed_generation": fed.value.generation}
+            event = structs.replace(event, detail={**event.detail, **about})
         await self._writer.record(event)
         if uptime() - began >= STALE_AFTER:
             # What was true when it was looked at may have ended, and been answered as over, by now.

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from integrations.advice import ADVICE
 from tests.authority import Authority
 from tests.integration.conftest import Replicas
-from tests.integration.judge import age, eventually, queued
+from tests.integration.judge import age, audited, eventually, queued
 from tests.integration.test_api import bearing, refused
 from tests.rig import TENANT, Rig
 from tests.vendors.smtp import PASSWORD, USERNAME, Mailbox, mail_server
@@ -186,6 +186,17 @@ async def test_who_does_not_reach_the_google_account_gets_no_link_to_it(rig: Rig
         asked = f"/v1/connections/{tenant}/smtp/mail/token"
         problem = refused(await rig.api.get(asked, headers=bearing(key)), 409, "reconnect_required")
         assert ("connect_url" in problem, problem.get("source")) == (told, source)
+
+
+async def test_whose_token_a_mailbox_was_handed_out_with_is_written_down(rig: Rig, mailbox: Mailbox) -> None:
+    """Of which connection, and which of its tokens: who looks for what became of them finds it."""
+    await fed(rig, mailbox)
+    await google(rig, "canary-google-at-2", "2031-01-01T00:00:00Z")
+    assert (await rig.api.get(f"{PATH}/token")).status_code == 200
+
+    (event,) = await audited(rig, "token.handed_out")
+    assert (event["provider"], event["generation"]) == ("smtp", 1)
+    assert event["detail"] == {"fed_by": f"{TENANT}/google/default", "fed_generation": 2}
 
 
 async def test_a_google_token_that_does_not_open_is_the_google_connections_matter(
