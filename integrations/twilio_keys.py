@@ -37,6 +37,8 @@ class ApiKeyRotation:
     def run(self) -> Work[Finding]:
         """Make a key, or go on with what is kept of one, and delete the one in whose place it is."""
         retired = self._root.pending.get("retired_sid")
+        if retired == self._root.credentials["api_key_sid"]:
+            retired = None  # it was entered once more, and is in use again
         try:
             api = self._managing()
             if retired is None:

@@ -145,6 +145,27 @@ async def test_an_api_key_is_rotated_with_the_auth_token_that_is_never_handed_ou
 
 
 @on_sqlite
+async def test_a_former_key_that_is_entered_again_is_not_deleted_while_it_is_in_use(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """Its deletion failed, and somebody went back to it: the rotation goes on to another one first."""
+    account = twilio.an_account()
+    key = account.a_key()
+    own = {"api_key_sid": key.sid, "api_key_secret": key.secret}
+    await entered(rig, account, "api_key", credentials=own)
+    twilio.refuse("no_key", 503, b"")
+    refused(await order(rig), 503, "provider_unavailable")
+    assert (await entered(rig, account, "api_key", credentials=own)).status_code == 200
+
+    await pass_time(rig)
+    await tick(rig)
+
+    served = await given(rig)
+    assert served["api_key_secret"] == account.keys[served["api_key_sid"]].secret
+    assert (key.sid in account.keys, await line(rig)) == (False, None)
+
+
+@on_sqlite
 async def test_what_cannot_be_rotated_says_so(rig: Rig, store: Store, twilio: Twilio, trunking: Trunking) -> None:
     """Another kind, nothing there, switched off, or a secondary token that is somebody else's."""
     account = twilio.an_account()
