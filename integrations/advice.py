@@ -127,6 +127,8 @@ ADVICE: Mapping[str, str] = {
     "tls_failed": "No TLS could be had there: look at the server's name and port (of mail servers: 465 where it is"
     " implicit, 587 for STARTTLS), and who is on the way.",
     "no_such_port": "A port is a number from 1 to 65535.",
+    "mail_token_refused": "Google's mail server refuses the token of the Google connection: connect that with the"
+    " scope https://mail.google.com/, as the account whose mailbox this is.",
     "not_fed": "The Google connection that gives the token is not connected, or has none that works now.",
     "app_refused": "Meta refuses the app that is registered here: copy its ID and secret anew"
     " (developers.facebook.com, the app, App settings, Basic), and see whether the app is restricted there.",

@@ -7,6 +7,7 @@ Sources: RFC 4954 and 5321 (replies), RFC 3463 (enhanced codes), RFC 8314 (ports
 import base64
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from integrations.calls import plain
@@ -140,7 +141,10 @@ class Smtp(Vendor):
         login = self._server(root.credentials, access_token)
         if login.password is None and login.access_token is None:
             return Finding(verdict="unknown", code="not_fed")
-        return _judged((yield login))
+        found = _judged((yield login))
+        if access_token is not None and found.code == "wrong_password":
+            return replace(found, code="mail_token_refused")
+        return found
 
     def handout(self, kind: str, credentials: Mapping[str, Secret], access_token: Secret | None = None) -> Handout:
         server = self._server(credentials)

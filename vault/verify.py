@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import NamedTuple
 
 from integrations.contract import Finding, Verdict
@@ -120,6 +121,9 @@ class Verify:
         feed = None if holds.access_token else feed_of(kind, connection.tenant, connection.shown or {})
         token = holds.access_token if feed is None else await self._means.sources.living_token(feed)
         finding = await probed(self._means, provider, user, holds.root, token)
+        if feed is not None and finding.verdict == "invalid":
+            # It was the token, most likely, and that is another connection's: what was entered here stays.
+            finding = replace(finding, verdict="unknown")
         return Tried(finding, static=True, every=kind.check_every)
 
     async def _note(self, actor: str, connection: Connection, tried: Tried) -> None:

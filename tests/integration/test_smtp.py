@@ -237,6 +237,21 @@ async def test_a_google_connection_that_ends_during_the_record_feeds_nothing(rig
     refused(await asking, 409, "disabled")
 
 
+async def test_a_mailbox_is_well_again_with_its_google_account(rig: Rig, mailbox: Mailbox) -> None:
+    """What the mail server refused was the token, and not what was entered: another one is handed out at once."""
+    await fed(rig, mailbox)
+    mailbox.access_token = "canary-other"  # the former one was revoked at Google
+    await age(rig, timedelta(days=30), "next_check_at")
+    await rig.vault.checks.tick()
+    await rig.vault.checks.finished()
+    shown = (await rig.api.get(PATH)).json()
+    assert (shown["status"], shown["last_error_code"]) == ("degraded", "mail_token_refused")
+
+    await google(rig, "canary-other", "2031-01-01T00:00:00Z")
+    assert (await rig.api.get(f"{PATH}/token")).status_code == 200
+    assert (await rig.api.post(f"{PATH}/verify")).json()["status"] == "verified"
+
+
 async def fed(rig: Rig, mailbox: Mailbox, **more: Any) -> None:
     """Have a mailbox that a Google connection feeds, for many years."""
     fields = {"username": USERNAME, "port": str(mailbox.port)}
