@@ -236,7 +236,11 @@ async def test_a_call_that_takes_too_long_is_gone_on_with(rig: Rig, monkeypatch:
     assert (second["complete"], second["callers"], second["connections"], second["tenants"]) == (True, 0, 4, 4)
 
 
-@pytest.mark.parametrize("step", ["bury.commit", "bury.committed", "send"])
+@pytest.mark.parametrize(
+    ("store", "step"),
+    [("sqlite", "send"), *(("postgres", step) for step in ("bury.commit", "bury.committed", "send"))],
+    indirect=["store"],
+)
 async def test_who_is_killed_over_it_is_gone_on_with(replicas: Replicas, store: Store, step: Step) -> None:
     """Nothing of it is served in between. A second call deletes and revokes what is left, and names the rest."""
     rig = await replicas()
