@@ -32,6 +32,8 @@ def clean_environment() -> str | None:
 
 
 WANTED = clean_environment()
+# Folders of tests are in memory where it has room: nothing here is about a power cut, which alone would tell.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(postgres.roomy()))
 
 
 # ---- the run's PostgreSQL
