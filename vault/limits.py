@@ -1,6 +1,6 @@
 """What one caller, and all of them together, may have of this process at a time. Counted in memory, a process."""
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,11 +12,11 @@ MOST_WAITING_A_CONNECTION = 100  # readers
 
 
 class CallerLimits:
-    """A token bucket a caller: *rate* requests a second, by default twice that at once. A rate of 0: no limit."""
+    """A token bucket a caller: *rate* requests a second, and twice that at once. A rate of 0 is no limit."""
 
-    def __init__(self, rate: float, burst: float | None = None) -> None:
+    def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._burst = max(2 * rate, 1.0) if burst is None else burst
+        self._burst = max(2 * rate, 1.0)
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is in it, and when it was
 
     def take(self, caller: str) -> bool:
@@ -46,13 +46,19 @@ class TryLimits:
     MOST, WITHIN = 5, 60.0  # tries a path, seconds
 
     def __init__(self) -> None:
-        self._buckets = CallerLimits(self.MOST / self.WITHIN, burst=self.MOST)
+        self._tried: OrderedDict[str, deque[float]] = OrderedDict()  # when, the last few times
 
     def take(self, path: Sequence[str]) -> None:
         """Count a try at *path*. Raises TooManyRequests."""
-        if not self._buckets.take("/".join(path)):
+        now, name = uptime(), "/".join(path)
+        tried = self._tried.pop(name, None) or deque(maxlen=self.MOST)
+        self._tried[name] = tried
+        if len(tried) == self.MOST and now - tried[0] < self.WITHIN:
             detail = "These credentials were tried too often within a minute."
-            raise TooManyRequests(detail, retry_after=self.WITHIN / self.MOST)
+            raise TooManyRequests(detail, retry_after=self.WITHIN - (now - tried[0]))
+        tried.append(now)
+        if len(self._tried) > MOST_CALLERS:
+            self._tried.popitem(last=False)  # what was not tried for longest
 
 
 class WaitingRoom:

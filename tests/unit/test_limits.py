@@ -5,7 +5,15 @@ from contextlib import ExitStack
 import pytest
 
 from vault import limits
-from vault.limits import MOST_CALLERS, MOST_WAITING_A_CONNECTION, CallerLimits, Overloaded, WaitingRoom
+from vault.errors import TooManyRequests
+from vault.limits import (
+    MOST_CALLERS,
+    MOST_WAITING_A_CONNECTION,
+    CallerLimits,
+    Overloaded,
+    TryLimits,
+    WaitingRoom,
+)
 
 
 @pytest.fixture(name="clock")
@@ -89,3 +97,28 @@ def test_all_places_together_are_bounded() -> None:
             stack.enter_context(room.place(name))
         with pytest.raises(Overloaded), room.place("d"):
             pass
+
+
+def test_no_minute_has_more_than_five_tries_of_one_path(clock: list[float]) -> None:
+    """Whenever it begins; other paths have five of their own, and what is refused is told how long to wait."""
+    tries, done = TryLimits(), list[float]()
+    for _ in range(200):
+        try:
+            tries.take(("acme", "smtp", "c"))
+            done.append(clock[0])
+        except TooManyRequests as refusal:
+            assert refusal.retry_after == done[-5] + 60 - clock[0]
+        clock[0] += 1
+
+    assert all(after - before >= 60 for before, after in zip(done, done[5:], strict=False))
+    assert len(done) == 20
+    tries.take(("acme", "smtp", "d"))
+
+
+def test_paths_are_remembered_up_to_a_bound(clock: list[float]) -> None:
+    """What was not tried for longest is forgotten first."""
+    tries = TryLimits()
+    for number in range(MOST_CALLERS + 1):
+        tries.take(("acme", "smtp", str(number)))
+
+    assert len(tries._tried) == MOST_CALLERS
