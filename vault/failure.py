@@ -64,13 +64,14 @@ def aftermath(
         reason = "expired" if isinstance(error, Expired) else _why_rejected(turn, entered=entered)
         return Failed(status="failed", reason=reason, failures=turn.failures + 1, error_code=error.code)
     if isinstance(error, ClientRejected):
-        # Due at once: it is the client that waits, and whoever mends it mends all its connections.
+        # Due at once: it is the client that waits, and whoever mends it mends all its connections. That is since
+        # the claim: *now* is ahead of the database's clock by as long as the claim waited for its turn.
         return Failed(
             status="degraded",
             reason="client_rejected",
             failures=turn.failures,
             error_code=error.code,
-            next_refresh_at=now,
+            next_refresh_at=turn.claimed_at,
         )
     return _passing(error, turn, now, asked, in_grace, pace, jitter)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from integrations.contract import OutcomeUnknown, ProviderError, RateLimited, Transient
+from integrations.contract import ClientRejected, OutcomeUnknown, ProviderError, RateLimited, Transient
 from vault.failure import Expired, aftermath, outcome_of
 from vault.store.leases import Turn
 
@@ -86,3 +86,19 @@ def test_what_has_ended_is_for_a_person() -> None:
     assert (failed.status, failed.reason, failed.error_code) == ("failed", "expired", "refresh_token_expired")
     assert failed.next_refresh_at is None
     assert outcome_of(Expired()) == "expired"
+
+
+def test_whoever_mends_a_client_finds_its_connections_due() -> None:
+    """A claim may have waited for its turn, and our time is ahead of the database's: due is since the claim."""
+    claimed_at = NOW - timedelta(seconds=2)
+    failed = aftermath(
+        ClientRejected("invalid_client"),
+        turn(claimed_at=claimed_at),
+        now=NOW,
+        asked=True,
+        in_grace=False,
+        pace=timedelta(0),
+        jitter=lambda *_: 1,
+    )
+
+    assert (failed.next_refresh_at, failed.retry_not_before) == (claimed_at, None)
