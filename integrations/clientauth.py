@@ -1,11 +1,11 @@
 """How a client shows who it is at an endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
 
-import base64
 from collections.abc import Mapping
 from urllib.parse import quote_plus
 
 from integrations.assertions import ASSERTION_TYPE, signer
-from integrations.contract import Client, ClientUnusable, Unreadable
+from integrations.calls import basic
+from integrations.contract import Client, ClientUnusable, Secret, Unreadable
 from integrations.definition import Definition
 
 Fields = dict[str, str]
@@ -34,7 +34,7 @@ def _basic(client: Client, *, encoded: bool) -> str:
     pair = client.client_id, _secret(client)
     # RFC 6749 2.3.1: each part is form-encoded before it is joined and put in base64.
     client_id, secret = map(quote_plus, pair) if encoded else pair
-    return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+    return basic(client_id, Secret(secret)).reveal()
 
 
 def _assertion(definition: Definition, client: Client) -> Fields:

@@ -13,7 +13,7 @@ import httpx
 
 from integrations import twilio_trunk
 from integrations.answers import read_tokens, text
-from integrations.calls import bearer, call
+from integrations.calls import call
 from integrations.contract import (
     Account,
     Answer,
@@ -28,7 +28,7 @@ from integrations.contract import (
     Work,
 )
 from integrations.jwt_claims import lifetime_of_jwt
-from integrations.twilio_calls import at, authorization
+from integrations.twilio_calls import Api, authorization
 from integrations.twilio_errors import (
     AUTHENTICATE,
     NOT_FOUND,
@@ -135,10 +135,8 @@ class Twilio(Vendor):
     def _ask(
         self, root: Root, access_token: Secret | None, what: str, query: Mapping[str, str] | None = None
     ) -> httpx.Request:
-        sent = bearer(access_token) if access_token else authorization(root.kind, root.credentials)
-        account = f"/2010-04-01/Accounts/{root.credentials['account_sid'].reveal()}"
-        address = f"{at(self.endpoints['api_url'], root.credentials)}{account}{what}.json"
-        return call("GET", address, authorization=sent, query=query)
+        api = Api(self.endpoints, root.credentials, access_token)
+        return api.request("GET", "api_url", api.account_path(what), query=query)
 
 
 def _of_account(answer: Answer) -> Finding:

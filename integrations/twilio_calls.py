@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 import httpx
 
 from integrations import answers
-from integrations.calls import Parameters, basic, call, plain
+from integrations.calls import Parameters, basic, bearer, call, plain
 from integrations.contract import Finding, Misused, Root, Secret, Steps
 from integrations.twilio_errors import read
 
@@ -54,18 +54,28 @@ class Unable(Exception):
 class Api:
     """Twilio as the account of *credentials*, with which calls are authenticated: an API key's if there is one.
 
-    A host goes by the name of its endpoint, as `trunking_url`.
+    Or with the *token* that an app got with them. A host goes by the name of its endpoint, as `trunking_url`.
     """
 
-    def __init__(self, endpoints: Mapping[str, str], credentials: Mapping[str, Secret]) -> None:
+    def __init__(
+        self, endpoints: Mapping[str, str], credentials: Mapping[str, Secret], token: Secret | None = None
+    ) -> None:
         self._endpoints = endpoints
         self._credentials = credentials
         kind = "api_key" if "api_key_sid" in credentials else "auth_token"
-        self._authorization = authorization(kind, credentials)
+        self._authorization = bearer(token) if token else authorization(kind, credentials)
         self.account = credentials["account_sid"].reveal()
 
-    def request(self, method: str, host: str, path: str, form: Parameters | None = None) -> httpx.Request:
-        return call(method, self._address(host, path), authorization=self._authorization, form=form)
+    def request(
+        self,
+        method: str,
+        host: str,
+        path: str,
+        form: Parameters | None = None,
+        query: Parameters | None = None,
+    ) -> httpx.Request:
+        address = self._address(host, path)
+        return call(method, address, authorization=self._authorization, form=form, query=query)
 
     def account_path(self, path: str) -> str:
         """Return *path* of what the account has at `api_url`."""

@@ -59,32 +59,11 @@ CONSENT = Kind(
     check_every=CHECKED,
     abilities=tuple(ABILITIES.values()),
 )
-SIGNUP = Kind(
-    id="embedded_signup",
-    becomes="access_token",
-    label="Code of an Embedded Signup",
-    how="enter",
-    renewal="self_exchange",
-    refresh_margin=MARGIN,
-    check_every=CHECKED,
-    abilities=tuple(ABILITIES.values()),
-    fields=(
-        Field(
-            name="code",
-            label="Code",
-            pattern=r"[!-~]+",
-            help="What Facebook's script gave the page after the signup. It is good for 30 seconds, once.",
-        ),
-    ),
-)
-TOKEN = Kind(
+TOKEN = replace(
+    CONSENT,
     id="access_token",
     label="Access token",
     how="enter",
-    renewal="self_exchange",
-    refresh_margin=MARGIN,
-    check_every=CHECKED,
-    abilities=tuple(ABILITIES.values()),
     fields=(
         Field(
             name="access_token",
@@ -92,6 +71,20 @@ TOKEN = Kind(
             pattern=r"[A-Za-z0-9_.\-\|]+",
             help="business.facebook.com, Settings, Users, System users, Generate token, for the app that is"
             " registered here.",
+        ),
+    ),
+)
+SIGNUP = replace(
+    TOKEN,
+    id="embedded_signup",
+    becomes=TOKEN.id,
+    label="Code of an Embedded Signup",
+    fields=(
+        Field(
+            name="code",
+            label="Code",
+            pattern=r"[!-~]+",
+            help="What Facebook's script gave the page after the signup. It is good for 30 seconds, once.",
         ),
     ),
 )
