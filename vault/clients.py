@@ -73,14 +73,12 @@ class Clients:
         If it is not to be *current*, one that is known keeps its place: a retired one goes on serving its
         grants. Raises Invalid where it lacks what its settings take, or its key cannot sign; NotFound.
         """
-
         _check_own(client)
 
         async def unit(tx: Transaction) -> list[Scope]:
             await parking.hold(tx.connection)
             there = await self._providers.get(provider, tx.connection)
-            _check_default(client, there.token_endpoint_auth_method)
-            _check_settings(client, {one.name for one in there.client_settings})
+            _check_at(client, there)
             make = _made_current if current else _registered
             row = await make(tx.connection, tenant, provider, client.client_id)
             await self._change(tx, row, client)
@@ -209,7 +207,12 @@ def _fields(slot: Slot) -> list[str]:
 def check(client: Client, provider: Provider) -> None:
     """Raise Invalid where *client* could not authenticate at *provider* as it says."""
     _check_own(client)
+    _check_at(client, provider)
+
+
+def _check_at(client: Client, provider: Provider) -> None:
     _check_default(client, provider.token_endpoint_auth_method)
+    _check_settings(client, {one.name for one in provider.client_settings})
 
 
 def _check_own(client: Client) -> None:

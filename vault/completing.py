@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from integrations.contract import Account, Kind, Provider, Secret
 from vault.connection import Connection
-from vault.errors import CannotOpen, Conflict
+from vault.errors import CannotOpen, Conflict, does_not_open
 from vault.grants import Received, may_be_spent, renews
+from vault.holding import held_as
 from vault.means import Means
-from vault.sealing import Place, open_one, opened_fields
-from vault.store import sealed
+from vault.sealing import fields_apart
 from vault.store.writer import Transaction
 
 
@@ -59,26 +59,19 @@ async def continued(
 
 
 async def _refresh_token(tx: Transaction, means: Means, connection: Connection) -> Secret:
-    place = Place(connection.tenant, connection.provider, "connection", connection.id)
-    values = await sealed.load(tx.connection, place.owner_kind, place.owner_id)
     try:
-        return open_one(means.keyring, place, "refresh_token", values["refresh_token"])
+        found = await held_as(tx.connection, means.keyring, connection, "refresh_token")
     except CannotOpen:
-        raise _does_not_open() from None
+        raise does_not_open() from None
+    assert found is not None, "what renews has one"
+    return found
 
 
 async def _held(means: Means, known: Connection) -> dict[str, str]:
-    async with means.database.read() as tx:
-        values = await sealed.load(tx, "connection", known.id)
-    if "credentials" not in values:
-        return {}
-    place = Place(known.tenant, known.provider, "connection", known.id)
     try:
-        fields = opened_fields(means.keyring, place, values["credentials"])
+        async with means.database.read() as tx:
+            together = await held_as(tx, means.keyring, known, "credentials")
     except CannotOpen:
-        raise _does_not_open() from None
+        raise does_not_open() from None
+    fields = {} if together is None else fields_apart(together)
     return {name: value.reveal() for name, value in fields.items()}
-
-
-def _does_not_open() -> Conflict:
-    return Conflict("A stored value does not open.", code="operator_required")

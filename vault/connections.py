@@ -133,7 +133,7 @@ class Connections:
             return await self._stored(tx, actor, connection, change, provider, received), new
 
         stored, new = await self._submitted(unit, change)
-        return await self._set_up(actor, stored, change, brought), new
+        return await self._set_up(actor, stored, change, provider, brought), new
 
     async def patch(
         self, actor: str, path: Path, above: list[str], change: Change, condition: Condition = UNCONDITIONAL
@@ -167,7 +167,7 @@ class Connections:
             tx.record(Event(actor, "connection.changed", "ok", *path))
             return await self._stored(tx, actor, connection, change, provider, received)
 
-        return await self._set_up(actor, await self._submitted(unit, change), change, brought)
+        return await self._set_up(actor, await self._submitted(unit, change), change, provider, brought)
 
     async def _known(self, path: Path) -> tuple[Provider, Connection | None]:
         async with self._means.database.read() as tx:
@@ -213,9 +213,11 @@ class Connections:
             await works.begin(tx.connection, changed.id, SET_UP)
         return changed
 
-    async def _set_up(self, actor: str, stored: Connection, change: Change, brought: Brought | None) -> Connection:
+    async def _set_up(
+        self, actor: str, stored: Connection, change: Change, provider: Provider, brought: Brought | None
+    ) -> Connection:
         """Return what was *stored* as it is once its kind is of use, as far as that can be brought about now."""
-        if brought is None or not change.verify:
+        if brought is None or not change.verify or SET_UP not in kind_of(provider, stored.kind).abilities:
             return stored
         return await self._works.set_up(actor, stored)
 

@@ -10,7 +10,7 @@ from integrations.contract import Provider
 from vault.audit import Event
 from vault.connection import Connection, Path
 from vault.errors import CannotOpen, StorageUnavailable
-from vault.holding import Holding, holding
+from vault.holding import Holding, Stored, held_in
 from vault.means import Means
 from vault.registration import Registration, registered
 from vault.revoke import Revoked, revoke
@@ -37,8 +37,8 @@ async def bury(tx: Transaction, means: Means, actor: str, connection: Connection
     """Delete *connection*; return what is needed to end its grant, as far as *revoking* wants that."""
     # First, so that no other replica can settle a successor behind our back.
     await settle.supersede(tx.connection, connection.id)
-    held = bool(await sealed.fields(tx.connection, "connection", connection.id))
-    last = Last(connection, held, await _grant(tx.connection, means, connection))
+    values = await sealed.load(tx.connection, "connection", connection.id)
+    last = Last(connection, bool(values), await _grant(tx.connection, means, connection, values))
     await connections.bury(tx.connection, connection.id)
     if last.held and revoking != "false":
         await revocations.begin(tx.connection, connection.id)
@@ -76,10 +76,10 @@ def path(connection: Connection) -> Path:
 
 
 async def _grant(
-    tx: AsyncConnection, means: Means, connection: Connection
+    tx: AsyncConnection, means: Means, connection: Connection, values: Stored
 ) -> tuple[Provider, Registration | None, Holding] | None:
     try:
-        holds = await holding(tx, means.keyring, connection)
+        holds = held_in(means.keyring, connection, values)
         if holds is None:
             return None
         provider = await means.providers.get(connection.provider, tx)

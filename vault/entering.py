@@ -145,7 +145,7 @@ async def tried(means: Means, provider: Provider, entered: Entered, above: list[
             raise Invalid("The provider refuses this access token.", code="credentials_rejected")
         tokens = _together(entered.tokens, finding.tokens)
         return Tried(finding=finding, tokens=tokens, began=began, client=client)
-    account = _account(provider, entered)
+    account = account_of(provider, entered.kind, entered.fields)
     root = Root(kind=entered.kind.id, credentials=entered.fields)
     token = await _fed(means, entered, above[0])
     finding = await _proven(means, provider, root, user, token) if verify else NOT_TRIED
@@ -220,18 +220,15 @@ def _moment(text: str | None) -> datetime | None:
     return storable(moment, "expires_at")
 
 
-def _account(provider: Provider, entered: Entered) -> Account | None:
+def account_of(provider: Provider, kind: Kind, fields: Mapping[str, Secret]) -> Account | None:
+    """Return whose *fields* of a *kind* these are, as far as they say. Raises Invalid where they cannot be any."""
     try:
-        return provider.entered(entered.kind.id, entered.fields)
+        return provider.entered(kind.id, fields)
     except Unreadable as error:
-        detail = "These credentials cannot be any of this kind."
-        raise Invalid(
-            detail, code="credentials_rejected", reason=error.code, advice=ADVICE.get(error.code)
-        ) from None
+        raise _refused(error.code, "These credentials cannot be any of this kind.") from None
 
 
-def _refused(code: str | None) -> Invalid:
-    detail = "The provider refuses these credentials."
+def _refused(code: str | None, detail: str = "The provider refuses these credentials.") -> Invalid:
     return Invalid(detail, code="credentials_rejected", reason=code, advice=ADVICE.get(code or ""))
 
 

@@ -91,5 +91,10 @@ class StorageUnavailable(Unavailable):
         self.contended = contended
 
 
+def does_not_open() -> Conflict:
+    """Return what is told where a stored value is wanted that does not open."""
+    return Conflict("A stored value does not open.", code="operator_required")
+
+
 class CannotOpen(Exception):
     """A sealed value does not open: wrong place, unknown key, altered, cut or of another format."""

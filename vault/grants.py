@@ -20,9 +20,10 @@ from vault.connection import (
     new_tokens,
 )
 from vault.errors import CannotOpen, Conflict, NotFound
+from vault.holding import held_as
 from vault.keyring import Keyring
 from vault.means import Means
-from vault.sealing import Place, fields_together, open_one, seal_all
+from vault.sealing import Place, fields_together, seal_all
 from vault.store import clients, connections, parking, sealed, settle
 from vault.store.changes import Stale, vacancy
 from vault.store.parking import Scope
@@ -104,11 +105,11 @@ async def store_grant(
     connection = held
     place = Place(connection.tenant, connection.provider, "connection", connection.id)
     renewing = received.tokens.refresh_token or await _still_good(
-        tx, means.keyring, place, connection, received, provider
+        tx, means.keyring, connection, received, provider
     )
     if renewing is None and received.consented and provider.needs_refresh_token:
         return None
-    pending = await _pending(tx, means.keyring, place, connection, received)
+    pending = await _pending(tx, means.keyring, connection, received)
     generation, now = await settle.supersede(tx.connection, connection.id)
     tx.outdate(Stale("connection", connection.id))
     asked_at = now - timedelta(seconds=received.age)
@@ -216,22 +217,16 @@ def keeps_refresh_token(connection: Connection, client: str | None, provider: Pr
 
 
 async def _still_good(
-    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received, provider: Provider
+    tx: Transaction, keyring: Keyring, connection: Connection, received: Received, provider: Provider
 ) -> Secret | None:
     """Return the refresh token that a second consent leaves in force: many providers give only one."""
     mine = received.account is not None and received.account.subject == connection.account
     if not received.consented or not mine or not keeps_refresh_token(connection, received.client, provider):
         return None
-    stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("refresh_token")
-    try:
-        return None if stored is None else open_one(keyring, place, "refresh_token", stored)
-    except CannotOpen:
-        return None
+    return await _opened(tx, keyring, connection, "refresh_token")
 
 
-async def _pending(
-    tx: Transaction, keyring: Keyring, place: Place, connection: Connection, received: Received
-) -> Secret | None:
+async def _pending(tx: Transaction, keyring: Keyring, connection: Connection, received: Received) -> Secret | None:
     """Return what an unfinished work has kept, which other credentials of the same account do not end.
 
     A rotation may have come so far that nothing else is any good.
@@ -239,8 +234,12 @@ async def _pending(
     account = received.account and received.account.subject
     if account is None or (received.kind, account) != (connection.kind, connection.account):
         return None
-    stored = (await sealed.load(tx.connection, place.owner_kind, place.owner_id)).get("pending")
+    return await _opened(tx, keyring, connection, "pending")
+
+
+async def _opened(tx: Transaction, keyring: Keyring, connection: Connection, field: str) -> Secret | None:
+    """Return a *field* of what *connection* holds, None where it is not there, or does not open."""
     try:
-        return None if stored is None else open_one(keyring, place, "pending", stored)
+        return await held_as(tx.connection, keyring, connection, field)
     except CannotOpen:
         return None

@@ -8,7 +8,7 @@ from integrations.contract import Provider, Secret
 from vault.audit import Action, Event
 from vault.connection import Connection, Path
 from vault.errors import CannotOpen, Conflict
-from vault.feeding import feed_of
+from vault.feeding import fed_by
 from vault.inheritance import served_by
 from vault.keyring import Keyring
 from vault.memory import GATES, TENANTS, Memory
@@ -97,7 +97,7 @@ class Sources:
 def _feed(connection: Connection, provider: Provider | None) -> Path | None:
     if provider is None:
         return None
-    return feed_of(kind_of(provider, connection.kind), connection.tenant, connection.shown or {})
+    return fed_by(kind_of(provider, connection.kind), connection)
 
 
 def _not_connected(own: Connection | None = None) -> Conflict:

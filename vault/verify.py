@@ -9,8 +9,8 @@ from integrations.contract import Finding, Verdict
 from vault.audit import Event
 from vault.connection import Connection, Path, check_at
 from vault.connections import Change, Connections
-from vault.errors import CannotOpen, Conflict, Invalid, NotFound
-from vault.feeding import feed_of
+from vault.errors import CannotOpen, Conflict, Invalid, NotFound, does_not_open
+from vault.feeding import fed_by
 from vault.holding import holding
 from vault.learning import learned
 from vault.means import Means
@@ -107,7 +107,7 @@ class Verify:
                 holds = await holding(tx, self._means.keyring, connection)
                 user = await registered(tx, self._means.keyring, connection.client)
             except CannotOpen:
-                raise Conflict("A stored value does not open.", code="operator_required") from None
+                raise does_not_open() from None
         if holds is None:
             raise NotFound  # it holds nothing, or was deleted a moment ago
         state = connection.state
@@ -118,7 +118,7 @@ class Verify:
         if holds.access_token is not None and not unchanging:
             return Tried(await probed(self._means, provider, user, holds.root, holds.access_token), static=False)
         kind = kind_of(provider, connection.kind)
-        feed = None if holds.access_token else feed_of(kind, connection.tenant, connection.shown or {})
+        feed = None if holds.access_token else fed_by(kind, connection)
         token = holds.access_token if feed is None else await self._means.sources.living_token(feed)
         finding = await probed(self._means, provider, user, holds.root, token)
         if feed is not None and finding.verdict == "invalid":

@@ -2,7 +2,7 @@
 
 from integrations.advice import ADVICE
 from vault.connection import Connection, TokenState
-from vault.errors import Conflict
+from vault.errors import Conflict, does_not_open
 from vault.store import connections
 from vault.store.changes import Stale
 from vault.store.writer import Transaction, Writer
@@ -11,7 +11,7 @@ from vault.store.writer import Transaction, Writer
 def withheld(state: TokenState) -> Conflict | None:
     """Return what has to be put right first: a value that does not open, or that the provider refuses."""
     if state.reason == "undecryptable":
-        return Conflict("A stored value does not open.", code="operator_required")
+        return does_not_open()
     if state.next_action == "fix_credentials":
         return Conflict(
             "The provider refuses what was entered: it has to be corrected.",
@@ -30,4 +30,4 @@ async def undecryptable(writer: Writer, connection: Connection) -> Conflict:
         tx.outdate(Stale("connection", connection.id))
 
     await writer.submit(unit)
-    return Conflict("A stored value does not open.", code="operator_required")
+    return does_not_open()

@@ -20,7 +20,7 @@ from vault.carrying import worked
 from vault.clock import uptime
 from vault.connection import Connection, Path
 from vault.ending import LATEST, Claimed, Ended, done, failed, told, unable
-from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError
+from vault.errors import CannotOpen, Conflict, NotFound, StorageUnavailable, Unavailable, VaultError, does_not_open
 from vault.holding import holding
 from vault.keeping import Keeping, Superseded
 from vault.means import Means
@@ -75,10 +75,6 @@ class Works:
 
         What does not succeed now is done later: its status says so.
         """
-        async with self._means.database.read() as tx:
-            provider = await self._means.providers.get(connection.provider, tx)
-        if SET_UP not in kind_of(provider, connection.kind).abilities:
-            return connection
         path = (connection.tenant, connection.provider, connection.name)
         with contextlib.suppress(Conflict, Unavailable):
             return await self.run(actor, path, SET_UP)
@@ -157,7 +153,7 @@ class Works:
         except CannotOpen:
             # Put off, where it was due: a key may come back, and meanwhile it stands in nobody's way.
             await self._means.writer.submit(lambda tx: store.again(tx.connection, connection, LATEST))
-            raise Conflict("A stored value does not open.", code="operator_required") from None
+            raise does_not_open() from None
 
     async def _carried_out(self, claimed: Claimed, started: float) -> Finding:
         """Do the work and settle whatever comes of it. Raises what whoever asked is to be told."""

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from integrations.contract import Kind, Provider, Secret, Unreadable
+from integrations.contract import Secret
 from vault.callers import OPERATOR
 from vault.conditions import Condition
 from vault.connection import Connection, Path
 from vault.connections import Change
 from vault.editing import LARGEST_NOTES, version
-from vault.entering import checked, imported
+from vault.entering import account_of, checked, imported
 from vault.errors import CannotOpen, Conflict, Invalid
 from vault.http.views.common import Entry
 from vault.keyring import Sealed
@@ -57,7 +57,7 @@ class ConnectionItem:
             brought = imported(self._kind, self._credentials).tokens
             needs_client = self._kind.uses_client and (brought is None or brought.refresh_token is not None)
         else:
-            _check_entered(self._provider, self._kind, self._credentials)
+            account_of(self._provider, self._kind, checked(self._kind, self._credentials))
             needs_client = self._kind.uses_client
         if not needs_client:
             return
@@ -134,12 +134,3 @@ class ConnectionItem:
             found.pop("refresh_token", None)  # that is the access token once more
             wanted.pop("refresh_token", None)
         return {name: value for name, value in found.items() if value} == wanted
-
-
-def _check_entered(provider: Provider, kind: Kind, credentials: Mapping[str, str]) -> None:
-    fields = checked(kind, credentials)
-    try:
-        provider.entered(kind.id, fields)
-    except Unreadable as error:
-        detail = "These credentials cannot be any of this kind."
-        raise Invalid(detail, code="credentials_rejected", reason=error.code) from None

@@ -16,6 +16,7 @@ from vault.callers import OPERATOR
 from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict
 from vault.grants import renews
+from vault.listing import everything
 from vault.moving.departures import client_record, connection_record, provider_record, tenant_records
 from vault.moving.records import AnyRecord, ClientRecord, ConnectionRecord
 from vault.providers import kind_of
@@ -99,16 +100,9 @@ class Exporting:
 
     async def _at_rest(self) -> AsyncIterator[Connection]:
         """Give all connections. Raises Conflict at the first one that is not at rest."""
-        nothing: dict[str, Any] = {"tenant": None, "provider": None, "status": None, "expiring_within": None}
-        after: list[str] | None = None
-        while True:
-            page = await self._vault.connections.page(OPERATOR, **nothing, after=after, limit=PAGE)
-            for connection in page:
-                await self._require_rest(connection)
-                yield connection
-            if len(page) < PAGE:
-                return
-            after = [page[-1].tenant, page[-1].provider, page[-1].name]
+        async for connection in everything(self._vault, tenant=None, status=None):
+            await self._require_rest(connection)
+            yield connection
 
     async def _require_rest(self, connection: Connection) -> None:
         """Raise Conflict where what *connection* holds may be used up, or replaced, here."""
