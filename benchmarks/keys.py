@@ -12,9 +12,9 @@ from benchmarks.figures import Section, number
 from benchmarks.machine import on
 from benchmarks.stage import DATABASES, Stage
 from vault.app import serving
-from vault.keys import Keys
-from vault.reseal import reseal
-from vault.retire import retire
+from vault.keys.reseal import reseal
+from vault.keys.retire import retire
+from vault.keys.roots import Keys
 from vault.services import Vault
 
 VALUES = 100_000

@@ -1,18 +1,19 @@
 """The providers that come with the vault."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from integrations.contract import Provider
 from integrations.endpoints import BUILT_IN, Endpoints
-from integrations.google import Google
+from integrations.google.provider import Google
 from integrations.morning import Morning
 from integrations.resend import Resend
 from integrations.smtp import Smtp
-from integrations.twilio import Twilio
-from integrations.voicenter import Voicenter
-from integrations.whatsapp import WhatsApp
+from integrations.twilio.provider import Twilio
+from integrations.vendor import Vendor
+from integrations.voicenter.provider import Voicenter
+from integrations.whatsapp.provider import WhatsApp
 
-_MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
+ADAPTERS: Mapping[str, type[Google] | type[Vendor]] = {
     "google": Google,
     "morning": Morning,
     "resend": Resend,
@@ -25,4 +26,4 @@ _MADE: Mapping[str, Callable[[Endpoints], Provider]] = {
 
 def providers(moved: Mapping[str, Endpoints]) -> dict[str, Provider]:
     """Return every built-in provider by its id, with those of its endpoints elsewhere that are *moved*."""
-    return {name: make({**BUILT_IN[name], **moved.get(name, {})}) for name, make in _MADE.items()}
+    return {name: make({**BUILT_IN[name], **moved.get(name, {})}) for name, make in ADAPTERS.items()}

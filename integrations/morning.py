@@ -84,6 +84,26 @@ _CURRENT = TokenFields(access_token="accessToken", token_type="tokenType", expir
 _LEGACY = TokenFields(access_token="token", expires_in="expires")  # noqa: S106
 
 
+_ADVICE: Mapping[str, str] = {
+    "key_details_wrong": "Morning does not know this key ID with this secret, or has blocked its account: make"
+    " another key (Settings, Developer tools, API keys) and enter both parts.",
+    "key_inactive": "The API key has expired, was revoked, or still waits for its approval: look at it in Morning"
+    " (Settings, Developer tools, API keys), or make another one.",
+    "plan_without_api": "The subscription at Morning does not include the API, or is not active: change it to a"
+    ' plan with API access ("Best" or higher), then have the key tried again. The key itself may be right.',
+    "subscription_ended": "The subscription at Morning has ended: renew it, then have the key tried again.",
+    "no_active_business": "The Morning account has no active business: activate one.",
+    "permission_missing": "The user who made the key may not see the business: have its role changed in Morning,"
+    " or make a key as another user.",
+    "account_in_debt": "Morning wants a debt settled first: pay it in Morning.",
+    "account_inactive": "The Morning account is not active: activate it, then have the key tried again.",
+    "user_blocked": "Morning has blocked the user who made the key: ask its support, then have the key tried"
+    " again.",
+    "token_refused": "Morning's API refuses a token that its token endpoint has just given: the vault's"
+    " TOKENVAULT_MORNING_ endpoints are of two environments, production and sandbox.",
+}
+
+
 class Morning(Vendor):
     """The built-in provider `morning`.
 
@@ -93,6 +113,7 @@ class Morning(Vendor):
 
     id, name = "morning", "Morning (GreenInvoice)"
     docs = "https://developers.morning.co/docs"
+    advice = _ADVICE
     kinds = (API_KEY,)
     client_errors_scope = "connection"
     default_lifetime = 1800  # what the legacy endpoint gives; the other one says an hour, always

@@ -66,6 +66,24 @@ _DEAD = "api key is invalid"  # what a dead key is told, whatever the name and s
 _PAGES = 20  # of a hundred domains: more than any team has
 
 
+_ADVICE: Mapping[str, str] = {
+    "invalid_api_key": "Resend does not know this key, or not any more: create another one at resend.com/api-keys"
+    " and enter that.",
+    "sending_only": "The key works, for sending alone: it cannot tell whether a sender's domain is verified. If"
+    ' more is needed, create a key with "Full access" at resend.com/api-keys.',
+    "sender_domain_unknown": "The team has no such domain: add the domain of the sender's address at"
+    " resend.com/domains, or correct the address.",
+    "sender_domain_unverified": "The domain of the sender's address is not verified: set its DNS records as"
+    " resend.com/domains shows them, and verify it there.",
+    "sender_domain_receives_only": "Sending is switched off for the domain of the sender's address: switch it on"
+    " at resend.com/domains.",
+    "daily_quota_exceeded": "Resend's quota for today is used up: wait until tomorrow, or change the plan at"
+    " resend.com/settings/billing.",
+    "monthly_quota_exceeded": "Resend's quota for this month is used up: wait, or change the plan at"
+    " resend.com/settings/billing.",
+}
+
+
 class Resend(Vendor):
     """The built-in provider `resend`.
 
@@ -74,6 +92,7 @@ class Resend(Vendor):
 
     id, name = "resend", "Resend"
     docs = "https://resend.com/docs/dashboard/api-keys/introduction"
+    advice = _ADVICE
     kinds = (API_KEY,)
 
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:

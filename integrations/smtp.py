@@ -125,10 +125,31 @@ _UNFIT: Mapping[str, str] = {  # what was entered of the server, or chosen by us
 }
 
 
+_ADVICE: Mapping[str, str] = {
+    "wrong_password": "The mail server refuses this user name and password: correct them.",
+    "app_password_required": "The mail provider takes no ordinary password from programs: make an app password"
+    " there (Google: myaccount.google.com/apppasswords, which needs two-step verification), and enter that.",
+    "basic_auth_disabled": "Passwords are switched off for mail programs in this organisation: its administrator"
+    " has to allow SMTP AUTH for the mailbox.",
+    "password_expired": "The mail server wants the password changed first: change it there, and enter the new"
+    " one.",
+    "auth_refused": "The mail server takes no sign-in of this sort there: look at server, port and security.",
+    "auth_not_offered": "The mail server offers no way to sign in there: look at server, port and security.",
+    "starttls_missing": "The mail server offers no STARTTLS at this port, and without TLS no password is sent:"
+    " take port 465 with implicit TLS, or the right server.",
+    "certificate_refused": "The mail server's certificate is not of this name, or nobody trusts it: take the name"
+    " that the mail provider gives.",
+    "no_such_port": "A port is a number from 1 to 65535.",
+    "mail_token_refused": "Google's mail server refuses the token of the Google connection: connect that with the"
+    " scope https://mail.google.com/, as the account whose mailbox this is.",
+}
+
+
 class Smtp(Vendor):
     """The built-in provider `smtp`."""
 
     id, name = "smtp", "SMTP"
+    advice = _ADVICE
     kinds = (PASSWORD, XOAUTH2)
 
     def entered(self, kind: str, credentials: Mapping[str, Secret]) -> Account | None:

@@ -1,7 +1,7 @@
 """A provider that speaks a language of its own: what it says of itself where it has nothing to do with OAuth.
 
-An adapter is one file: a class of this base with its kinds, and a line in the catalogue (`builtin.py`, with where
-it is in `endpoints.py`).
+An adapter is one file, or one folder: a class of this base with its kinds and its advice, and a line in the
+catalogue (`builtin.py`, with where it is in `endpoints.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,6 +46,7 @@ class Vendor:
     name: ClassVar[str]
     docs: ClassVar[str | None] = None
     kinds: ClassVar[Sequence[Kind]]
+    advice: ClassVar[Mapping[str, str]] = {}  # what a person can do about its codes, in a sentence each
 
     rotation: ClassVar[Rotation] = "never"
     rotation_grace: ClassVar[int] = 0

@@ -11,7 +11,7 @@ import uvicorn
 
 from jobs.metronome import Metronome
 from vault.app import serving
-from vault.commands import CannotListen
+from vault.cli.commands import CannotListen
 from vault.http.server import application
 from vault.services import Vault
 from vault.settings import Settings

@@ -23,10 +23,10 @@ from tests.rig import settings
 from vault.app import build
 from vault.errors import Conflict
 from vault.keyring import Keyring
-from vault.keys import Keys
-from vault.reseal import reseal
-from vault.retire import retire
-from vault.rewrap import Rewrapping
+from vault.keys.reseal import reseal
+from vault.keys.retire import retire
+from vault.keys.rewrap import Rewrapping
+from vault.keys.roots import Keys
 from vault.services import Vault
 from vault.store.database import Database
 from vault.unlock import open_keyring

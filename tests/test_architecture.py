@@ -28,18 +28,13 @@ LAYERS = (
         "connection",
         "inheritance",
         "editing",
-        "endings",
         "learning",
         "feeding",
-        "masking",
-        "patience",
         "logs",
         "metrics",
         "tally",
-        "findings",
         "breaker",
         "limits",
-        "output",
         "places",
     },
     {"keyring", "sealing", "chain", "store", "outbound", "mail"},
@@ -47,32 +42,25 @@ LAYERS = (
     {"memory", "watch"},
     {"scrape", "request_log"},
     {
-        "failure",
         "unlock",
         "providers",
         "gates",
         "housekeeping",
-        "retention",
-        "verify_audit",
-        "registration",
-        "clients",
         "sources",
         "access",
         "tickets",
         "signing_in",
         "signing_keys",
     },
-    {"keys", "rewrap"},
-    {"reseal"},
-    {"retire"},
+    {"keys", "trail"},
     {"means"},
-    {"holding", "carrying", "rotating"},
-    {"as_client", "revoke", "grants", "completing", "entering", "blame", "probe", "disconnect", "sight", "whose"},
-    {"consent", "brought", "ending"},
-    {"keeping"},
+    {"clients"},
+    {"holding", "carrying"},
+    {"revoke", "grants", "probe", "disconnect"},
+    {"exchange"},
+    {"consent", "entering"},
     {"works"},
     {
-        "exchange",
         "refresh",
         "tenants",
         "callers",
@@ -82,20 +70,19 @@ LAYERS = (
         "connections",
         "sweep",
     },
-    {"offboarding", "records", "usage", "verify"},
+    {"offboarding", "verify"},
     {"waiting", "withheld", "tokens", "client_tokens", "checks"},
     {"services"},
-    {"http", "pages", "listing", "quickstart", "fetching", "doctor"},
+    {"http", "pages", "listing"},
     {"moving"},
     {"app"},
-    {"commands"},
-    {"key_commands", "move_commands"},
+    {"cli"},
     {"__main__"},
 )
 PURE = (
-    *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "patience"),
-    *("chain", "findings", "breaker", "limits", "places", "conditions", "inheritance", "editing", "endings"),
-    *("moving/foreign", "moving/archive"),
+    *("errors", "clock", "names", "addresses", "settings", "audit", "connection", "exchange/patience"),
+    *("chain", "cli/findings", "breaker", "limits", "places", "conditions", "inheritance", "editing"),
+    *("exchange/endings", "moving/foreign", "moving/archive"),
 )
 FRAMEWORKS = {"sqlalchemy", "litestar", "httpx", "aiohttp"}
 
@@ -191,39 +178,39 @@ def test_secrets_are_revealed_in_few_places() -> None:
     assert revealing == {
         "integrations/assertions.py",  # a key, to sign with it
         "integrations/clientauth.py",  # a client's secret
-        "integrations/google.py",  # into requests
+        "integrations/google/provider.py",  # into requests
         "integrations/jwks.py",  # an ID token's signature
         "integrations/morning.py",  # into requests
         "integrations/jwt_claims.py",  # a JWT, to see what it says
         "integrations/oauth.py",  # into requests
         "integrations/requests.py",  # an access token, to be probed or revoked
-        "integrations/service_account.py",  # a key, into what it signs
+        "integrations/google/service_account.py",  # a key, into what it signs
         "integrations/sandbox.py",  # the sandbox is a provider
-        "integrations/voicenter.py",  # into requests
-        "integrations/twilio.py",  # into requests
-        "integrations/twilio_calls.py",  # into requests
-        "integrations/twilio_grants.py",  # a key, to sign with it
-        "integrations/twilio_keys.py",  # the SID of a key, which is none
-        "integrations/twilio_trunk.py",  # a password, into requests
+        "integrations/voicenter/provider.py",  # into requests
+        "integrations/twilio/provider.py",  # into requests
+        "integrations/twilio/calls.py",  # into requests
+        "integrations/twilio/grants.py",  # a key, to sign with it
+        "integrations/twilio/keys.py",  # the SID of a key, which is none
+        "integrations/twilio/trunk.py",  # a password, into requests
         "vault/access.py",  # an API key's hash
-        "vault/completing.py",  # what was entered, to be looked at with what is added
-        "vault/entering.py",  # a scope, which is none
+        "vault/entering/completing.py",  # what was entered, to be looked at with what is added
+        "vault/entering/trying.py",  # a scope, which is none
         "vault/http/callers.py",  # a new key, shown once
         "vault/http/views/client_tokens.py",  # the token that was asked for
         "vault/http/views/connections.py",  # the token that was asked for
-        "vault/masking.py",  # the last of a value
+        "vault/entering/masking.py",  # the last of a value
         "integrations/calls.py",  # into requests
         "integrations/smtp.py",  # where a mail server is, and whose mailbox it is
         "vault/mail.py",  # to sign in with
         "integrations/resend.py",  # a sender, which is none
-        "integrations/whatsapp.py",  # into requests
+        "integrations/whatsapp/provider.py",  # into requests
         "vault/moving/departures.py",  # into an export
         "vault/moving/foreign.py",  # the secret and the key of another vault
         "vault/moving/items.py",  # what was encrypted elsewhere, to be stored
         "vault/keyring.py",  # sealing, and the wrapping key
         "vault/sealing.py",  # several fields into one value
         "vault/__main__.py",  # a new key, shown once
-        "vault/quickstart.py",  # the key of the quickstart
+        "vault/cli/quickstart.py",  # the key of the quickstart
         "vault/pages/signing_in.py",  # the session, into its cookie
         "vault/settings.py",  # the length of the secret
     }

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from vault.commands import run as _run
-from vault.key_commands import keys
-from vault.move_commands import export, import_
-from vault.output import json_option, progress, say, stop
+from vault.cli.commands import run as _run
+from vault.cli.keys import keys
+from vault.cli.move import export, import_
+from vault.cli.output import json_option, progress, say, stop
 from vault.settings import Settings
 
 _A_LINE = "Print one JSON object a line."
@@ -81,8 +81,8 @@ def migrate() -> None:
 @json_option(_A_LINE)
 def doctor() -> None:
     """Look at settings, database, keys and connections, and say what to do. Writes nothing."""
-    from vault.doctor import examine
-    from vault.findings import healthy
+    from vault.cli.doctor import examine
+    from vault.cli.findings import healthy
 
     async def run(settings: Settings) -> None:
         found = await examine(settings)
@@ -101,7 +101,7 @@ def doctor() -> None:
 def quickstart(host: str, port: int) -> None:
     """Serve with a connected sandbox account, a key, and a line to try it with. Needs TOKENVAULT_SANDBOX."""
     from jobs.process import serve as run
-    from vault.quickstart import greet
+    from vault.cli.quickstart import greet
 
     _run(lambda settings: run(settings, host, port, greet), stays=True)
 
@@ -129,7 +129,7 @@ def get(connection: str, min_ttl: int) -> None:
 
     Asks the vault at TOKENVAULT_URL with the key in TOKENVAULT_KEY.
     """
-    from vault.fetching import environment, fetch
+    from vault.cli.fetching import environment, fetch
 
     answer = fetch(connection, min_ttl)
     fields = (f"{name}={value}" for name, value in environment(connection, answer, "").items())
@@ -149,7 +149,7 @@ def execute(connection: str, command: tuple[str, ...], variable: str, min_ttl: i
 
     Our options come first: what stands behind TENANT/PROVIDER/NAME, or behind a -- there, is the command's.
     """
-    from vault.fetching import KEY, environment, fetch
+    from vault.cli.fetching import KEY, environment, fetch
 
     words = command[1:] if command[0] == "--" else command
     if not words or words[0].startswith("-"):
@@ -241,7 +241,7 @@ def audit() -> None:
 def verify_audit() -> None:
     """Recompute the chain of every record. Exit 0 where it is whole, 1 where it is not."""
     from vault.app import beside
-    from vault.verify_audit import Report, verify
+    from vault.trail.verify_audit import Report, verify
 
     async def run(settings: Settings) -> Report:
         async with beside(settings) as vault:

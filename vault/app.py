@@ -15,10 +15,11 @@ from vault.callers import Callers
 from vault.chain import Chain
 from vault.checks import Checks
 from vault.client_tokens import ClientTokens
-from vault.clients import Clients
+from vault.clients.clients import Clients
 from vault.connections import Connections
 from vault.devices import Devices
-from vault.exchange import Exchange
+from vault.exchange.exchange import Exchange
+from vault.exchange.patience import Patience
 from vault.gates import Gates
 from vault.keyring import Keyring
 from vault.limits import CallerLimits, TryLimits, WaitingRoom
@@ -28,9 +29,7 @@ from vault.memory import Memory
 from vault.metrics import Metrics
 from vault.offboarding import Offboarding
 from vault.outbound import Outbound
-from vault.patience import Patience
 from vault.providers import Providers
-from vault.records import Records
 from vault.refresh import Refresher
 from vault.request_log import RequestLog
 from vault.scrape import Scrape
@@ -47,11 +46,12 @@ from vault.sweep import Sweeper
 from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
+from vault.trail.records import Records
+from vault.trail.usage import Usage
 from vault.unlock import CannotStart, open_keyring, open_vault
-from vault.usage import Usage
 from vault.verify import Verify
 from vault.watch import Watch
-from vault.works import Works
+from vault.works.running import Works
 
 
 @asynccontextmanager

@@ -13,15 +13,15 @@ from integrations.contract import (
     TokenSet,
 )
 from integrations.verdicts import OAUTH_ERRORS
-from vault.as_client import Done, as_client, note, used
 from vault.authorize import authorization, verifier_place
 from vault.carrying import carried
+from vault.clients.as_client import Done, as_client, note, used
+from vault.clients.registration import Registration, registered
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.consent import Consent, accept, note_failure
 from vault.errors import CannotOpen, Gone
 from vault.means import Means
-from vault.registration import Registration, registered
 from vault.sealing import open_one
 from vault.store import connections, sealed
 from vault.store import tickets as store

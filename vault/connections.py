@@ -8,26 +8,26 @@ from typing import Any, TypeVar
 from integrations.contract import Kind, Provider
 from vault.access import Caller, subtree
 from vault.audit import Event
-from vault.brought import Brought, entered_for
-from vault.completing import completed, continued, continues
 from vault.conditions import UNCONDITIONAL, Condition
 from vault.connection import Connection, Path
 from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.editing import Edit, columns, version
-from vault.entering import tried
+from vault.entering.brought import Brought, entered_for
+from vault.entering.completing import completed, continued, continues
+from vault.entering.trying import tried
 from vault.errors import Invalid, NotFound, PreconditionFailed
 from vault.feeding import feed_of
 from vault.grants import Received, begun, held, require_client, store_grant
 from vault.inheritance import served_by
 from vault.means import Means
 from vault.providers import kind_of
-from vault.rotating import every, reschedule
 from vault.store import connections as store
 from vault.store import parking, tenants, ways, works
 from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction, Unit
-from vault.works import SET_UP, Works
+from vault.works.rotating import every, reschedule
+from vault.works.running import SET_UP, Works
 
 T = TypeVar("T")
 NOTHING: Mapping[str, str] = {}

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from integrations.contract import Account, Client, Kind, Provider, Root, TokenSet, Unreadable
 from vault.audit import Event
+from vault.clients.registration import Registration
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.grants import Received, renews, store_grant
 from vault.means import Means
-from vault.registration import Registration
 from vault.revoke import give_back
 from vault.store import connections, parking
 from vault.store.writer import Transaction

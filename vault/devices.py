@@ -24,8 +24,9 @@ from integrations.contract import (
     TokenSet,
     Transient,
 )
-from vault.as_client import Done, as_client, note, used
 from vault.audit import Event
+from vault.clients.as_client import Done, as_client, note, used
+from vault.clients.registration import Registration, registered, registration
 from vault.clock import uptime
 from vault.connection import Connection, Path
 from vault.consent import Consent, accept, note_failure
@@ -34,7 +35,6 @@ from vault.grants import awaited, require_client
 from vault.keyring import Sealed
 from vault.means import Means
 from vault.providers import asked_of, kind_of
-from vault.registration import Registration, registered, registration
 from vault.sealing import Place, open_one, seal_all
 from vault.store import clients, connections, sealed, tenants
 from vault.store import devices as store

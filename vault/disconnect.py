@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.contract import Provider
 from vault.audit import Event
+from vault.clients.registration import Registration, registered
 from vault.connection import Connection, Path
 from vault.errors import CannotOpen, StorageUnavailable
 from vault.holding import Holding, Stored, held_in
 from vault.means import Means
-from vault.registration import Registration, registered
 from vault.revoke import Revoked, revoke
 from vault.store import connections, revocations, sealed, settle
 from vault.store.changes import Stale

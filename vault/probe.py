@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from integrations.contract import Client, Finding, Provider, ProviderError, Root, Secret
-from vault.as_client import as_client, note
 from vault.carrying import carried
+from vault.clients.as_client import as_client, note
+from vault.clients.registration import Registration
 from vault.means import Means
-from vault.registration import Registration
 
 
 async def probed(

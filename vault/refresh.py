@@ -16,8 +16,8 @@ from typing import Any
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.errors import StorageUnavailable
-from vault.exchange import Claimed, Exchange
-from vault.patience import Patience
+from vault.exchange.exchange import Claimed, Exchange
+from vault.exchange.patience import Patience
 from vault.places import Places
 from vault.providers import Providers
 from vault.store import connections, due, leases

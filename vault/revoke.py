@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Literal
 
 from integrations.contract import Client, Provider, ProviderError, Root, Secret
-from vault.as_client import as_client, note
 from vault.carrying import carried
+from vault.clients.as_client import as_client, note
+from vault.clients.registration import Registration
 from vault.errors import StorageUnavailable
 from vault.means import Means
-from vault.registration import Registration
 from vault.store import connections
 
 Revoked = Literal["revoked", "not_supported", "failed", "withheld"]

@@ -10,7 +10,7 @@ from vault.callers import Callers
 from vault.chain import Chain
 from vault.checks import Checks
 from vault.client_tokens import ClientTokens
-from vault.clients import Clients
+from vault.clients.clients import Clients
 from vault.connections import Connections
 from vault.devices import Devices
 from vault.gates import Gates
@@ -22,10 +22,8 @@ from vault.metrics import Metrics
 from vault.offboarding import Offboarding
 from vault.outbound import Outbound
 from vault.providers import Providers
-from vault.records import Records
 from vault.refresh import Refresher
 from vault.request_log import RequestLog
-from vault.retention import prune
 from vault.scrape import Scrape
 from vault.settings import Settings
 from vault.signing_in import SigningIn
@@ -36,10 +34,12 @@ from vault.sweep import Sweeper
 from vault.tenants import Tenants
 from vault.tickets import Tickets
 from vault.tokens import Tokens
-from vault.usage import Usage, roll_up
+from vault.trail.records import Records
+from vault.trail.retention import prune
+from vault.trail.usage import Usage, roll_up
 from vault.verify import Verify
 from vault.watch import Watch
-from vault.works import Works
+from vault.works.running import Works
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from integrations.contract import Finding, Verdict
 from vault.audit import Event
+from vault.clients.registration import registered
 from vault.connection import Connection, Path, check_at
 from vault.connections import Change, Connections
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound, does_not_open
@@ -17,7 +18,6 @@ from vault.means import Means
 from vault.probe import probed
 from vault.providers import is_entered, kind_of
 from vault.refresh import Refresher
-from vault.registration import registered
 from vault.store import connections as store
 from vault.store.changes import Stale
 from vault.store.writer import Transaction

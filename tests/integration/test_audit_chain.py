@@ -24,18 +24,18 @@ from tests.integration.test_commands import run
 from tests.integration.test_kills import die
 from tests.processes import started, token_path
 from tests.rig import SECRET, Rig
-from vault import retention
 from vault.audit import Event
 from vault.chain import Chain, Position
 from vault.housekeeping import anchor
 from vault.metrics import Metrics
-from vault.retention import BATCH, prune
 from vault.store import streams
 from vault.store.database import Database
 from vault.store.schema import EPOCH, milliseconds
 from vault.store.trail import COLUMNS, Trail, move_head
 from vault.store.writer import Transaction, Writer
-from vault.verify_audit import Report, verify
+from vault.trail import retention
+from vault.trail.retention import BATCH, prune
+from vault.trail.verify_audit import Report, verify
 
 DAY = 86_400_000  # milliseconds
 ALL = -1  # days of retention: even what is written today has expired

@@ -22,7 +22,7 @@ from tests.model import exchange as model
 from tests.model.exchange import Design, Failure, Faults, Row, State, Worker, World
 from tests.model.explore import reachable
 from vault.connection import NewTokens
-from vault.failure import aftermath
+from vault.exchange.failure import aftermath
 from vault.store import connections, leases, settle
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn

@@ -17,9 +17,9 @@ from tests.integration.conftest import Store
 from tests.integration.judge import age, now_of
 from tests.integration.turning import promoted, resealed, retired
 from tests.rig import PROVIDER, TENANT, Rig
-from vault.doctor import examine
+from vault.cli.doctor import examine
+from vault.cli.findings import Finding, healthy, of_file, of_postgresql
 from vault.errors import StorageUnavailable
-from vault.findings import Finding, healthy, of_file, of_postgresql
 from vault.store.database import Database, prepare_file, sqlite_path
 from vault.store.schema import (
     clients,

@@ -11,7 +11,7 @@ from tests.integration.judge import adopt_many
 from tests.integration.turning import grow_old, keys_of, promoted, resealed, retired, rows, stored
 from tests.killable_keys import NEW_SECRET, REFUSED, Command, Order, carried_out
 from tests.rig import SECRET, Rig
-from vault.reseal import BATCH
+from vault.keys.reseal import BATCH
 from vault.store.database import Database
 from vault.unlock import open_keyring
 

@@ -19,9 +19,9 @@ from tests.integration.turning import grow_old, keys_of, promoted, resealed, ret
 from tests.person import Asking, Person
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.errors import Conflict, StorageUnavailable
+from vault.keys.reseal import resealed as sealed_under
+from vault.keys.retire import _Retiring
 from vault.live_keyring import LEARNED_WITHIN
-from vault.reseal import resealed as sealed_under
-from vault.retire import _Retiring
 from vault.sealing import Place, seal_all
 from vault.store import owners, sealed
 from vault.store import reseal as store_reseal

@@ -16,7 +16,7 @@ from tests.integration.conftest import Store
 from tests.integration.moving import OTHERS_KEY, OTHERS_SECRET, from_scrypt, tokens_of, under_key
 from tests.processes import ROOT, environment, ran, started
 from tests.rig import TENANT, Rig
-from vault import move_commands
+from vault.cli import move
 from vault.moving.archive import is_sealed
 
 PASSPHRASE = "canary-passphrase-" + "p" * 32
@@ -180,7 +180,7 @@ def test_an_export_is_not_for_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys
     reading, writing = pty.openpty()
     with os.fdopen(writing, "w") as terminal, os.fdopen(reading):
         monkeypatch.setattr(sys, "stdout", terminal)
-        with pytest.raises(SystemExit), move_commands._new("-"):
+        with pytest.raises(SystemExit), move._new("-"):
             pass
 
     assert "not for a terminal" in capsys.readouterr().err

@@ -9,11 +9,11 @@ from sqlalchemy import text
 
 from tests.integration.test_api import bearing, refused
 from tests.rig import PROVIDER, TENANT, Rig
-from vault import records
 from vault.audit import Event
 from vault.callers import OPERATOR
 from vault.http.views.common import encode_cursor
 from vault.store import records as store_records
+from vault.trail import records
 
 DAY = 86_400_000  # milliseconds
 

@@ -13,7 +13,7 @@ from tests.rig import SECRET, Rig, settings
 from vault.app import build
 from vault.errors import Conflict
 from vault.keyring import Keyring
-from vault.rewrap import Rewrapping
+from vault.keys.rewrap import Rewrapping
 from vault.store.database import Database
 from vault.unlock import CannotStart, open_keyring, open_vault
 

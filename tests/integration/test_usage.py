@@ -14,12 +14,12 @@ from tests.integration.conftest import Replicas, Store
 from tests.integration.test_api import bearing, refused
 from tests.killable import Order, Step
 from tests.rig import PROVIDER, TENANT, Rig
-from vault import retention
 from vault.audit import Event
 from vault.callers import OPERATOR
 from vault.http.views.common import encode_cursor
 from vault.store import usage
 from vault.store.schema import EPOCH, usage_daily
+from vault.trail import retention
 
 DAY = 86_400_000  # milliseconds
 ALL = -1  # days of retention: even what is written today has expired

@@ -9,10 +9,10 @@ from sqlalchemy import text
 from tests.rig import Rig
 from vault.errors import CannotOpen
 from vault.keyring import Keyring
-from vault.keys import Keys
-from vault.reseal import Report, pages, reseal
-from vault.retire import Report as Retired
-from vault.retire import retire
+from vault.keys.reseal import Report, pages, reseal
+from vault.keys.retire import Report as Retired
+from vault.keys.retire import retire
+from vault.keys.roots import Keys
 from vault.sealing import open_one
 from vault.store.reseal import name_of, value_of
 

@@ -4,7 +4,7 @@ import pytest
 
 from integrations import builtin
 from integrations.contract import Client, Secret
-from vault.clients import check
+from vault.clients.clients import check
 from vault.errors import Invalid
 
 CLIENT = Client("app", Secret("canary-secret"), config_id="1234")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.test_lifetimes import state
 from vault.connection import TokenState
-from vault.endings import ends_within, news
+from vault.exchange.endings import ends_within, news
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 DAY = timedelta(days=1)

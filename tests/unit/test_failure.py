@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from integrations.contract import ClientRejected, OutcomeUnknown, ProviderError, RateLimited, Transient
-from vault.failure import Expired, aftermath, outcome_of
+from vault.exchange.failure import Expired, aftermath, outcome_of
 from vault.store.leases import Turn
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

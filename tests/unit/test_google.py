@@ -30,7 +30,7 @@ from integrations.contract import (
     Unreadable,
 )
 from integrations.endpoints import GOOGLE
-from integrations.google import TESTING, Google
+from integrations.google.provider import TESTING, Google
 
 DAY = 86_400
 PROVIDER = Google(GOOGLE)

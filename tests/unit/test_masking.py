@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.contract import Field, Kind, Secret
-from vault.masking import MASK, masked
+from vault.entering.masking import MASK, masked
 
 KIND = Kind(
     id="key",

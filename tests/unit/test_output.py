@@ -7,7 +7,7 @@ import sys
 import click
 import pytest
 
-from vault.output import json_option, progress, say, stop
+from vault.cli.output import json_option, progress, say, stop
 
 
 @click.command()

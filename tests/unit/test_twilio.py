@@ -26,8 +26,8 @@ from integrations.contract import (
     Unreadable,
 )
 from integrations.endpoints import TWILIO
-from integrations.twilio import Twilio
-from integrations.twilio_errors import VERDICTS, refusal
+from integrations.twilio.errors import VERDICTS, refusal
+from integrations.twilio.provider import Twilio
 from tests.vendors.cases import Case, outcome
 from tests.vendors.twilio_cases import (
     ACCOUNT,

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from integrations import twilio_trunk
 from integrations.contract import Answer, Finding, Misused, ProviderError, Root, Secret, Unreadable
 from integrations.endpoints import TWILIO
-from integrations.twilio import Twilio
+from integrations.twilio.provider import Twilio
+from integrations.twilio.trunk import handout
 from tests.provider.wire import Request
 from tests.vendors.cutting import Died, Driver, Fate, Stored, every_cut
 from tests.vendors.twilio import HOSTS
@@ -240,7 +240,7 @@ def trunk(ability: str = "set_up", **entered: str) -> Scene:
 
 
 def handed_out(scene: Scene) -> dict[str, str]:
-    return {k: v.reveal() for k, v in twilio_trunk.handout(scene.stored.credentials).credentials.items()}
+    return {k: v.reveal() for k, v in handout(scene.stored.credentials).credentials.items()}
 
 
 def gets_through(scene: Scene) -> bool:

@@ -9,11 +9,11 @@ from typing import get_args
 import pytest
 
 from integrations.advice import ADVICE
-from integrations.builtin import providers
+from integrations.builtin import ADAPTERS, providers
 from integrations.contract import Field, Finding, Kind, Renewal, Secret
 from tests import vendors
 from tests.vendors.cases import Case, found_in
-from vault.masking import masked
+from vault.entering.masking import masked
 
 PROVIDERS = providers({})
 KINDS = [pytest.param(kind, id=f"{one.id}-{kind.id}") for one in PROVIDERS.values() for kind in one.kinds]
@@ -121,6 +121,13 @@ def test_whoever_has_to_act_is_told_how() -> None:
     codes = {words[1] for words in said if words[0] in TO_ACT_ON and len(words) > 1}
 
     assert codes - ADVICE.keys() == {"token_dead"}
+
+
+def test_no_code_has_two_meanings() -> None:
+    """Advice is looked up by the code alone: no adapter's sentence may stand in another's place."""
+    said = [code for adapter in ADAPTERS.values() for code in adapter.advice]
+
+    assert len(said) == len(set(said))
 
 
 def test_what_credentials_lack_is_in_the_catalogue() -> None:

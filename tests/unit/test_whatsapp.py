@@ -30,7 +30,7 @@ from integrations.contract import (
     TokenSet,
     Transient,
 )
-from integrations.whatsapp_refusals import DEAD, refusal
+from integrations.whatsapp.refusals import DEAD, refusal
 from tests.vendors import whatsapp_cases as table
 from tests.vendors.cases import Case, outcome
 from tests.vendors.whatsapp_cases import APP, CASES, DAY, EXCHANGED, META, SCOPES, answer, debugged

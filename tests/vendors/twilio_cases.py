@@ -6,7 +6,7 @@ from typing import Any
 
 from integrations.contract import Answer, Root, Secret, Steps
 from integrations.endpoints import TWILIO
-from integrations.twilio import Twilio
+from integrations.twilio.provider import Twilio
 from tests.vendors.cases import Case
 
 PROVIDER = Twilio(TWILIO)

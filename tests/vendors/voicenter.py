@@ -1,6 +1,6 @@
 """A Voicenter that is stricter than the real one: its call log, and its login API on both stacks.
 
-Sources: see `integrations/voicenter.py`.
+Sources: see `integrations/voicenter/provider.py`.
 """
 
 import json

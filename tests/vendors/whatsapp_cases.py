@@ -1,4 +1,4 @@
-"""What Meta's answers mean. Sources: as in `integrations/whatsapp_refusals.py`."""
+"""What Meta's answers mean. Sources: as in `integrations/whatsapp/refusals.py`."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from typing import Any
 
 from integrations.contract import Answer, AuthorizationRequest, Client, Root, Secret, Steps
 from integrations.endpoints import BUILT_IN
-from integrations.whatsapp import WhatsApp
+from integrations.whatsapp.provider import WhatsApp
 from tests.vendors.cases import Case
 
 DAY = 86_400

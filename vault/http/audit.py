@@ -9,8 +9,8 @@ from vault.audit import Action
 from vault.http.auth import Call
 from vault.http.views.audit import RecordList, RecordView
 from vault.http.views.common import Limit, Moment, Word, decode_cursor, encode_cursor, moment_of, number
-from vault.records import Question
 from vault.services import Vault
+from vault.trail.records import Question
 
 
 class AuditController(Controller):

@@ -10,7 +10,7 @@ from vault.conditions import Condition
 from vault.connection import Connection, Path
 from vault.connections import Change
 from vault.editing import LARGEST_NOTES, version
-from vault.entering import account_of, checked, imported
+from vault.entering.trying import account_of, checked, imported
 from vault.errors import CannotOpen, Conflict, Invalid
 from vault.http.views.common import Entry
 from vault.keyring import Sealed

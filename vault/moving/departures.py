@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from integrations.contract import Kind, Secret
+from vault.clients.registration import Stored, registration
 from vault.connection import Connection
 from vault.errors import CannotOpen
 from vault.http.views.clients import ClientSettings
@@ -13,7 +14,6 @@ from vault.keyring import Keyring
 from vault.moving.arrival import USUAL
 from vault.moving.facts import known_of
 from vault.moving.records import ClientRecord, ConnectionRecord, ProviderRecord, TenantRecord
-from vault.registration import Stored, registration
 from vault.sealing import Place, open_one, opened_fields
 from vault.store.schema import AnyRow
 from vault.tenants import ROOT

@@ -20,10 +20,10 @@ from vault.listing import everything
 from vault.moving.departures import client_record, connection_record, provider_record, tenant_records
 from vault.moving.records import AnyRecord, ClientRecord, ConnectionRecord
 from vault.providers import kind_of
-from vault.rotating import ROTATE, every
 from vault.services import Vault
 from vault.store import clients, connections, providers, sealed, tenants
 from vault.store.writer import Transaction
+from vault.works.rotating import ROTATE, every
 
 PAGE = 200
 POLL = 0.2  # seconds between two looks at a refresh that is under way

@@ -12,7 +12,8 @@ import msgspec
 from integrations.contract import Client, Secret
 from integrations.definition import Definition
 from vault.callers import OPERATOR
-from vault.clients import check as check_client
+from vault.clients.clients import check as check_client
+from vault.clients.registration import opened
 from vault.conditions import Condition
 from vault.errors import Conflict, Invalid
 from vault.http.views.clients import ClientSettings, PrivateKey
@@ -20,7 +21,6 @@ from vault.http.views.common import Token
 from vault.moving.ahead import Ahead
 from vault.moving.foreign import Encrypted, Opener
 from vault.moving.records import ClientRecord, ProviderRecord, TenantRecord
-from vault.registration import opened
 from vault.services import Vault
 from vault.store import clients, providers, sealed, tenants
 from vault.tenants import ROOT, check_return_url, version

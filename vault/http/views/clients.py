@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, convert, structs
 
 from integrations.contract import Client, ClientAuthMethod, Secret
-from vault.clients import Held, Registered
+from vault.clients.clients import Held, Registered
 from vault.http.views.common import Body, Line, Token, View, whole
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]

@@ -10,7 +10,7 @@ from integrations.contract import Handout, Secret, Verdict
 from vault.connection import Connection, Prefer
 from vault.devices import Asked
 from vault.disconnect import Outcome
-from vault.endings import ends_within
+from vault.exchange.endings import ends_within
 from vault.http.views.common import Body, Entry, Line, ScopeWord, Url, View, whole
 from vault.tokens import HandedOut
 

@@ -1,0 +1,1 @@
+"""Twilio: its kinds, its API, its rotations and its SIP trunks."""

@@ -1,0 +1,1 @@
+"""Voicenter: its organisation codes, its tokens, and both of its login stacks."""

@@ -1,0 +1,1 @@
+"""WhatsApp, which is Meta's Graph API: its tokens and how it refuses."""

@@ -1,0 +1,1 @@
+"""What `tokenvault` does, a command or a family of them a file."""

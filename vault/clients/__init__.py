@@ -1,0 +1,1 @@
+"""Registrations at providers, and calling a provider as one of them."""

@@ -1,0 +1,1 @@
+"""Credentials that people enter: read, completed, tried, and shown no more than they may be."""

@@ -1,0 +1,1 @@
+"""One exchange with a provider for new tokens, and what follows from its outcome."""

@@ -1,0 +1,1 @@
+"""Root keys: their lives, and what is done with what they seal."""
