@@ -14,8 +14,9 @@ from vault.disconnect import Last, Outcome, Revoking, bury, end
 from vault.editing import Edit, columns, version
 from vault.entering.brought import Brought, entered_for
 from vault.entering.completing import completed, continued, continues
+from vault.entering.told import NOTHING_TOLD, Told
 from vault.entering.trying import tried
-from vault.errors import Invalid, NotFound, PreconditionFailed
+from vault.errors import NotFound, PreconditionFailed
 from vault.feeding import feed_of
 from vault.grants import Received, begun, held, require_client, store_grant
 from vault.inheritance import served_by
@@ -46,6 +47,7 @@ class Change(Edit):
 
     kind: str | None = None
     credentials: dict[str, str] | None = None  # the fields of the kind, or tokens from elsewhere
+    told: Told = NOTHING_TOLD  # of tokens from elsewhere
     verify: bool = True
     reach: Reach = anywhere  # raises what keeps whoever wants it from another connection that it rests on
 
@@ -188,7 +190,7 @@ class Connections:
         if change.verify:
             self._means.tries.take(path)
         found = await tried(self._means, provider, entered, above, verify=change.verify)
-        return Brought(entered, found, change.verify)
+        return Brought(entered, found, change.verify, change.told)
 
     async def _stored(
         self,
@@ -273,8 +275,8 @@ async def _begun(
     tx: Transaction, path: Path, provider: Provider, change: Change, brought: Brought | None
 ) -> Connection:
     """Return a new connection, without credentials where *change* says something else of its path."""
-    if brought is None and change.says_nothing:
-        raise Invalid("A new connection needs credentials.", code="credentials_missing")
+    if brought is None:
+        change.require_something()
     kind = kind_of(provider, change.kind) if brought is None else brought.entered.kind
     return await begun(tx, path, kind.id)
 

@@ -34,6 +34,11 @@ class Edit:
         plain = (self.enabled, self.prefer, self.shared)
         return all(isinstance(one, UnsetType) for one in notes) and all(one is None for one in plain)
 
+    def require_something(self) -> None:
+        """Raise Invalid where a new connection would be made of nothing."""
+        if self.says_nothing:
+            raise Invalid("A new connection needs credentials.", code="credentials_missing")
+
     @property
     def takes_away(self) -> bool:
         """Say whether somebody may have got a token until now who gets none, or another one, from here on."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,6 +42,8 @@ class Received:
     scopes: tuple[str, ...]
     age: float
     consented: bool  # by a person just now, and not imported
+    granted_at: datetime | None = None  # where not just now
+    refresh_expires_at: datetime | None = None  # where that is known as a moment
     kind: str
     renewal: Renewal = "refresh_token"  # where it holds one
     credentials: Mapping[str, Secret] = field(default_factory=dict)  # what was entered, by field
@@ -113,7 +115,7 @@ async def store_grant(
     generation, now = await settle.supersede(tx.connection, connection.id)
     tx.outdate(Stale("connection", connection.id))
     asked_at = now - timedelta(seconds=received.age)
-    times = new_tokens(received.tokens, provider, received.kind, asked_at, means.jitter)
+    times = _times(received, provider, asked_at, means.jitter)
     entered = fields_together(received.credentials) if received.credentials else None
     token = received.tokens.access_token if received.got else None
     kept = {"access_token": token, "refresh_token": renewing, "credentials": entered, "pending": pending}
@@ -164,8 +166,23 @@ def _begun(received: Received, times: NewTokens, now: datetime, renewal: Renewal
         "last_error_code": None,
         "retry_not_before": None,
         "retry_dictated": False,
-        "granted_at": now if received.consented else None,
+        "granted_at": now if received.consented else received.granted_at,
     }
+
+
+def _times(received: Received, provider: Provider, asked_at: datetime, jitter: Jitter) -> NewTokens:
+    """Return the moments that follow from its tokens; a refresh token is used before it ends."""
+    times = new_tokens(received.tokens, provider, received.kind, asked_at, jitter)
+    return _ending(times, received.refresh_expires_at, asked_at, jitter)
+
+
+def _ending(times: NewTokens, ends: datetime | None, now: datetime, jitter: Jitter) -> NewTokens:
+    """Return *times* of a refresh token that is older than they are: where that *ends*, it is used before."""
+    if ends is None:
+        return times
+    early = due_at(now, max(int((ends - now).total_seconds()), 0), jitter)
+    due = early if times.next_refresh_at is None else min(times.next_refresh_at, early)
+    return replace(times, refresh_expires_at=ends, next_refresh_at=due)
 
 
 def _due(received: Received, times: NewTokens, now: datetime, renewal: Renewal) -> datetime | None:
@@ -187,10 +204,8 @@ def _tried(received: Received, renewal: Renewal, now: datetime, jitter: Jitter) 
 
 def _of_kept(former: TokenState, times: NewTokens, now: datetime, jitter: Jitter) -> dict[str, Any]:
     """Return the columns about a refresh token that is kept, and no longer lived: it is used before it ends."""
-    ends, dues = times.refresh_expires_at or former.refresh_expires_at, [times.next_refresh_at]
-    if ends is not None:
-        dues.append(due_at(now, max(int((ends - now).total_seconds()), 0), jitter))
-    due = min((each for each in dues if each is not None), default=None)
+    ended = _ending(times, times.refresh_expires_at or former.refresh_expires_at, now, jitter)
+    ends, due = ended.refresh_expires_at, ended.next_refresh_at
     return {"granted_at": former.granted_at, "refresh_expires_at": ends, "next_refresh_at": due}
 
 

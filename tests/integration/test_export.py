@@ -166,6 +166,25 @@ async def test_a_refresh_under_way_is_waited_for(rig: Rig) -> None:
 
 
 @on_sqlite
+async def test_what_holds_nothing_goes_with_what_was_edited_of_it(
+    rig: Rig, sqlite_template: Template, tmp_path: Path
+) -> None:
+    """Who has switched off an inherited path, without credentials, finds it switched off elsewhere."""
+    await rig.api.put(f"/v1/connections/{OWN_PATH}/off", json={"enabled": False})
+    await pause(rig)
+
+    records, report = await exported(rig)
+
+    assert report.remarks == [(f"{OWN_PATH}/off", "empty")]
+    async with a_fresh_vault(sqlite_template, tmp_path / "fresh", rig.provider) as fresh:
+        assert {outcome for outcome, _ in told(await imported_lines(fresh, lines_of(records)))} <= {
+            "created",
+            "unchanged",
+        }
+        assert not (await fresh.look("off")).enabled
+
+
+@on_sqlite
 async def test_what_cannot_move_is_named(rig: Rig) -> None:
     """What is empty or does not open is left out; what an import would refuse, or may be spent, is said."""
     await rig.api.post(f"/v1/connections/{OWN_PATH}/a-empty/authorize", json={})

@@ -1,7 +1,7 @@
 """Importing: what another vault kept is stored whole or not at all, once, and served."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -269,6 +269,7 @@ LINES: list[tuple[str, bytes | Json, str, str | None]] = [
     ("wrong type of field", {**CONNECTION, "enabled": "canary-"}, "invalid_field", "enabled"),
     ("wrong word", {**CONNECTION, "prefer": "canary-"}, "invalid_field", "prefer"),
     ("a line break", {**CONNECTION, "refresh_token": "canary-\n"}, "invalid_field", "refresh_token"),
+    ("a label of nobody", {**CONNECTION, "account_label": "Ann"}, "invalid_field", "account_label"),
     ("an empty token", {**CONNECTION, "refresh_token": ""}, "invalid_field", "refresh_token"),
     ("not ASCII", {**CONNECTION, "refresh_token": "canary-ü"}, "invalid_field", "refresh_token"),
     ("no token", {key: value for key, value in CONNECTION.items() if "token" not in key}, "credentials_missing",
@@ -345,18 +346,34 @@ async def test_the_provider_is_asked_only_if_that_is_wished(rig: Rig) -> None:
 
 
 @on_sqlite
-async def test_what_was_cut_off_between_two_transactions_is_finished(rig: Rig) -> None:
-    """Tokens that are here without what the file says of them: the next run writes that down, and no more."""
-    grant = await rig.provider.mint()
-    await imported(rig, [tokens_of(grant)])
-    record = tokens_of(grant, scopes=["mail"], account="ann", granted_at="2026-01-31T12:00:00Z")
+async def test_a_record_is_stored_with_all_that_it_says(rig: Rig) -> None:
+    """Scopes, account and consent come with the tokens; what says more of those that are here is kept out."""
+    grant, ends = await rig.provider.mint(), datetime.now(UTC) + timedelta(minutes=40)
+    facts: Json = {"scopes": ["mail"], "account": "ann", "granted_at": "2026-01-31T12:00:00Z"}
+    hour = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    record = tokens_of(grant, **facts, expires_at=hour, refresh_expires_at=ends.isoformat())
 
-    assert told(await imported(rig, [record], dry_run=True)) == [("finished", None)]
-    assert (await rig.look("mail")).scopes == ()
-    assert told(await imported(rig, [record])) == [("finished", None)]
-    assert told(await imported(rig, [record])) == [UNCHANGED]
+    assert told(await imported(rig, [record])) == [CREATED]
     found = await rig.look("mail")
     assert (found.scopes, found.account, found.state.generation) == (("mail",), "ann", 1)
+    assert found.state.granted_at == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert found.state.refresh_expires_at is not None
+    assert timedelta(0) <= ends - found.state.refresh_expires_at < timedelta(milliseconds=1)
+    assert found.state.next_refresh_at is not None
+    assert found.state.next_refresh_at < ends  # and not shortly before the access token ends, which is later
+
+    assert told(await imported(rig, [record])) == [UNCHANGED]
+    assert told(await imported(rig, [{**record, "scopes": ["mail", "files"]}])) == [("kept", "differs")]
+
+
+@on_sqlite
+async def test_a_connection_without_credentials_is_brought_once(rig: Rig) -> None:
+    """Who switches off an inherited path needs none, and a second run changes nothing."""
+    record = {"tenant": TENANT, "provider": PROVIDER, "name": "off", "enabled": False}
+
+    assert told(await imported(rig, [record])) == [CREATED]
+    assert told(await imported(rig, [record])) == [UNCHANGED]
+    assert told(await imported(rig, [{**record, "enabled": True}])) == [("kept", "differs")]
 
 
 def an_item(rig: Rig, record: Json) -> ConnectionItem:
@@ -377,12 +394,6 @@ async def test_what_somebody_else_stores_meanwhile_is_theirs(rig: Rig) -> None:
     with pytest.raises(PreconditionFailed):
         await item.store()
     assert (await rig.token("mail")).json()["access_token"] == theirs.access_token
-
-    await imported(rig, [tokens_of(ours)], replace=True)
-    unfinished = an_item(rig, record)
-    assert await unfinished.standing() == "unfinished"
-    await rig.adopt(theirs, "mail", expires_in=3600)
-    await unfinished.finish()
     assert (await rig.look("mail")).scopes == ()
 
 

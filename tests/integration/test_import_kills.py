@@ -54,7 +54,6 @@ async def test_a_killed_import_leaves_whole_items_and_goes_on(rig: Rig, store: S
     assert left == {
         ("created", "created"),
         ("unchanged", "created"),
-        ("unchanged", "finished"),  # it is served, and what its tokens are good for is not written down yet
         ("unchanged", "unchanged"),
     }
 

@@ -1,13 +1,14 @@
 """Credentials that a change brings for a connection: as their kind wants them, and as they are stored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from integrations.contract import Provider, TokenSet
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.entering.masking import masked
+from vault.entering.told import Told
 from vault.entering.trying import Entered, Tried, checked, imported
 from vault.errors import Invalid
 from vault.grants import Received
@@ -21,6 +22,7 @@ class Brought:
     entered: Entered
     tried: Tried
     wanted: bool
+    told: Told
 
     @property
     def says_nothing(self) -> bool:
@@ -29,15 +31,18 @@ class Brought:
 
     def received(self, provider: Provider, now: datetime) -> Received:
         """Return what is to be stored of it at *now*."""
-        entered, tried = self.entered, self.tried
+        entered, tried, told = self.entered, self.tried, self.told
+        tokens = tried.tokens if tried.got else _dated(entered, tried.tokens, now)
         valid = tried.finding.verdict in {"valid", "limited"}
         return Received(
-            tokens=tried.tokens if tried.got else _dated(entered, tried.tokens, now),
-            account=tried.account,
+            tokens=tokens if tokens.scopes else replace(tokens, scopes=told.scopes),
+            account=tried.account or told.account,
             client=None if tried.client is None else tried.client.id,
-            scopes=_asked(provider, entered),
+            scopes=told.asked_scopes or _asked(provider, entered),
             age=uptime() - tried.began if tried.got else 0.0,
             consented=False,
+            granted_at=told.granted_at,
+            refresh_expires_at=None if tried.got else told.refresh_expires_at,
             kind=entered.kind.becomes or entered.kind.id,
             renewal=entered.kind.renewal,
             credentials=entered.kept,

@@ -15,7 +15,7 @@ from vault.errors import CannotOpen, Conflict, Invalid
 from vault.http.views.common import Entry
 from vault.keyring import Sealed
 from vault.moving.ahead import Ahead
-from vault.moving.facts import facts_of, known_of, noting
+from vault.moving.facts import adds_nothing, told_by, told_of
 from vault.moving.foreign import Opener
 from vault.moving.items import NEW, Standing, plain
 from vault.moving.records import ConnectionRecord
@@ -45,11 +45,15 @@ class ConnectionItem:
             values = {} if self._known is None else await sealed.load(tx, "connection", self._known.id)
         self._kind = kind_of(self._provider, self._record.kind or (self._known.kind if self._known else None))
         self._credentials = await self._opened()
-        if self._known is None or not self._known.state.holds_tokens:
-            return "absent"
-        return self._beside(self._known, values)
+        lacks = self._credentials and self._known is not None and not self._known.state.holds_tokens
+        return "absent" if self._known is None or lacks else self._beside(self._known, values)
 
     async def check(self) -> None:
+        if self._record.account_label is not None and self._record.account is None:
+            raise Invalid("A label is of an account.", code="invalid_field", field="account_label")
+        if self._record.kind is None and not self._credentials:
+            self._change().require_something()
+            return
         for name in ("metadata", "settings"):
             if len(json.dumps(getattr(self._record, name))) > LARGEST_NOTES:
                 raise Invalid("This is more than is kept with a connection.", code="too_large", field=name)
@@ -68,19 +72,7 @@ class ConnectionItem:
 
     async def store(self) -> None:
         condition = NEW if self._known is None else Condition(versions=frozenset({version(self._known)}))
-        self._known, _ = await self._vault.connections.put(
-            OPERATOR.actor, self._path, self._above, self._change(), condition
-        )
-        await self.finish()
-
-    async def finish(self) -> None:
-        """Write down what the use case does not take: the second of two transactions.
-
-        A run that dies between them leaves a connection that works, and the next one finishes it.
-        """
-        assert self._known is not None
-        if facts := facts_of(self._record):
-            await self._vault.writer.submit(noting(self._known, facts), alone=True)
+        await self._vault.connections.put(OPERATOR.actor, self._path, self._above, self._change(), condition)
 
     def foresee(self) -> None:
         """Nothing relies on a connection."""
@@ -106,7 +98,8 @@ class ConnectionItem:
         if self._known is None:  # what takes something away is waited for, and here nobody had anything
             edited = {name: value for name, value in edited.items() if value != USUAL[name]}
         credentials = self._credentials or None
-        return Change(kind=self._record.kind, credentials=credentials, verify=self._verify, **edited)
+        told = told_by(self._record)
+        return Change(kind=self._record.kind, credentials=credentials, told=told, verify=self._verify, **edited)
 
     # --- what is stored
 
@@ -116,10 +109,12 @@ class ConnectionItem:
             return "other"
         if known.state.generation != known.state.granted_generation:
             return "equal"  # what was renewed since is known better here
-        return "equal" if facts_of(self._record).items() <= known_of(known).items() else "unfinished"
+        return "equal" if adds_nothing(told_by(self._record), told_of(known)) else "other"
 
     def _holds(self, known: Connection, values: Mapping[str, tuple[Sealed, int]]) -> bool:
-        """Say whether what is sealed is what the record brings."""
+        """Say whether what is sealed is what the record brings, be it nothing."""
+        if not self._credentials:
+            return not values
         place = Place(known.tenant, known.provider, "connection", known.id)
         try:
             if not self._kind.of_tokens:

@@ -12,7 +12,7 @@ from vault.errors import CannotOpen
 from vault.http.views.clients import ClientSettings
 from vault.keyring import Keyring
 from vault.moving.arrival import USUAL
-from vault.moving.facts import known_of
+from vault.moving.facts import fields_of, told_of
 from vault.moving.records import ClientRecord, ConnectionRecord, ProviderRecord, TenantRecord
 from vault.sealing import Place, open_one, opened_fields
 from vault.store.schema import AnyRow
@@ -64,7 +64,6 @@ def client_record(keyring: Keyring, row: AnyRow, values: Stored) -> ClientRecord
 
 def connection_record(keyring: Keyring, kind: Kind, found: Connection, values: Stored) -> ConnectionRecord:
     """Return *found*, which is of that *kind*, with what is sealed of it. Raises CannotOpen."""
-    said: dict[str, Any] = {name: value for name, value in known_of(found).items() if value}
     edited: dict[str, Any] = {name: getattr(found, name) for name in USUAL}
     return ConnectionRecord(
         tenant=found.tenant,
@@ -74,8 +73,16 @@ def connection_record(keyring: Keyring, kind: Kind, found: Connection, values: S
         client_id=found.client_id,
         **_secrets(keyring, kind, found, values),
         **edited,
-        **said,
+        **fields_of(told_of(found)),
     )
+
+
+def empty_record(found: Connection) -> ConnectionRecord | None:
+    """Return what people edited of *found*, which holds nothing; None where that is nothing either."""
+    edited: dict[str, Any] = {name: getattr(found, name) for name in USUAL}
+    if edited == USUAL:
+        return None
+    return ConnectionRecord(tenant=found.tenant, provider=found.provider, name=found.name, **edited)
 
 
 def _secrets(keyring: Keyring, kind: Kind, found: Connection, values: Stored) -> dict[str, Any]:

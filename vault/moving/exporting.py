@@ -17,7 +17,7 @@ from vault.connection import Connection
 from vault.errors import CannotOpen, Conflict
 from vault.grants import renews
 from vault.listing import everything
-from vault.moving.departures import client_record, connection_record, provider_record, tenant_records
+from vault.moving.departures import client_record, connection_record, empty_record, provider_record, tenant_records
 from vault.moving.records import AnyRecord, ClientRecord, ConnectionRecord
 from vault.providers import kind_of
 from vault.services import Vault
@@ -34,7 +34,7 @@ Begin = Callable[[int], Callable[[int], None]]
 class Report:
     """How much is in the export; and of what there is something to say, its path and a code.
 
-    `undecryptable` and `empty` are not in it: nothing opens, or nothing is there. The others are:
+    What is `undecryptable` is not in it; of what is `empty` only what people edited of it. The others are:
     `former_client` was got with a registration that new consents do not use, so that an import refuses
     it; of what is `uncertain` nobody knows whether its refresh token is spent, or its rotation is unfinished.
     """
@@ -132,7 +132,7 @@ class Exporting:
     async def _opened(self, found: Connection, values: Any) -> ConnectionRecord | None:
         if not found.state.holds_tokens:
             self._remark(found.path, "empty")
-            return None
+            return empty_record(found)
         async with self._vault.database.read() as tx:
             kind = kind_of(await self._vault.providers.get(found.provider, tx), found.kind)
             above = await tenants.ancestors(tx, found.tenant)

@@ -1,48 +1,50 @@
-"""What a record says of tokens that nobody enters: what they are good for, whose they are, when they end."""
+"""What a record says of tokens that nobody enters, and what is known of those that are here."""
 
-import json
+from datetime import datetime
 from typing import Any
 
+from integrations.contract import Account
 from vault.connection import Connection
-from vault.grants import held
+from vault.entering.told import Told
 from vault.moving.records import ConnectionRecord
-from vault.store import connections
-from vault.store.changes import Stale
-from vault.store.writer import Transaction, Unit
-
-_LISTS = ("scopes", "asked_scopes")
-_OF_CONNECTION = (*_LISTS, "account", "account_label")
-_OF_STATE = ("granted_at", "refresh_expires_at")
-
-Facts = dict[str, Any]
 
 
-def facts_of(record: ConnectionRecord) -> Facts:
-    """Return what *record* says, by column."""
-    said = {name: getattr(record, name) for name in (*_OF_CONNECTION, *_OF_STATE)}
+def told_by(record: ConnectionRecord) -> Told:
+    return Told(
+        scopes=record.scopes,
+        asked_scopes=record.asked_scopes,
+        account=None if record.account is None else Account(record.account, record.account_label),
+        granted_at=_as_stored(record.granted_at),
+        refresh_expires_at=_as_stored(record.refresh_expires_at),
+    )
+
+
+def _as_stored(moment: datetime | None) -> datetime | None:
+    """Return *moment* without what is not kept of it: less than a millisecond."""
+    return None if moment is None else moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def told_of(connection: Connection) -> Told:
+    account = connection.account
+    return Told(
+        scopes=connection.scopes or None,
+        asked_scopes=connection.asked_scopes or None,
+        account=None if account is None else Account(account, connection.account_label),
+        granted_at=connection.state.granted_at,
+        refresh_expires_at=connection.state.refresh_expires_at,
+    )
+
+
+def adds_nothing(told: Told, known: Told) -> bool:
+    """Say whether all that is *told* is *known*."""
+    return all(value in (None, getattr(known, name)) for name, value in vars(told).items())
+
+
+def fields_of(told: Told) -> dict[str, Any]:
+    """Return *told* as fields of a record."""
+    said = vars(told) | ({} if told.account is None else _fields_of(told.account))
     return {name: value for name, value in said.items() if value is not None}
 
 
-def known_of(connection: Connection) -> Facts:
-    """Return what is stored of *connection*, by column."""
-    about = {name: getattr(connection, name) for name in _OF_CONNECTION}
-    return about | {name: getattr(connection.state, name) for name in _OF_STATE}
-
-
-def noting(stored: Connection, facts: Facts) -> Unit[None]:
-    """Return a unit that writes *facts* of *stored* down, if what it holds still comes of the same grant."""
-    columns = {name: facts[name] for name in _OF_CONNECTION if name in facts}
-    columns |= {name: json.dumps(facts[name]) for name in _LISTS if name in facts}
-    moments = {name: facts[name] for name in _OF_STATE if name in facts}
-
-    async def unit(tx: Transaction) -> None:
-        found = await held(tx, (stored.tenant, stored.provider, stored.name))
-        if found is None or found.state.granted_generation != stored.state.granted_generation:
-            return
-        if columns:
-            await connections.edit(tx.connection, found.id, columns)
-        if moments:
-            await connections.edit_state(tx.connection, found.id, moments)
-        tx.outdate(Stale("connection", found.id))
-
-    return unit
+def _fields_of(account: Account) -> dict[str, str | None]:
+    return {"account": account.subject, "account_label": account.label}

@@ -24,7 +24,7 @@ from vault.moving.records import (
 )
 from vault.services import Vault
 
-Outcome = Literal["created", "replaced", "finished", "unchanged", "kept", "refused"]
+Outcome = Literal["created", "replaced", "unchanged", "kept", "refused"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +108,6 @@ class Importing:
         standing = await item.standing()
         if standing == "equal":
             return "unchanged", None
-        if standing == "unfinished":
-            if not self._wishes.dry_run:
-                await item.finish()
-            return "finished", None
         if standing == "other" and not self._wishes.replace:
             return "kept", "differs"
         await item.check()

@@ -25,8 +25,7 @@ from vault.services import Vault
 from vault.store import clients, providers, sealed, tenants
 from vault.tenants import ROOT, check_return_url, version
 
-# Not there; there just so; there, but for what a run that was cut off did not come to; there in another way.
-Standing = Literal["absent", "equal", "unfinished", "other"]
+Standing = Literal["absent", "equal", "other"]
 NEW = Condition(exists=False)
 
 
@@ -41,10 +40,6 @@ class Item(Protocol):
 
     async def store(self) -> None:
         """Store it. Raises VaultError, and then nothing of it is stored."""
-        ...
-
-    async def finish(self) -> None:
-        """Do what is left of an unfinished one."""
         ...
 
     def foresee(self) -> None:
@@ -69,9 +64,6 @@ class ProviderItem:
 
     async def store(self) -> None:
         await self._vault.providers.define(self._record.provider, self._record.definition, OPERATOR.actor)
-
-    async def finish(self) -> None:
-        """It is stored in one transaction: nothing is ever left."""
 
     def foresee(self) -> None:
         self._ahead.provide(self._record.provider, self._definition())
@@ -120,9 +112,6 @@ class TenantItem:
             OPERATOR, self._record.tenant, parent=parent, condition=self._condition, **wanted
         )
 
-    async def finish(self) -> None:
-        """It is stored in one transaction: nothing is ever left."""
-
     def foresee(self) -> None:
         if self._condition is NEW:
             self._ahead.settle(self._record.tenant, self._record.parent or ROOT)
@@ -149,9 +138,6 @@ class ClientItem:
 
     async def store(self) -> None:
         await self._vault.clients.put(self._record.tenant, self._record.provider, self._client, OPERATOR.actor)
-
-    async def finish(self) -> None:
-        """It is stored in one transaction: nothing is ever left."""
 
     def foresee(self) -> None:
         self._ahead.register(self._record.tenant, self._record.provider, self._record.client_id)
