@@ -16,7 +16,8 @@ from typing import Any
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.errors import StorageUnavailable
-from vault.exchange.exchange import Claimed, Exchange
+from vault.exchange.exchange import Exchange
+from vault.exchange.grant import Claimed
 from vault.exchange.patience import Patience
 from vault.places import Places
 from vault.providers import Providers

@@ -27,11 +27,9 @@ from integrations.contract import (
     AuthorizationRequest,
     Client,
     ClientRejected,
-    Field,
     Finding,
     GrantRejected,
     Jwks,
-    Kind,
     OutcomeUnknown,
     ProviderError,
     RateLimited,
@@ -44,66 +42,11 @@ from integrations.contract import (
 )
 from integrations.vendor import Vendor
 from integrations.whatsapp.advice import ADVICE
+from integrations.whatsapp.kinds import CONFIG_ID, CONSENT, DAY, EMBEDDED_SIGNUP, SIGNUP, TOKEN
 from integrations.whatsapp.refusals import refusal
 from integrations.whatsapp.token import ABILITIES, Facts, read_facts
 
-DAY = 86_400
-MARGIN = 20 * DAY
 _NOT_DEAD = frozenset({"other_app", "whatsapp_permission_missing"})  # refusals to revoke what lives
-CHECKED = 2 * DAY  # nobody is told by Meta that a token is over; with its jitter, this is never twice a day
-CONSENT = Kind(
-    id="oauth2",
-    label="Connect with Facebook",
-    how="consent",
-    renewal="self_exchange",
-    refresh_margin=MARGIN,
-    check_every=CHECKED,
-    abilities=tuple(ABILITIES.values()),
-)
-TOKEN = replace(
-    CONSENT,
-    id="access_token",
-    label="Access token",
-    how="enter",
-    fields=(
-        Field(
-            name="access_token",
-            label="Access token",
-            pattern=r"[A-Za-z0-9_.\-\|]+",
-            help="business.facebook.com, Settings, Users, System users, Generate token, for the app that is"
-            " registered here.",
-        ),
-    ),
-)
-SIGNUP = replace(
-    TOKEN,
-    id="embedded_signup",
-    becomes=TOKEN.id,
-    label="Code of an Embedded Signup",
-    fields=(
-        Field(
-            name="code",
-            label="Code",
-            pattern=r"[!-~]+",
-            help="What Facebook's script gave the page after the signup. It is good for 30 seconds, once.",
-        ),
-    ),
-)
-CONFIG_ID = Field(
-    name="config_id",
-    label="Login configuration",
-    secret=False,
-    required=False,
-    help="developers.facebook.com, the app, Facebook Login for Business, Configurations: its ID.",
-)
-EMBEDDED_SIGNUP = Field(
-    name="embedded_signup",
-    label="Codes come from a page's script",
-    secret=False,
-    required=False,
-    pattern="true|false",
-    help="true where the configuration is of an Embedded Signup, whose codes are of no redirect.",
-)
 
 
 class WhatsApp(Vendor):

@@ -419,7 +419,7 @@ async def test_a_token_that_cannot_be_renewed_is_warned_of_and_then_given_up(
     rig: Rig, meta: WhatsApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Meta is away for two months: asked once a day, told of three times, over on time, and not asked again."""
-    caplog.set_level(logging.WARNING, "vault.exchange.exchange")
+    caplog.set_level(logging.WARNING, "vault.exchange.failing")
     await enter(rig, meta.issue())
     fail(meta, "debug_token", "access_token", times=1000)
     meta.ledger.clear()
