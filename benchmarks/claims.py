@@ -21,7 +21,8 @@ from integrations.contract import Client, Secret
 from vault.app import serving
 from vault.services import Vault
 from vault.store.database import sqlite_path
-from vault.store.schema import clients, clock, token_states
+from vault.store.moments import clock
+from vault.store.schema import clients, token_states
 
 FEW, MANY, REJECTED = 10_000, 1_000_000, 10_000
 CLAIMED = 100

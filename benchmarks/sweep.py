@@ -22,7 +22,8 @@ from benchmarks.servers import provider
 from benchmarks.stage import DATABASES, Stage
 from vault.app import serving
 from vault.services import Vault
-from vault.store.schema import clock, token_states
+from vault.store.moments import clock
+from vault.store.schema import token_states
 
 LATENCY = 0.05  # seconds
 CONCURRENCIES = (32, 64, 128)  # TOKENVAULT_PROVIDER_CONCURRENCY

@@ -8,7 +8,8 @@ from alembic import context
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from vault.store.schema import Moment, metadata
+from vault.store.moments import Moment
+from vault.store.schema import metadata
 
 
 def render_item(kind: str, item: Any, autogen_context: Any) -> Any:

@@ -30,7 +30,7 @@ from vault.housekeeping import anchor
 from vault.metrics import Metrics
 from vault.store import streams
 from vault.store.database import Database
-from vault.store.schema import EPOCH, milliseconds
+from vault.store.moments import EPOCH, milliseconds
 from vault.store.trail import COLUMNS, Trail, move_head
 from vault.store.writer import Transaction, Writer
 from vault.trail import retention

@@ -22,7 +22,7 @@ from tests.rig import Rig
 from vault.errors import StorageUnavailable
 from vault.memory import GATES
 from vault.store.connections import database_time
-from vault.store.schema import milliseconds
+from vault.store.moments import milliseconds
 from vault.store.writer import Transaction
 
 COUNT = 80  # connections

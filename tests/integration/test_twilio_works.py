@@ -26,7 +26,8 @@ from tests.vendors.twilio_accounts import Account
 from tests.vendors.twilio_trunking import Trunking
 from vault.errors import Conflict
 from vault.memory import GATES
-from vault.store.schema import clock, sealed_values, token_states, works
+from vault.store.moments import clock
+from vault.store.schema import sealed_values, token_states, works
 from vault.store.writer import Transaction
 
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -18,7 +18,8 @@ from vault.audit import Event
 from vault.callers import OPERATOR
 from vault.http.views.common import encode_cursor
 from vault.store import usage
-from vault.store.schema import EPOCH, usage_daily
+from vault.store.moments import EPOCH
+from vault.store.schema import usage_daily
 from vault.trail import retention
 
 DAY = 86_400_000  # milliseconds

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 from sqlalchemy import bindparam, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.schema import changes, clock
+from vault.store.moments import clock
+from vault.store.schema import changes
 
 _c = changes.c
 _ADD = insert(changes).values(at=clock())

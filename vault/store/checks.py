@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault.connection import Path
 from vault.store import gates
 from vault.store.leases import UNPARKED
-from vault.store.schema import clock, connections, token_states
+from vault.store.moments import clock
+from vault.store.schema import connections, token_states
 
 _s, _c = token_states.c, connections.c
 

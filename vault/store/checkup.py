@@ -9,11 +9,11 @@ from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store.connections import JUDGED_STATUS
+from vault.store.moments import clock
 from vault.store.schema import (
     AnyRow,
     audit_streams,
     clients,
-    clock,
     connections,
     keyring,
     metadata,

@@ -29,12 +29,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault.connection import LIVING, WITH_ITS_TOKEN, Connection, TokenState
 from vault.store import devices, labels, parking, sealed, tenants, tickets
 from vault.store.clients import SECRETS, field_of, of_likeliest
+from vault.store.moments import Moment, clock
 from vault.store.parking import Scope
 from vault.store.schema import (
     AnyRow,
-    Moment,
     clients,
-    clock,
     connections,
     orphaned_tokens,
     provider_states,

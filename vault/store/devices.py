@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.keyring import Sealed
 from vault.store import sealed
-from vault.store.schema import AnyRow, clock, device_authorizations
+from vault.store.moments import clock
+from vault.store.schema import AnyRow, device_authorizations
 
 OWNER = "device"
 SLOWER = 5  # seconds more between two questions where the provider finds us too quick (RFC 8628 3.5)

@@ -22,7 +22,8 @@ from vault.store.leases import (
     taken,
     turn_of,
 )
-from vault.store.schema import AnyRow, clients, clock, token_states
+from vault.store.moments import clock
+from vault.store.schema import AnyRow, clients, token_states
 
 _state = token_states.c
 _now = clock()

@@ -8,7 +8,8 @@ from sqlalchemy import and_, case, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store.connections import JUDGED_STATUS
-from vault.store.schema import AnyRow, Moment, clients, clock, connections, provider_states, tenants, token_states
+from vault.store.moments import Moment, clock
+from vault.store.schema import AnyRow, clients, connections, provider_states, tenants, token_states
 
 _c, _s = connections.c, token_states.c
 HORIZONS = (0, 60, 300, 900, 3_600, 21_600, 86_400, 604_800, 2_592_000)  # seconds

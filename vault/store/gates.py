@@ -15,15 +15,8 @@ from sqlalchemy import Table, and_, bindparam, case, exists, func, literal, or_,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.schema import (
-    AnyRow,
-    Moment,
-    clients,
-    clock,
-    provider_states,
-    tenants,
-    token_states,
-)
+from vault.store.moments import Moment, clock
+from vault.store.schema import AnyRow, clients, provider_states, tenants, token_states
 
 Passage = Literal["free", "one", "none"]
 

@@ -26,7 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.keyring import unwrap
-from vault.store.schema import AnyRow, clock, instance, keyring, keyring_wraps, sealed_values
+from vault.store.moments import clock
+from vault.store.schema import AnyRow, instance, keyring, keyring_wraps, sealed_values
 
 _k, _w, _v = keyring.c, keyring_wraps.c, sealed_values.c
 _OF_VALUES = _k.purpose == "values"

@@ -27,7 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import OF_ITS_TOKEN
 from vault.store import gates
-from vault.store.schema import AnyRow, Moment, clock, connections, token_states
+from vault.store.moments import Moment, clock
+from vault.store.schema import AnyRow, connections, token_states
 
 _state = token_states.c
 _now = clock()

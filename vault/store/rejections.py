@@ -4,7 +4,8 @@ from sqlalchemy import and_, bindparam, case, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import Connection, rejection
-from vault.store.schema import Moment, clock, token_states
+from vault.store.moments import Moment, clock
+from vault.store.schema import token_states
 
 _state = token_states.c
 

@@ -17,7 +17,8 @@ from vault.connection import NewTokens
 from vault.keyring import Sealed
 from vault.store import sealed
 from vault.store.leases import Turn
-from vault.store.schema import AnyRow, Moment, clock, orphaned_tokens, token_states
+from vault.store.moments import Moment, clock
+from vault.store.schema import AnyRow, orphaned_tokens, token_states
 
 _state = token_states.c
 _now = clock()

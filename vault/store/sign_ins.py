@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import BigInteger, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.schema import clock, sessions, sign_ins
+from vault.store.moments import clock
+from vault.store.schema import sessions, sign_ins
 
 _l, _s = sign_ins.c, sessions.c
 _LATER = clock() + bindparam("lifetime_ms", type_=BigInteger())

@@ -9,7 +9,8 @@ from sqlalchemy import Select, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store import sealed
-from vault.store.schema import AnyRow, clock, pending_authorizations, tickets
+from vault.store.moments import clock
+from vault.store.schema import AnyRow, pending_authorizations, tickets
 
 _t, _p = tickets.c, pending_authorizations.c
 _OPEN = (_t.succeeded_at.is_(None), _t.expires_at > clock())

@@ -14,7 +14,8 @@ from vault.audit import EVENT_COLUMNS, Event
 from vault.chain import Chain, Position
 from vault.errors import StorageUnavailable
 from vault.store.express import Express, Row
-from vault.store.schema import audit_events, audit_streams, milliseconds
+from vault.store.moments import milliseconds
+from vault.store.schema import audit_events, audit_streams
 
 LINKED = 50  # heads of other streams that a new one names, newest first
 # Of a record, in the order in which the chain covers them.

@@ -26,7 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.schema import EPOCH, AnyRow, audit_events, audit_streams, tenants, usage_daily, usage_marks
+from vault.store.moments import EPOCH
+from vault.store.schema import AnyRow, audit_events, audit_streams, tenants, usage_daily, usage_marks
 from vault.store.sight import Sight
 
 BATCH = 2_000  # records a transaction: some milliseconds of the writer's

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store import gates
 from vault.store.leases import UNPARKED, Terms
-from vault.store.schema import clock, connections, token_states, works
+from vault.store.moments import clock
+from vault.store.schema import connections, token_states, works
 from vault.store.settle import RELEASE
 
 _s, _c, _w = token_states.c, connections.c, works.c

@@ -6,8 +6,9 @@ from datetime import datetime
 from vault.access import Access, Caller
 from vault.store import records as store
 from vault.store.database import Database
+from vault.store.moments import milliseconds
 from vault.store.records import Place
-from vault.store.schema import AnyRow, milliseconds
+from vault.store.schema import AnyRow
 from vault.trail.sight import sight
 
 WINDOWS = 20  # that one question looks through: a fraction of a second

@@ -14,7 +14,7 @@ from vault.chain import Chain, Position
 from vault.errors import StorageUnavailable
 from vault.store import connections, streams, usage
 from vault.store.database import Database
-from vault.store.schema import EPOCH, milliseconds
+from vault.store.moments import EPOCH, milliseconds
 from vault.store.streams import Stream
 from vault.store.trail import move_head
 from vault.store.writer import Transaction, Writer

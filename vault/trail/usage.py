@@ -7,7 +7,8 @@ from vault.access import Access, Caller
 from vault.errors import Invalid, StorageUnavailable
 from vault.store import usage as store
 from vault.store.database import Database
-from vault.store.schema import EPOCH, AnyRow
+from vault.store.moments import EPOCH
+from vault.store.schema import AnyRow
 from vault.store.writer import Transaction, Writer
 from vault.trail.sight import sight
 
