@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests import postgres
+from tests import dialects, postgres
 
 CANARY = "canary-"  # every secret in the tests contains it
 RUN = pytest.StashKey[postgres.Run]()
@@ -32,6 +32,7 @@ def clean_environment() -> str | None:
 
 
 WANTED = clean_environment()
+dialects.share()
 # Folders of tests are in memory where it has room: nothing here is about a power cut, which alone would tell.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(postgres.roomy()))
 
