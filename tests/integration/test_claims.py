@@ -25,6 +25,7 @@ from vault.store import connections as connection_rows
 from vault.store import due, gates, leases, parking, schema, sealed, settle
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn, new_attempt
+from vault.store.moments import EPOCH
 from vault.store.parking import Scope
 from vault.store.settle import Failed, Success
 from vault.store.trail import Trail
@@ -45,7 +46,7 @@ class Ground:
         self._stack = stack
         self.database = Database(store.url)
         stack.push_async_callback(self.database.close)
-        self.now = schema.EPOCH  # by the database's clock, when the test began
+        self.now = EPOCH  # by the database's clock, when the test began
 
     async def prepare(self) -> None:
         async with self.database.transaction() as tx:
