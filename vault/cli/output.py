@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
+A_LINE = "Print one JSON object a line."
 Begin = Callable[[int], Callable[[int], None]]
 _AS_JSON = f"{__name__}.as_json"
 
