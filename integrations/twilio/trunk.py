@@ -66,8 +66,7 @@ class Trunk:
         self._api = Api(endpoints, root.credentials)
         self._given = {name: value.reveal() for name, value in root.credentials.items()}
         self._about = Secret(self._given.get("friendly_name") or self._given["domain_name"])
-        # What was chosen for another trunk is none of this one's.
-        self._pending = dict(root.pending) if root.pending.get("trunk") == self._about else {}
+        self._pending = self._of_this(root.pending)
         self._resets = resets
 
     def look(self) -> Steps[Finding]:
@@ -97,6 +96,14 @@ class Trunk:
         made = {name: Secret(value) for name, value in known.items() if value is not None}
         yield Keep(credentials=made, pending={**made, "trunk": self._about, "done": _MARK})
         return Finding(verdict="valid") if password is not None else _lacking("password_unknown")
+
+    def _of_this(self, pending: Mapping[str, Secret]) -> dict[str, Secret]:
+        """Return what of *pending* was chosen for this trunk, and for the username that was entered."""
+        if pending.get("trunk") != self._about:
+            return {}
+        username = self._given.get("username")
+        another = username is not None and pending.get("username") != Secret(username)
+        return {name: value for name, value in pending.items() if not another or name in {"trunk", "domain_name"}}
 
     # ---- the trunk
 

@@ -292,6 +292,42 @@ def test_never_two_trunks_nor_a_lost_password_wherever_a_set_up_is_cut(entered: 
         assert sum(len(one.logins) for one in scene.trunking.lists.values()) == 1, cuts
 
 
+@pytest.mark.parametrize("ability", ["set_up", "repair"])
+def test_what_is_entered_anew_amid_a_set_up_takes_it_over(ability: str) -> None:
+    """Wherever the former one was cut: one trunk, one login, and the password that was kept is the one it has."""
+    for number in range(steps_of(trunk)):
+        scene = trunk()
+        entered = dict(scene.stored.credentials)
+        with pytest.raises(Died):
+            scene.driver(cuts={number: "dies"}).run()
+        kept = scene.stored.pending.get("password")
+        scene.stored.credentials = entered
+        scene.ability = ability
+
+        assert scene.done() == Finding(verdict="valid"), number
+
+        assert gets_through(scene), number
+        assert kept in {None, scene.stored.credentials["password"]}, number
+        assert (len(scene.trunking.trunks), len(scene.trunking.lists)) == (1, 1), number
+
+
+def test_a_password_that_was_chosen_for_one_username_is_not_set_for_another() -> None:
+    """A set-up was cut, and then a username entered that is there: whoever calls with that goes on doing so."""
+    scene = trunk(friendly_name=NAME, username="pbx")
+    logins = scene.trunking.a_list("theirs", pbx="canary-Theirs-12345")
+    scene.trunking.a_trunk(NAME, DOMAIN, logins)
+    scene.stored.pending = {
+        "trunk": Secret(NAME),
+        "username": Secret("vault-0123456789ab"),
+        "password": Secret("canary-Chosen-12345"),
+    }
+
+    assert scene.done() == Finding(verdict="limited", code="password_unknown", lacks=("call",))
+
+    assert list(logins.logins.values()) == [("pbx", "canary-Theirs-12345")]
+    assert "password" not in handed_out(scene)
+
+
 def test_an_existing_trunk_is_read_and_not_made_again() -> None:
     """Its domain and its username are told; its password nobody knows until it is entered, or repaired."""
     scene = trunk(username="")
