@@ -211,8 +211,11 @@ class Connections:
         assert changed is not None
         kind = kind_of(provider, changed.kind)
         await reschedule(tx, kind, connection, changed)
-        if received is not None and change.verify and SET_UP in kind.abilities:
-            await works.begin(tx.connection, changed.id, SET_UP)
+        if received is not None and SET_UP in kind.abilities:
+            if change.verify:
+                await works.begin(tx.connection, changed.id, SET_UP)
+            else:  # nothing is made with what nobody has tried: what was begun is for a repair to finish
+                await works.end(tx.connection, changed.id)
         return changed
 
     async def _set_up(

@@ -533,6 +533,72 @@ async def test_a_set_up_that_is_cut_off_is_finished_by_itself(
 
 
 @on_sqlite
+async def test_what_is_entered_untried_ends_a_set_up_and_a_repair_finishes_it(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """Cut at each call: no tick goes on with it; then there is one trunk, with the password that Twilio has."""
+    account = twilio.an_account()
+    own = {"account_sid": account.sid, "auth_token": account.auth_token}
+    for number, call in enumerate(("new_trunk", "new_list", "new_login", "attach"), 1):
+        entry = {"kind": "sip_trunk", "credentials": {**own, "friendly_name": f"Office {number}"}}
+        where = path(f"c{number}")
+        if call == "new_trunk":
+            twilio.refuse(call, 503, b"")  # were its answer lost, it would be found at once
+        else:
+            twilio.lose(call)
+        stored = await rig.api.put(where, json=entry)
+        assert stored.json()["status"] == "degraded", (call, stored.text)
+        passwords = {login for one in trunking.lists.values() for login in one.logins.values()}
+
+        again = await rig.api.put(where, json={**entry, "verify": False})
+
+        assert (again.status_code, again.json()["status"], again.json()["reason"]) == (
+            200,
+            "configured",
+            "unverified",
+        )
+        asked = len(twilio.ledger)
+        await pass_time(rig)
+        await tick(rig)
+        assert (len(twilio.ledger), await line(rig)) == (asked, None), call
+        refused(await rig.api.get(f"{where}/token"), 409, "not_connected")
+        shown = (await rig.api.post(f"{where}/verify")).json()
+        assert shown["last_error_code"] == ("trunk_missing" if call == "new_trunk" else "password_unknown")
+
+        assert (await rig.api.post(f"{where}/repair")).status_code == 200
+        served = (await rig.api.get(f"{where}/token")).json()["credentials"]
+        assert trunking.takes(served["termination_uri"], served["username"], served["password"]), call
+        assert passwords <= {login for one in trunking.lists.values() for login in one.logins.values()}, call
+        assert (len(trunking.trunks), len(trunking.lists)) == (number, number), call
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_what_is_due_no_more_is_not_begun(
+    replicas: Replicas, store: Store, rig: Rig, twilio: Twilio, trunking: Trunking
+) -> None:
+    """It was, when a tick looked; before that one's turn, credentials were entered elsewhere that end it."""
+    account = twilio.an_account()
+    twilio.refuse("new_trunk", 503, b"")
+    await trunk(rig, account)
+    other = await replicas(endpoints={"twilio": twilio.endpoints})
+    await pass_time(rig)
+    entered_elsewhere = asyncio.Event()
+
+    async def held(tx: Transaction) -> None:
+        await entered_elsewhere.wait()
+
+    holding = asyncio.create_task(rig.vault.writer.submit(held, alone=True))
+    await rig.vault.works.tick()
+    assert (await trunk(other, account, verify=False)).status_code == 200
+    entered_elsewhere.set()
+    await holding
+    await rig.vault.works.settled()
+
+    assert (trunking.trunks, await line(rig)) == ([], None)
+    assert (await order(rig, "repair")).status_code == 200
+
+
+@on_sqlite
 async def test_a_trunk_that_is_there_lacks_its_password_until_it_is_repaired(
     rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
 ) -> None:

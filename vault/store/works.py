@@ -42,7 +42,7 @@ CLAIM = (
         lease_fence=_s.lease_fence + 1,
         attempt_id=_attempt,
     )
-    .returning(_s.generation, _s.lease_fence)
+    .returning(_s.generation, _s.lease_fence, _s.lease_expires_at)
 )
 
 # The same keeping once more finds itself: nobody else raises the generation while the fence stands.
@@ -95,7 +95,7 @@ _AGAIN = (
     .where(_w.connection_id == bindparam("connection"))
     .values(due_at=_now + bindparam("later_ms", type_=BigInteger()), failures=_w.failures + 1)
 )
-_LINE = select(_w.failures, _w.begun).where(_w.connection_id == bindparam("connection"))
+_LINE = select(_w.ability, _w.due_at, _w.failures, _w.begun).where(_w.connection_id == bindparam("connection"))
 
 
 @dataclass
@@ -112,17 +112,28 @@ class Turn:
     failures: int
 
 
-async def claim(tx: AsyncConnection, terms: Terms, connection: str, ability: str, attempt: str) -> Turn | None:
-    """Take the lease of *connection* for a work, which is written down; None where it cannot be had now."""
+async def claim(
+    tx: AsyncConnection, terms: Terms, connection: str, ability: str, attempt: str, *, ordered: bool
+) -> Turn | None:
+    """Take the lease of *connection* for a work, which is written down; None where it cannot be had now.
+
+    Nor where nobody has *ordered* it, and it is not due any more: it was, when somebody looked what is.
+    """
     parameters = terms.parameters(attempt)
     parameters.pop("patience_ms")
     row = (await tx.execute(CLAIM, {"connection": connection, **parameters})).one_or_none()
     if row is None:
         return None
     line = (await tx.execute(_LINE, {"connection": connection})).one_or_none()
-    await begin(tx, connection, ability, terms.lease)
     resumed, failures = (line.begun, line.failures) if line is not None else (False, 0)
-    return Turn(connection, row.generation, row.lease_fence, resumed, failures)
+    turn = Turn(connection, row.generation, row.lease_fence, resumed, failures)
+    # By the end of the turn: the same claim once more finds that it has put off the line itself.
+    due = line is not None and line.ability == ability and line.due_at <= row.lease_expires_at
+    if not ordered and not due:
+        await release(tx, turn)
+        return None
+    await begin(tx, connection, ability, terms.lease)
+    return turn
 
 
 async def begin(tx: AsyncConnection, connection: str, ability: str, turn: timedelta = timedelta(0)) -> None:

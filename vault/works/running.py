@@ -33,6 +33,7 @@ from vault.works.keeping import Keeping, Superseded
 from vault.works.rotating import schedule_next
 
 log = logging.getLogger(__name__)
+SCHEDULER = "scheduler"  # who does what nobody has ordered
 SET_UP = "set_up"
 AT_ONCE = 4  # a process begins by itself
 MARGIN = 10.0  # seconds of a lease in which nothing is sent any more: what came must be written
@@ -93,7 +94,7 @@ class Works:
             log.warning("works cannot be begun: the database does not answer")
             return
         for connection, ability in due:
-            self._start(connection, self._done("scheduler", connection, ability))
+            self._start(connection, self._done(SCHEDULER, connection, ability))
 
     async def drain(self) -> None:
         """Begin nothing more, and wait for what is under way."""
@@ -135,7 +136,8 @@ class Works:
         attempt = leases.new_attempt()
 
         async def unit(tx: Transaction) -> Claimed | None:
-            turn = await store.claim(tx.connection, self._terms, connection, ability, attempt)
+            ordered = actor != SCHEDULER
+            turn = await store.claim(tx.connection, self._terms, connection, ability, attempt, ordered=ordered)
             about = None if turn is None else await connections.get(tx.connection, connection)
             if turn is None or about is None:
                 return None
