@@ -186,7 +186,7 @@ def _hook(moment: _Moment) -> None:
         moment.reached("send")
         return connection
 
-    aiohttp.TCPConnector.connect = _connected  # type: ignore[method-assign, assignment]
+    aiohttp.TCPConnector.connect = _connected  # type: ignore[method-assign, assignment]  # to be told of it
     _Answering.moment = moment
 
 

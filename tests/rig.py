@@ -10,7 +10,8 @@ import httpx
 
 from integrations.contract import Client, Secret
 from tests.declared import Declared
-from tests.provider.client import FakeProvider, Grant
+from tests.provider.client import FakeProvider
+from tests.provider.orders import Grant
 from vault.app import build
 from vault.callers import OPERATOR
 from vault.connection import Connection

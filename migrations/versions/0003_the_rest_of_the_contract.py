@@ -8,6 +8,8 @@ inherit, and how clients authenticate, with their private keys and former secret
 A migration must not break the version that runs while it is applied: add first, remove a release later.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -18,7 +20,7 @@ depends_on = None
 
 _RENEWALS = "'refresh_token', 'client_credentials', 'jwt_bearer', 'self_exchange', 'login_refresh', 'none'"
 
-_OF_CLIENTS = {
+_OF_CLIENTS: dict[str, sa.types.TypeEngine[Any]] = {
     "secret_since": sa.BigInteger(),
     "previous_settings": sa.Text(),
     "previous_since": sa.BigInteger(),

@@ -68,7 +68,8 @@ def _postgres_store(postgres_template: tuple[str, Keyring], postgres_cluster: An
 
 @pytest.fixture(name="store", params=["sqlite", "postgres"])
 def _store(request: pytest.FixtureRequest) -> Store:
-    return request.getfixturevalue(f"{request.param}_store")
+    store: Store = request.getfixturevalue(f"{request.param}_store")
+    return store
 
 
 @pytest.fixture(name="provider")

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from sqlalchemy import func, insert, select, text
 
 from integrations.contract import Secret
-from tests.provider.client import Grant
 from tests.provider.oracle import Ledger
+from tests.provider.orders import Grant
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.memory import GATES
 from vault.sealing import Place, open_one, seal_all
@@ -41,7 +41,7 @@ TIMES = {
 LEASES = ("lease_expires_at", "retake_after")
 
 
-async def eventually(look: Callable[[], Awaitable[T]], within: float = 15.0) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], within: float = 15.0) -> T:
     """Return what *look* sees as soon as that is true. Fails after *within* seconds."""
     deadline = asyncio.get_running_loop().time() + within
     while not (seen := await look()):

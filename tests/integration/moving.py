@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from sqlalchemy import select
 
 from integrations.contract import Secret
-from tests.provider.client import FakeProvider, Grant
+from tests.provider.client import FakeProvider
+from tests.provider.orders import Grant
 from tests.rig import PROVIDER, TENANT, Rig, replica
 from vault.keyring import Keyring
 from vault.moving.exporting import Exporting, Report

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar.routes import HTTPRoute
 
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
@@ -55,7 +56,7 @@ def routes(rig: Rig) -> list[tuple[str, str, dict[str, Any]]]:
     """Return method, path and options of every route of the app, without the framework's OPTIONS."""
     found = []
     for route in litestar(sandbox=rig.vault.sandbox is not None).routes:
-        handlers = getattr(route, "route_handlers", None) or [route.route_handler]  # type: ignore[union-attr]
+        handlers = route.route_handlers if isinstance(route, HTTPRoute) else [route.route_handler]
         for handler in handlers:
             methods = getattr(handler, "http_methods", None) or {"*"}
             found += [(method, route.path, handler.opt) for method in methods if method != "OPTIONS"]

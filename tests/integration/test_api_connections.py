@@ -12,7 +12,8 @@ from sqlalchemy import text
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
 from tests.integration.test_api import always, bearing, refused
-from tests.provider.client import FakeProvider, Grant
+from tests.provider.client import FakeProvider
+from tests.provider.orders import Grant
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.callers import OPERATOR
 from vault.store import connections

@@ -120,7 +120,7 @@ class Bare:
             (b"host", b"vault"),
             (b"authorization", self._authorization if key is None else b"Bearer " + key),
         ]
-        scope = {
+        scope: Any = {
             "type": "http",
             "method": method,
             "path": unquote(path),
@@ -135,13 +135,13 @@ class Bare:
         }
         sent: list[dict[str, Any]] = []
 
-        async def receive() -> dict[str, Any]:
+        async def receive() -> Any:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: Any) -> None:
             sent.append(message)
 
-        await self._app(scope, receive, send)  # type: ignore[arg-type]
+        await self._app(scope, receive, send)
         body = b"".join(message.get("body", b"") for message in sent[1:])
         return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=body)
 

@@ -369,7 +369,7 @@ async def test_keys_are_listed_page_by_page_within_the_subtree(rig: Rig) -> None
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_key_that_makes_no_sense_is_not_made(rig: Rig, store: Store) -> None:
     """Unknown scopes, an end that has passed or lies beyond the calendar, a limit to nothing."""
-    for wrong, status, code in [
+    cases: list[tuple[dict[str, Any], int, str]] = [
         ({"scopes": ["tokens:write"]}, 422, "invalid_scope"),
         ({"scopes": []}, 400, "invalid_request"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, 422, "invalid_expiry"),
@@ -378,7 +378,8 @@ async def test_a_key_that_makes_no_sense_is_not_made(rig: Rig, store: Store) -> 
         ({"providers": []}, 400, "invalid_request"),
         ({"names": []}, 400, "invalid_request"),
         ({"tenant": "no such"}, 422, "invalid_name"),
-    ]:
+    ]
+    for wrong, status, code in cases:
         body = {"name": "x", "scopes": ["tokens:read"], **wrong}
         refused(await rig.api.post("/v1/callers", json=body), status, code)
     assert len((await rig.api.get("/v1/callers")).json()["items"]) == 1

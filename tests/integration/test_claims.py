@@ -129,9 +129,9 @@ class Ground:
             refresh_expires_at=None,
             next_refresh_at=self.now + HOUR,
         )
-        values = {"access_token": Secret(access_token)}
+        secrets = {"access_token": Secret(access_token)}
         sealed_values = (
-            seal_all(self.store.keyring, place, turn.generation + 1, values)
+            seal_all(self.store.keyring, place, turn.generation + 1, secrets)
             for place in (place_of("connection", turn.connection), place_of("orphan", turn.attempt))
         )
         values, orphan = sealed_values
@@ -369,8 +369,8 @@ def ahead() -> datetime:
 async def test_leases_are_judged_by_the_clock_of_the_database(ground: Ground) -> None:
     """What has lapsed, is due, and until when a lease runs is for the database's clock to say, not for ours."""
     half = HOUR / 2
-    held = {"lease_holder": "other", "attempt_id": "a", "inflight_generation": 1, "lease_fence": 1}
-    until = {"lease_expires_at": ground.now + half, "retake_after": ground.now + half}
+    held: dict[str, Any] = {"lease_holder": "other", "attempt_id": "a", "inflight_generation": 1, "lease_fence": 1}
+    until: dict[str, Any] = {"lease_expires_at": ground.now + half, "retake_after": ground.now + half}
     await ground.connection("x", **held, **until, next_refresh_at=ground.now + half)
     assert await ground.claim() is None
     await set_ahead(ground)

@@ -194,6 +194,7 @@ async def test_a_client_without_a_secret_is_refused_where_its_provider_takes_one
     rig = await replicas({"token_endpoint_auth_method": method})
     before = await shown(rig)
 
+    more: dict[str, Any]
     for more in ({}, {"private_key": pem(ec_key())}, {"settings": {}}):
         answer = await rig.api.put(CLIENT, json={"client_id": "client-1", **more})
         assert refused(answer, 422, "credentials_missing")["field"] == "client_secret"

@@ -731,7 +731,9 @@ async def test_a_grant_waits_for_a_database_that_takes_no_writes(
     await rig.provider.wait_for_held()
     await change(rig, "PRAGMA busy_timeout = 20")  # of the one connection that writes
 
-    with contextlib.closing(sqlite3.connect(sqlite_path(store.url), isolation_level=None)) as another:
+    path = sqlite_path(store.url)
+    assert path is not None
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as another:
         another.execute("BEGIN IMMEDIATE")
         await rig.provider.release()
         while not coming.done() and "waits to be written" not in caplog.text:

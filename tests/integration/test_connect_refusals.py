@@ -19,6 +19,7 @@ from integrations.contract import Secret
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas, Store
 from tests.person import Asking, Person, change, parameters, rows_of, with_parameters
+from tests.provider.orders import ConsentOrder
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.keyring import Keyring
 from vault.sealing import Place, open_one
@@ -360,8 +361,9 @@ async def test_an_answer_of_another_server_is_refused_before_ours_is_asked(
     issuer = rig.provider.issuer
 
     for wrong in (EVIL, f"{issuer}/", issuer.upper(), f"{issuer}.evil.test", "x"):
-        for consent in ({"iss": wrong}, {"iss": wrong, "error": "access_denied"}):
-            await rig.provider.consent(**consent)  # type: ignore[arg-type]
+        orders: list[ConsentOrder] = [{"iss": wrong}, {"iss": wrong, "error": "access_denied"}]
+        for consent in orders:
+            await rig.provider.consent(**consent)
             page = await person.connect(link)
             assert (page.status_code, "iss_mismatch" in page.text) == (400, True), consent
             assert EVIL not in page.text

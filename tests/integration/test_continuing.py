@@ -80,7 +80,7 @@ async def test_who_wants_to_be_without_a_refresh_token_says_so(rig: Rig, store: 
     """By an empty one in a PATCH, or by PUT, which is taken at its word: nothing of the former grant is left."""
     for number in range(2):
         await consented(rig)
-        alone = {"access_token": await another(rig)}
+        alone: dict[str, Any] = {"access_token": await another(rig)}
         if number:
             answer = await rig.api.put(PATH, json={"credentials": alone})
         else:

@@ -22,7 +22,7 @@ on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 CONNECTION = f"/v1/connections/{TENANT}/{PROVIDER}/c"
 NEW = f"/v1/connections/{TENANT}/{PROVIDER}/new"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-CREDENTIALS = {"credentials": {"access_token": "canary-at"}, "verify": False}
+CREDENTIALS: dict[str, Any] = {"credentials": {"access_token": "canary-at"}, "verify": False}
 
 
 async def patch(rig: Rig, address: str = CONNECTION, match: str | None = None, **body: Any) -> httpx.Response:
@@ -104,7 +104,7 @@ async def test_only_notes_can_be_null(rig: Rig, store: Store, field: str) -> Non
     await rig.a_connection("c")
     before = await etag(rig)
 
-    refused(await patch(rig, **{field: None}), 400, "invalid_request")
+    refused(await patch(rig, CONNECTION, None, **{field: None}), 400, "invalid_request")
 
     assert await etag(rig) == before
 
@@ -274,6 +274,7 @@ async def globex(rig: Rig) -> dict[str, Any]:
 async def test_a_tenant_is_patched_field_by_field(rig: Rig) -> None:
     """What is not sent stays; a PUT is the whole of it, and what it leaves out is as for a new tenant."""
     before = await globex(rig)
+    change: dict[str, Any]
     for change in ({"name": "G"}, {"inherit": True}, {"return_urls": []}, {"parent": "platform"}, {}):
         answer = await patch(rig, GLOBEX, **change)
         assert answer.status_code == 200, answer.text
@@ -287,6 +288,7 @@ async def test_a_tenant_is_changed_over_what_was_seen_only(rig: Rig) -> None:
     """412 for PUT, PATCH and DELETE; its tag changes with each field and with no pause."""
     await globex(rig)
     seen = [await etag(rig, GLOBEX)]
+    change: dict[str, Any]
     for change in ({"name": "G"}, {"inherit": True}, {"return_urls": []}, {"parent": "platform"}):
         seen.append((await patch(rig, GLOBEX, seen[-1], **change)).headers["etag"])
     assert len(set(seen)) == len(seen)

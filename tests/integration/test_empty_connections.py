@@ -12,7 +12,7 @@ from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import audited
 from tests.integration.test_api import always, refused
 from tests.person import Asking, Person
-from tests.provider.client import Grant
+from tests.provider.orders import Grant
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.listing import everything, line
 from vault.memory import STALE_AFTER
@@ -99,6 +99,7 @@ async def test_another_replica_hears_of_it_before_it_is_answered(replicas: Repli
 async def test_whatever_is_said_of_a_path_makes_its_connection(rig: Rig, store: Store) -> None:
     """Notes and wishes are kept, and nothing is hidden by them; what says nothing, or of nothing, is refused."""
     grant = await inherited(rig)
+    body: dict[str, Any]
     for body in (
         {"prefer": "inherited"},
         {"prefer": "own", "kind": "oauth2"},
@@ -128,7 +129,7 @@ async def test_of_several_kinds_the_one_that_is_named_is_made(rig: Rig, store: S
     jwt = "urn:ietf:params:oauth:grant-type:jwt-bearer"
     await rig.setup(grant_types=["client_credentials", jwt])
     for kind, made in ((None, "client_credentials"), ("jwt_bearer", "jwt_bearer")):
-        body = {"enabled": False, **({} if kind is None else {"kind": kind})}
+        body: dict[str, Any] = {"enabled": False, **({} if kind is None else {"kind": kind})}
 
         shown = (await put(rig, TENANT, **body)).json()
 
@@ -169,5 +170,5 @@ async def test_nothing_is_done_with_it_until_it_is_filled(rig: Rig, store: Store
     async for connection in everything(rig.vault, tenant=CHILD, status=None):
         assert line(connection).endswith("switched off (unconfigured) (empty: connect)")
     assert await rig.provider.counts() == {}
-    expiring = {"expiring_within": timedelta(days=1) // timedelta(seconds=1), "tenant": CHILD}
+    expiring: dict[str, Any] = {"expiring_within": timedelta(days=1) // timedelta(seconds=1), "tenant": CHILD}
     assert (await rig.api.get("/v1/connections", params=expiring)).json()["items"] == []

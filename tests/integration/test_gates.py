@@ -72,7 +72,7 @@ async def explained(ground: Ground, statement: Any, **parameters: Any) -> Any:
         await tx.execute(statement, parameters)
         text_, values = sent[0]
         if ground.store.on_sqlite:
-            return [row[3] for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {text_}", values)]
+            return [row.detail for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {text_}", values)]
         found = await tx.exec_driver_sql(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {text_}", values)
         return found.scalar_one()[0]["Plan"]
 

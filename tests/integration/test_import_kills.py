@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ NEW = "paris"
 
 async def items_of(rig: Rig) -> list[bytes]:
     """Return a tenant, and a connection of its own with all that a record can say."""
-    facts = {"scopes": ["read"], "account": "ann", "granted_at": "2026-01-31T12:00:00Z"}
+    facts: dict[str, Any] = {"scopes": ["read"], "account": "ann", "granted_at": "2026-01-31T12:00:00Z"}
     grant = await rig.provider.mint()
     return as_lines(
         [

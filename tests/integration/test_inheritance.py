@@ -18,7 +18,8 @@ from tests.integration.judge import age, audited, eventually
 from tests.integration.test_api import bearing, refused
 from tests.integration.test_memory import heard
 from tests.processes import started
-from tests.provider.client import FakeProvider, Grant
+from tests.provider.client import FakeProvider
+from tests.provider.orders import Grant
 from tests.rig import PROVIDER, TENANT, Rig, replica
 from vault.memory import STALE_AFTER
 from vault.sealing import Place, seal_all

@@ -12,12 +12,13 @@ from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import LEASES, Pair, age, came_together, eventually, row_of, stored_pair
 from tests.killable import Order, Step
 from tests.processes import started, token_path
-from tests.provider.client import Grant
+from tests.provider.config import Rotation
+from tests.provider.orders import Grant
 from tests.rig import Rig
 from vault.store import leases
 from vault.store.writer import Transaction
 
-ROTATIONS: dict[str, dict[str, Any]] = {
+ROTATIONS: dict[Rotation, dict[str, Any]] = {
     "strict": {"rotation": "strict"},
     "grace": {"rotation": "grace", "rotation_grace_seconds": 600},
     "never": {"rotation": "never"},
@@ -29,7 +30,7 @@ STORED = ("settle.committed", "answer")
 A_WHILE = timedelta(minutes=5)  # more than two leases
 
 
-async def setup(replicas: Replicas, rotation: str) -> Rig:
+async def setup(replicas: Replicas, rotation: Rotation) -> Rig:
     """Return a replica beside the one that will die, at a provider with that *rotation*."""
     rig = await replicas(ROTATIONS[rotation])
     await rig.provider.configure(rotation=rotation, grace_seconds=600)
@@ -106,7 +107,7 @@ async def check_says_it_was_lost(rig: Rig, name: str, grant: Grant, step: str) -
     indirect=["store"],
 )
 async def test_a_killed_refresh_loses_only_what_nobody_can_keep(
-    replicas: Replicas, store: Store, rotation: str
+    replicas: Replicas, store: Store, rotation: Rotation
 ) -> None:
     """Killed at any step, a refresh is as before or as after; only a strict rotation unheard of is lost."""
     rig, successor = await setup(replicas, rotation), await replicas()

@@ -28,7 +28,8 @@ from tests.integration.judge import (
     stored_pair,
 )
 from tests.processes import VaultProcess, started, token_path
-from tests.provider.client import FakeProvider, Grant
+from tests.provider.client import FakeProvider
+from tests.provider.orders import Grant
 from tests.rig import Rig
 from vault.store.database import Database
 from vault.store.writer import Transaction

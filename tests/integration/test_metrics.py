@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -143,7 +144,7 @@ async def test_tokens_are_counted_by_what_they_came_from(rig: Rig) -> None:
     assert found.of("memory_heard_age_seconds") is not None
 
 
-FAILURES: dict[str, dict[str, object]] = {
+FAILURES: dict[str, dict[str, Any]] = {
     "grant_rejected": {"status": 400, "body": {"error": "invalid_grant"}},
     "client_rejected": {"status": 401, "body": {"error": "invalid_client"}},
     "rate_limited": {"status": 429},

@@ -15,7 +15,7 @@ from tests.integration.judge import audited
 from tests.integration.test_api import bearing, refused
 from tests.integration.test_storage import away, terminate_all
 from tests.killable import Order, Step
-from tests.provider.client import Grant
+from tests.provider.orders import Grant
 from tests.rig import PROVIDER, TENANT, Rig
 from vault import offboarding
 from vault.callers import OPERATOR
@@ -391,7 +391,7 @@ async def test_a_revocation_takes_no_other_connection_with_it(
     await rig.vault.tenants.put(OPERATOR, "globex", parent="platform", name="x", return_urls=[])
     await rig.register(rig.provider.client_secret, "globex")  # the same client, registered once more
     columns = {name: other[name] for name in ("account", "deleted_at") if name in other}
-    state = {name: other[name] for name in ("status", "reason") if name in other}
+    state: dict[str, Any] = {name: other[name] for name in ("status", "reason") if name in other}
     tenant, client = other.get("tenant", TENANT), other.get("client")
     if client is not None:
         registered = {"client_id": client, "client_secret": "canary-x"}

@@ -12,7 +12,7 @@ from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import LEASES, age, row_of, stored_pair
 from tests.killable import Child, Order, Step
 from tests.processes import token_path
-from tests.provider.client import Grant
+from tests.provider.orders import Grant
 from tests.rig import Rig
 from vault.outbound import OVERSLEPT
 

@@ -21,7 +21,8 @@ from sqlalchemy.engine import Engine
 from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import adopt_many, count_by_status, eventually
 from tests.processes import started, token_path
-from tests.provider.client import FakeProvider, Grant
+from tests.provider.client import FakeProvider
+from tests.provider.orders import Grant
 from tests.rig import Rig
 from vault.store import leases, ways
 

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from tests.integration.conftest import Replicas, Store
 from tests.integration.judge import age, audited, eventually, row_of
 from tests.integration.test_api import bearing, refused
-from tests.provider.client import Grant
+from tests.provider.orders import Grant
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.connection import QUIET, SOONEST
 from vault.store.schema import token_states

@@ -138,7 +138,7 @@ async def test_a_key_that_dies_is_found_out_within_a_day(mail: Asking, resend: F
     await mail.rig.vault.checks.tick()
 
     async def failed() -> bool:
-        return (await mail.shown())["status"] == "failed"
+        return bool((await mail.shown())["status"] == "failed")
 
     await eventually(failed)
     assert "next_check_at" not in await mail.shown()

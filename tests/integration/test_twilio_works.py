@@ -749,7 +749,7 @@ async def test_a_worker_goes_on_by_itself_where_a_server_was_killed(
     await entered(rig, account)
     former = account.auth_token
     await killed(rig, store, "keep.committed", 2, "rotate")
-    moved = {f"twilio_{name}": url for name, url in twilio.endpoints.items()}
+    moved: dict[str, Any] = {f"twilio_{name}": url for name, url in twilio.endpoints.items()}
 
     async def ended() -> bool:
         return await line(rig) is None

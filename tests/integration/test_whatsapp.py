@@ -443,7 +443,7 @@ async def test_a_token_that_cannot_be_renewed_is_warned_of_and_then_given_up(
     }
     told = [row["outcome"] for row in await audited(rig, "connection.expiring")]
     assert told == ["within_14_days", "within_7_days", "within_1_days"]
-    assert [record.days for record in caplog.records if "days" in vars(record)] == [14, 7, 1]
+    assert [vars(record)["days"] for record in caplog.records if "days" in vars(record)] == [14, 7, 1]
     shown = await about(rig).shown()
     assert (shown["status"], shown["reason"], "warning" in shown) == ("failed", "expired", False)
     assert (await about(rig).token()).json()["code"] == "reconnect_required"

@@ -88,7 +88,7 @@ class OAuth:
     def _jwks(self, _: Request) -> Answer:
         age = self.config.jwks_max_age
         headers = {} if age is None else {"Cache_Control": f"public, max-age={age}, must-revalidate"}
-        return json_answer(self.id_tokens.jwks(self.config.signing_key), **headers)
+        return json_answer(self.id_tokens.jwks(self.config.signing_key), 200, **headers)
 
     def _discovery(self, _: Request) -> Answer:
         paths = {

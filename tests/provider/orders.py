@@ -1,5 +1,6 @@
 """The words in which a test orders something from the provider."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -33,7 +34,7 @@ class Settings(TypedDict, total=False):
     calls_itself: str
     service_accounts: dict[str, dict[str, Any]]
     delegated: list[str]
-    clients: dict[str, str | list[str] | None]
+    clients: Mapping[str, str | list[str] | None]
     client_keys: dict[str, list[dict[str, Any]]]
     issuer_keys: dict[str, list[dict[str, Any]]]
     assertion_audience: Literal["token_endpoint", "issuer"]

@@ -17,7 +17,7 @@ LATER = SOON + timedelta(days=1)
 
 def caller(*scopes: str, **limits: Any) -> Caller:
     unlimited = {"providers": None, "names": None, "expires_at": None}
-    who = {"id": "a", "name": "a", "actor": "caller:a", "tenant": "acme"}
+    who: dict[str, Any] = {"id": "a", "name": "a", "actor": "caller:a", "tenant": "acme"}
     return Caller(**who, scopes=frozenset(scopes), **{**unlimited, **limits})
 
 

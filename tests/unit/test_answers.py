@@ -24,6 +24,7 @@ from integrations.contract import (
 )
 from integrations.knobs import Errors, Probe, ProbeRule, TokenFields
 from integrations.verdicts import CLASSES as CLASSES_OF_DEFINITIONS
+from tests.conftest import Leaks
 from tests.unit.test_verdicts import CLASSES
 
 ACCESS = "canary-at"
@@ -337,7 +338,7 @@ def test_what_the_provider_wrote_is_in_no_failure(status: int, told: dict[str, s
         assert found.__context__ is None
 
 
-def test_an_answer_does_not_show_its_body(leaks) -> None:  # type: ignore[no-untyped-def]
+def test_an_answer_does_not_show_its_body(leaks: Leaks) -> None:
     """An Answer can be printed: what it holds is not part of its text."""
     leaks.check(repr(answered(refresh_token="canary-rt")))
     leaks.check(repr(read_tokens(answered(refresh_token="canary-rt"))))

@@ -44,7 +44,7 @@ def test_a_key_signs_what_its_public_half_verifies(key: Any, asked: str | None, 
 
     token = jwt.decode(
         signed(form(key), algorithm=asked, key_id="k1"),
-        JWKRegistry.import_key(public_jwk(key)),  # type: ignore[arg-type]
+        JWKRegistry.import_key(public_jwk(key)),
         algorithms=[used],
     )
 
@@ -178,4 +178,4 @@ def test_any_text_is_a_key_or_says_what_is_wrong(text: str) -> None:
 
 
 def _public() -> Any:
-    return JWKRegistry.import_key(public_jwk(ec_key()))  # type: ignore[arg-type]
+    return JWKRegistry.import_key(public_jwk(ec_key()))

@@ -1,5 +1,6 @@
 """When a provider is given up for a while, and for how long."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -39,7 +40,7 @@ def test_what_an_outcome_says_of_its_provider(what: str) -> None:
     assert works(error) is expected
 
 
-def tripped(outcomes: list[bool | None], *, apart: float = 0.0) -> list[int]:
+def tripped(outcomes: Sequence[bool | None], *, apart: float = 0.0) -> list[int]:
     """Return at which of *outcomes* a breaker opens."""
     breaker = Breaker()
     return [n for n, outcome in enumerate(outcomes) if breaker.note("p", f"c{n}", outcome, n * apart)]

@@ -11,7 +11,7 @@ from vault.chain import Chain, Position
 
 KEY = bytes(range(32))
 LINKS = '[["aa",3,"00"]]'
-RECORD = ["5f", 1, 1764000000123, "caller:é", "token.handed_out", "ok", "acme", None, "", 17, None, '{"a": "1,"}']
+RECORD = ("5f", 1, 1764000000123, "caller:é", "token.handed_out", "ok", "acme", None, "", 17, None, '{"a": "1,"}')
 FIELDS = st.one_of(st.none(), st.integers(), st.text(st.characters(codec="utf-8")))
 
 

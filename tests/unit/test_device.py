@@ -28,7 +28,7 @@ from integrations.oauth import OAuthProvider
 from tests.conftest import Leaks
 
 CLIENT = Client("client 1", Secret("canary-secret"))
-BODY = {
+BODY: dict[str, Any] = {
     "device_code": "canary-dc",
     "user_code": "WDJB-MJHT",
     "verification_uri": "https://id.example/device",

@@ -54,7 +54,9 @@ def test_each_is_told_once_of_daily_tries_that_fail() -> None:
     told, retry = list[tuple[float, int]](), None
     for left in range(20, 0, -1):
         now = NOW + (20 - left) * DAY
-        known = {"status": "degraded", "retry_not_before": retry, "next_refresh_at": retry} if retry else {}
+        known: dict[str, Any] = (
+            {"status": "degraded", "retry_not_before": retry, "next_refresh_at": retry} if retry else {}
+        )
         seen = held(20, **known)
         retry = now + DAY
         if (days := news(seen, retry)) is not None:

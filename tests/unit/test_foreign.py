@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -25,7 +25,7 @@ from vault.moving.foreign import Encrypted, Opener
 SECRET = "canary-secret-of-the-other-vault, süß"
 KEY = bytes(range(32))
 TEXT = "canary-token, größer"
-COST = {"n": 2**10, "r": 8, "p": 1}  # cheap: the parameters of a real one are below
+COST: dict[str, Any] = {"n": 2**10, "r": 8, "p": 1}  # cheap: the parameters of a real one are below
 ORDERS = list(itertools.permutations(("salt", "iv", "tag", "ciphertext")))
 
 
@@ -81,7 +81,7 @@ def refusal(value: Encrypted, by: Opener = opener) -> str:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("length", [12, 16])
 @pytest.mark.parametrize("sign", [":", "+"])
-def test_every_order_of_the_parts_opens(encoding: str, length: int, sign: str) -> None:
+def test_every_order_of_the_parts_opens(encoding: str, length: Literal[12, 16], sign: str) -> None:
     """In hex and in base64 of either alphabet, apart or joined, with an IV of 12 or 16 bytes."""
     parts = parts_of(iv=b"i" * length)
     for order in ORDERS:
@@ -104,7 +104,8 @@ def test_a_raw_key_opens_its_values(layout: str | None, encoding: str) -> None:
 
 def test_the_usual_parameters_and_the_dearest_are_taken() -> None:
     """Without parameters those of Node.js count (N = 2^14); N = 2^17 is the most."""
-    for stated, cost in ({}, {"n": 2**14}), ({"n": 2**17}, {"n": 2**17}):
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {"n": 2**14}), ({"n": 2**17}, {"n": 2**17})]
+    for stated, cost in cases:
         text = written(parts_of(salt=b"x" * 32, **cost), "salt:iv:tag:ciphertext")
 
         assert opener.open(Encrypted(scheme="scrypt", text=text, **stated)).reveal() == TEXT
@@ -156,7 +157,7 @@ def test_no_parameters_cost_more_than_is_allowed(n: int, r: int, p: int) -> None
 
 
 @pytest.mark.parametrize("cost", [{"n": 2**17, "r": 16}, {"n": 2**17, "p": 5}, {"n": 2**16, "p": 16}, {"n": 3}])
-def test_what_costs_too_much_is_refused_at_once(cost: dict[str, int]) -> None:
+def test_what_costs_too_much_is_refused_at_once(cost: dict[str, Any]) -> None:
     """Nothing is derived for it: a hostile file does not occupy the machine."""
     text = written(parts_of(), "salt:iv:tag:ciphertext")
     began = time.process_time()

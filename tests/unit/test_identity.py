@@ -81,7 +81,7 @@ def test_one_of_several_audiences_may_be_us(audience: Any) -> None:
 
 
 OTHERS = ("client-2", "client-10", "client", " client-1", "CLIENT-1", ["client-2"], ["client-1 client-2"])
-NOBODY = (None, "", [], [[CLIENT]], {CLIENT: True}, 17, True)
+NOBODY: tuple[Any, ...] = (None, "", [], [[CLIENT]], {CLIENT: True}, 17, True)
 
 
 @pytest.mark.parametrize("audience", [*OTHERS, *NOBODY])

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from integrations.contract import Finding
+from integrations.contract import Finding, Renewal
 from tests.unit.test_overview import CONNECTION
+from vault.connection import Reason, Status
 from vault.learning import learned
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -16,9 +17,11 @@ BAD, SUSPENDED = Finding(verdict="invalid", code="wrong"), Finding(verdict="inva
 NOBODY_KNOWS, AWAY = Finding(verdict="unknown"), Finding(verdict="unknown", code="http_500")
 
 
-def after(status: str, reason: str | None, finding: Finding, *, static: bool, renewal: str = "none") -> Any:
+def after(
+    status: Status, reason: Reason | None, finding: Finding, *, static: bool, renewal: Renewal = "none"
+) -> Any:
     before = CONNECTION
-    state = replace(before.state, status=status, reason=reason, renewal=renewal)  # type: ignore[arg-type]
+    state = replace(before.state, status=status, reason=reason, renewal=renewal)
     changed = learned(replace(before, state=state, read_at=NOW), finding, static=static)
     return changed.get("status", status), changed.get("reason", reason)
 
@@ -42,7 +45,7 @@ def after(status: str, reason: str | None, finding: Finding, *, static: bool, re
     ],
 )
 def test_of_what_nothing_renews_the_last_try_counts(
-    status: str, reason: str | None, finding: Finding, then: tuple[str, str | None]
+    status: Status, reason: Reason | None, finding: Finding, then: tuple[str, str | None]
 ) -> None:
     """Refused is over, good is good again, and what may pass takes nothing away."""
     assert after(status, reason, finding, static=True) == then
@@ -59,7 +62,7 @@ def test_of_what_nothing_renews_the_last_try_counts(
     ],
 )
 def test_what_a_refresh_found_out_is_for_the_next_one_to_correct(
-    status: str, reason: str | None, finding: Finding, then: tuple[str, str | None]
+    status: Status, reason: Reason | None, finding: Finding, then: tuple[str, str | None]
 ) -> None:
     """A probe of a token that is renewed proves what was never proven, and changes nothing else."""
     assert after(status, reason, finding, static=False, renewal="refresh_token") == then

@@ -127,6 +127,7 @@ def test_new_tokens_live_no_longer_than_was_learned(
 
     assert times.issued_lifetime == min(said, learned or said)
     assert times.access_expires_at == NOW + timedelta(seconds=times.issued_lifetime)
+    assert times.next_refresh_at is not None
     assert NOW <= times.next_refresh_at <= times.access_expires_at
     assert times.learned_lifetime == (learned if learned and learned < said else None)
 
@@ -149,6 +150,7 @@ def test_tokens_are_renewed_before_what_renews_them_ends(
     times = new_tokens(tokens, defined(refresh_every=every), "oauth2", NOW, lambda *_: 1)
 
     assert times.access_expires_at == NOW + timedelta(days=30)
+    assert times.next_refresh_at is not None
     assert times.next_refresh_at == due_at(NOW, within, lambda *_: 1)
     assert timedelta(0) < NOW + timedelta(seconds=within) - times.next_refresh_at <= timedelta(minutes=15)
 
@@ -170,8 +172,10 @@ def test_a_kind_says_how_long_before_their_end_tokens_are_renewed(
 
     for kind in ("oauth2", "client_credentials"):
         times = new_tokens(issued(lives), provider, kind, NOW, lambda *_: 1)
-        assert times.access_expires_at - times.next_refresh_at == left
+        assert times.access_expires_at is not None
+        assert times.next_refresh_at == times.access_expires_at - left
     also = new_tokens(issued(lives, refresh_expires_in=7200), provider, "oauth2", NOW, lambda *_: 1)
+    assert times.next_refresh_at is not None
     assert also.next_refresh_at == min(times.next_refresh_at, due_at(NOW, 7200, lambda *_: 1))
 
 
@@ -191,11 +195,13 @@ def test_living_tokens_are_renewed_at_a_pace(
     """However soon they are due: no try comes before, whoever asks, as long as they live."""
     provider = defined(min_refresh_interval=interval)
     made = new_tokens(issued(lives, refresh_expires_in=told), provider, "oauth2", NOW, lambda *_: 1)
+    assert made.next_refresh_at is not None
     soon = replace(made, next_refresh_at=min(made.next_refresh_at, NOW + timedelta(hours=3)))
 
     times = paced(soon, provider, NOW)
 
     assert times.retry_not_before == (None if held is None else NOW + timedelta(seconds=held))
+    assert soon.next_refresh_at is not None
     assert times.next_refresh_at == max(soon.next_refresh_at, NOW + timedelta(seconds=earliest))
 
 

@@ -145,7 +145,9 @@ def test_configuring_replaces_every_handler_and_writes_to_standard_error(
     written = capsys.readouterr()
     assert written.out == ""
     assert [json.loads(line)["message"] for line in written.err.splitlines()] == ["heard"]
-    assert root.handlers[0].stream is sys.stderr  # type: ignore[attr-defined]
+    handler = root.handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    assert handler.stream is sys.stderr
 
 
 class Told(io.StringIO):

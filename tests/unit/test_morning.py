@@ -26,7 +26,9 @@ def test_what_an_answer_means(case: Case) -> None:
     assert outcome(case) == case.expected
 
 
-WORDS = st.sampled_from(["invalid_request", "odd", "", 404, 500, 12, None, [], {}, 1.5, True])
+WORDS: st.SearchStrategy[Any] = st.sampled_from(
+    ["invalid_request", "odd", "", 404, 500, 12, None, [], {}, 1.5, True]
+)
 BODIES = st.binary(max_size=40) | st.fixed_dictionaries({"error": WORDS, "errorCode": WORDS, "id": WORDS}).map(
     lambda body: json.dumps(body).encode()
 )

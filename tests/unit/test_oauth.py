@@ -264,7 +264,7 @@ PEM = Secret(pem(ec_key()))
 
 def verified(request: httpx.Request, name: str) -> jwt.Token:
     """Return the assertion in the form, whose signature is good."""
-    key = JWKRegistry.import_key(public_jwk(ec_key()))  # type: ignore[arg-type]
+    key = JWKRegistry.import_key(public_jwk(ec_key()))
     return jwt.decode(form(request)[name], key)
 
 
@@ -629,7 +629,7 @@ def test_metadata_is_looked_for_where_the_two_standards_put_it(issuer: str, open
 def test_metadata_gives_the_endpoints_and_how_to_authenticate() -> None:
     """What a definition needs, and nothing else of what is published."""
     there = {name: f"{ISSUER}/{name}" for name in ("revocation_endpoint", "device_authorization_endpoint")}
-    assert read(**there, jwks_uri=f"{ISSUER}/jwks", extra="x") == {
+    assert read(ISSUER, 200, **there, jwks_uri=f"{ISSUER}/jwks", extra="x") == {
         **METADATA,
         **there,
         "jwks_uri": f"{ISSUER}/jwks",

@@ -75,7 +75,7 @@ def test_the_table_of_operations_names_no_other(document: dict[str, Any]) -> Non
 def test_every_example_is_one(document: dict[str, Any]) -> None:
     """What is shown would be taken, or could have been answered; what is never shown is not kept."""
     for shape, example in EXAMPLES.items():
-        decoded = msgspec.convert(example, shape, strict=False)
+        decoded: Any = msgspec.convert(example, shape, strict=False)
         assert msgspec.json.decode(msgspec.json.encode(decoded), type=shape) == decoded
     for status, code, example in problems(document):
         decoded_problem = msgspec.convert(example, Problem)
@@ -97,7 +97,7 @@ EXAMPLES_BY_NAME = {shape.__name__: example for shape, example in EXAMPLES.items
 _COMMANDS = {"keys", "moving"}  # what they refuse is said at a terminal
 
 
-def raised() -> Iterator[tuple[int, str, str | None, str]]:
+def raised() -> Iterator[tuple[int, str, object, str]]:
     """Give status, code, the literal detail and the place of every refusal in the code that has a literal code."""
     statuses = {known.__name__: status for known, status in STATUS.items()}
     for path in (ROOT / "vault").rglob("*.py"):
@@ -125,7 +125,7 @@ def test_every_refusal_in_the_code_is_declared_for_some_route(document: dict[str
 
 def test_an_example_of_a_refusal_says_what_the_code_says() -> None:
     """Where the words of a refusal are fixed, its example has them."""
-    details: dict[str, set[str | None]] = {}
+    details: dict[str, set[object]] = {}
     for _, code, detail, _ in raised():
         details.setdefault(code, set()).add(detail)
     fixed = {code for code, said in details.items() if None not in said}

@@ -171,12 +171,13 @@ def test_only_markup_is_not_escaped() -> None:
     assert markup("<p>{a}{b}</p>", a=Markup("<br>"), b="<br>") == "<p><br>&lt;br&gt;</p>"
 
 
+REQUEST: Any = None  # no refusal looks at it
 PAGES: list[Any] = [
     overview([CONNECTION]),
     overview([]),
     page("x", Markup("")),
-    *(refusal(None, Refused(code)) for code in ("not_signed_in", "https_required", "cross_site")),  # type: ignore[arg-type]
-    refusal(None, Gone()),  # type: ignore[arg-type]
+    *(refusal(REQUEST, Refused(code)) for code in ("not_signed_in", "https_required", "cross_site")),
+    refusal(REQUEST, Gone()),
 ]
 
 

@@ -18,7 +18,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
 from tests.keys import ec_key, public_jwk, rsa_key
-from tests.provider.client import FakeProvider, Grant
+from tests.provider.client import FakeProvider
+from tests.provider.orders import Grant
 
 VERIFIER = "v" * 43
 REDIRECT = "http://127.0.0.1:1/oauth/callback/fake?tenant=a"
@@ -449,13 +450,13 @@ async def test_latency_on_either_side(http: aiohttp.ClientSession, provider: Fak
 async def test_unknown_orders_are_refused(provider: FakeProvider) -> None:
     """A misspelt fault or setting fails the test instead of doing nothing."""
     with pytest.raises(ValueError, match="latencyy"):
-        await provider.fault(latencyy=1)
+        await provider.fault(latencyy=1)  # type: ignore[call-arg]  # no such fault
     with pytest.raises(ValueError, match="endpoint"):
         await provider.fault("tokens", status=500)
     with pytest.raises(ValueError, match="colour"):
-        await provider.configure(colour="red")
+        await provider.configure(colour="red")  # type: ignore[call-arg]  # no such setting
     with pytest.raises(ValueError, match="rotation"):
-        await provider.configure(rotation="strickt")
+        await provider.configure(rotation="strickt")  # type: ignore[arg-type]  # no such rotation
 
 
 async def test_a_thousand_grants_at_once(provider: FakeProvider) -> None:

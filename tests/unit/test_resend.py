@@ -26,7 +26,9 @@ def test_what_an_answer_means(case: Case) -> None:
     assert outcome(case) == case.expected
 
 
-WORDS = st.sampled_from(["restricted_api_key", "validation_error", "API key is wrong", "x", "", None, 7, {}])
+WORDS: st.SearchStrategy[Any] = st.sampled_from(
+    ["restricted_api_key", "validation_error", "API key is wrong", "x", "", None, 7, {}]
+)
 BODIES = st.binary(max_size=40) | st.fixed_dictionaries({"name": WORDS, "message": WORDS, "data": WORDS}).map(
     lambda body: json.dumps(body).encode()
 )
@@ -106,9 +108,9 @@ def test_requests_and_the_fake_are_as_resend_describes_them() -> None:
         return
     for operation, names in ACCEPTS.items():
         assert described.accepted(*operation) == names
-    names = [f"d{number}.example" for number in range(101)]
+    domains = [f"d{number}.example" for number in range(101)]
     steps = probing("mail@elsewhere.example")()
-    _, exchanged = driven(steps, a_team(*names))
+    _, exchanged = driven(steps, a_team(*domains))
     for request, answer in exchanged:
         described.check(request)
         described.check_answer(request, answer)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import Leaks
 from vault.settings import BadSettings, Settings, is_loopback
 
 SECRET = "canary-" + "s" * 32
@@ -63,7 +64,7 @@ def test_a_secret_is_all_that_is_needed() -> None:
     assert (settings.sweep_interval, settings.provider_timeout, settings.lease) == (5, 20, 60)
 
 
-def test_the_secret_is_not_in_the_settings_text(leaks) -> None:  # type: ignore[no-untyped-def]
+def test_the_secret_is_not_in_the_settings_text(leaks: Leaks) -> None:
     """Settings can be printed."""
     leaks.check(repr(read()))
 
@@ -95,7 +96,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert len(found) == 8
 
 
-def test_no_problem_repeats_a_value(leaks) -> None:  # type: ignore[no-untyped-def]
+def test_no_problem_repeats_a_value(leaks: Leaks) -> None:
     """A value in the wrong place may be a secret: only names are said."""
     names = known_names()
     for problem in problems(**dict.fromkeys(names, "canary-x"), TOKENVAULT_ODD="canary-x"):

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -87,17 +87,23 @@ def test_a_fed_mailbox_is_handed_out_as_one_line_to_be_sent() -> None:
 
 
 async def tried(
-    authority: Authority, mailbox: Mailbox, how: Literal["starttls", "implicit"] = "starttls", **login: object
+    authority: Authority, mailbox: Mailbox, how: Literal["starttls", "implicit"] = "starttls", **login: Any
 ) -> Answer:
     """Sign in to *mailbox* on a socket, with its own password unless *login* says otherwise."""
     certified = str(login.pop("certified", "localhost"))
     allow_local = bool(login.pop("allow_local", True))
     async with mail_server(mailbox, authority.server(certified), how):
-        fields = {"host": "localhost", "port": mailbox.port, "tls": how, "username": USERNAME, **login}
+        fields: dict[str, Any] = {
+            "host": "localhost",
+            "port": mailbox.port,
+            "tls": how,
+            "username": USERNAME,
+            **login,
+        }
         if "access_token" not in fields:
             fields.setdefault("password", Secret(PASSWORD))
         return await signed_in(
-            MailLogin(**fields),  # type: ignore[arg-type]
+            MailLogin(**fields),
             authority.trusted(),
             deadline=uptime() + 5,
             allow_local=allow_local,
@@ -143,7 +149,7 @@ async def test_there_is_one_try_with_one_mechanism(
     ],
 )
 async def test_no_password_goes_where_it_must_not(
-    authority: Authority, mailbox: Mailbox, login: dict[str, object], error: type[ProviderError], code: str
+    authority: Authority, mailbox: Mailbox, login: dict[str, Any], error: type[ProviderError], code: str
 ) -> None:
     """Without TLS, to another server than the one that was entered, or inside our network: nothing is said."""
     with pytest.raises(error) as caught:

@@ -3,7 +3,7 @@
 import json
 import time
 from base64 import b64encode, urlsafe_b64encode
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import httpx
@@ -58,7 +58,7 @@ def sent(steps: Steps[Any], *answers: Answer) -> list[httpx.Request]:
         except StopIteration:
             break
     assert all(isinstance(request, httpx.Request) for request in requests)
-    return requests
+    return cast(list[httpx.Request], requests)
 
 
 def basic(user: str, password: str) -> str:

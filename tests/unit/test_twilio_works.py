@@ -16,7 +16,7 @@ from tests.provider.wire import Request
 from tests.vendors.cutting import Died, Driver, Fate, Stored, every_cut
 from tests.vendors.twilio import HOSTS
 from tests.vendors.twilio import Twilio as FakeTwilio
-from tests.vendors.twilio_accounts import Account
+from tests.vendors.twilio_accounts import Account, Sort
 from tests.vendors.twilio_trunking import Trunking
 
 PROVIDER = Twilio(TWILIO)
@@ -54,7 +54,7 @@ class Scene:
         return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.body)
 
     def driver(self, after: Callable[[], None] = lambda: None, **changed: Any) -> Driver:
-        usual = {"work": lambda root: PROVIDER.work(self.ability, root), "answer": self.answer}
+        usual: dict[str, Any] = {"work": lambda root: PROVIDER.work(self.ability, root), "answer": self.answer}
         return Driver(stored=self.stored, after=after, **{**usual, **changed})
 
     def done(self) -> Finding:
@@ -155,16 +155,16 @@ def test_where_no_token_works_nothing_that_is_kept_is_given_up() -> None:
 # ---- the API key
 
 
-def api_key(*allowed: str, sort: str = "Standard") -> Scene:
+def api_key(*allowed: str, sort: Sort = "Standard") -> Scene:
     scene = Scene("api_key", "rotate")
-    key = scene.account.a_key(sort, *allowed)  # type: ignore[arg-type]
+    key = scene.account.a_key(sort, *allowed)
     scene.account.a_key("Main")  # somebody else's
     scene.stored.credentials |= {"api_key_sid": Secret(key.sid), "api_key_secret": Secret(key.secret)}
     return scene
 
 
 @pytest.mark.parametrize("sort", ["Standard", "Restricted"])
-def test_an_api_key_is_rotated(sort: str) -> None:
+def test_an_api_key_is_rotated(sort: Sort) -> None:
     """One like it is taken into use, by its name, and the former one is deleted."""
     scene = api_key("messages", sort=sort)
     former = scene.stored.value("api_key_sid")

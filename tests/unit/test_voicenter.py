@@ -28,7 +28,7 @@ def test_what_an_answer_means(case: Case) -> None:
     assert outcome(case) == case.expected
 
 
-WORDS = st.sampled_from([1, 4, 5, 9, "1", "x", "", None, [], {}, 1.5, True, 10**90])
+WORDS: st.SearchStrategy[Any] = st.sampled_from([1, 4, 5, 9, "1", "x", "", None, [], {}, 1.5, True, 10**90])
 BODIES = st.binary(max_size=40) | st.fixed_dictionaries(
     {"ERROR_NUMBER": WORDS, "error": WORDS, "Data": st.fixed_dictionaries({"Socket": WORDS, "AccessToken": WORDS})}
 ).map(lambda body: json.dumps(body).encode())
@@ -187,7 +187,7 @@ def in_an_hour(zone: timezone = UTC) -> datetime:
 
 
 def a_jwt(ends: object) -> str:
-    return jwt.encode({"alg": "HS256"}, {"exp": ends}, SIGNS)  # type: ignore[dict-item]
+    return jwt.encode({"alg": "HS256"}, {"exp": ends}, SIGNS)
 
 
 def test_a_date_with_its_zone_is_taken_at_its_word() -> None:

@@ -78,7 +78,7 @@ class Driver:
         work = self.work(self.stored.root())
         assert work is not None
         try:
-            step = next(work)
+            step: object = next(work)
             while True:
                 step = self._next(work, step)
         except StopIteration as done:

@@ -46,6 +46,7 @@ class _Protocol(SMTP):
         elif self._mailbox.goodbye == "421":
             await self.push("421 4.3.2 Going down")
         elif self._mailbox.goodbye == "nothing":
+            assert self.transport is not None
             self.transport.close()
 
     async def auth_XOAUTH2(self, _: SMTP, arguments: list[str]) -> AuthResult | None:

@@ -104,7 +104,7 @@ def _names(request: httpx.Request) -> set[str]:
 
 
 def _media_type(request: httpx.Request) -> str:
-    return request.headers.get("Content-Type", "").partition(";")[0]
+    return str(request.headers.get("Content-Type", "")).partition(";")[0]
 
 
 @cache
