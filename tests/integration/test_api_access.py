@@ -11,13 +11,15 @@ import pytest
 from sqlalchemy import text
 
 from integrations.contract import Client, Secret
+from tests.declared import document
 from tests.integration.conftest import Replicas, Store
 from tests.integration.test_api import anonymous, bearing, refused, routes
 from tests.rig import PROVIDER, Rig
 from vault.access import SCOPES, new_key
 from vault.callers import OPERATOR
 from vault.connections import Change
-from vault.http.server import description
+
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/tenants/{tenant}"): {"name": "A", "parent": "acme"},
@@ -53,7 +55,7 @@ class Cell:
 @cache
 def example_of(method: str, template: str) -> dict[str, Any] | None:
     """Return the example of the body that a route takes, None where it takes none."""
-    known = description()
+    known = document()
     sent = known["paths"][template][method.lower()].get("requestBody")
     if sent is None:
         return None
@@ -92,7 +94,7 @@ def aimed(tenant: str, caller: str) -> dict[str, str]:
     return {"tenant": tenant, "provider": PROVIDER, "name": "c", "caller_id": caller}
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_every_route_refuses_in_the_same_order(rig: Rig, store: Store) -> None:
     """The matrix of all routes by all scopes by own, foreign and missing tenants, generated from the app."""
     await furnish(rig, "acme")
@@ -144,7 +146,7 @@ def alike(problems: list[dict[str, Any]]) -> bool:
     return len({str(sorted(anonymous(problem).items())) for problem in problems}) == 1
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_beside_above_and_nowhere_look_the_same(rig: Rig, store: Store) -> None:
     """On every route that names a tenant or a caller: a sibling, the parent, the root, a stranger, nobody."""
     tenants = ("acme", "acme-eu", "acme-us", "globex")
@@ -166,7 +168,7 @@ async def test_beside_above_and_nowhere_look_the_same(rig: Rig, store: Store) ->
     assert asked >= 5 * 20
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_the_limits_of_a_key_hold_on_every_route(rig: Rig, store: Store) -> None:
     """With a key for other providers or other names, what exists and what does not look the same everywhere."""
     caller = await furnish(rig, "acme")
@@ -184,6 +186,7 @@ async def test_the_limits_of_a_key_hold_on_every_route(rig: Rig, store: Store) -
             assert alike(problems), (path, problems)
 
 
+@on_sqlite
 async def test_a_key_for_the_whole_tree_defines_providers(rig: Rig) -> None:
     """What is defined for all takes the scope and a key that stands at the root."""
     key = await rig.key("providers:write")
@@ -220,6 +223,7 @@ def spoilt(key: str) -> dict[str, str]:
     }
 
 
+@on_sqlite
 async def test_a_key_that_is_mistyped_is_refused_without_a_look_into_the_database(rig: Rig, store: Store) -> None:
     """The prefix and the checksum decide: even without a table of callers, the answer is the same 401."""
     good = await rig.key()
@@ -237,6 +241,7 @@ async def execute(rig: Rig, statement: str) -> None:
         await tx.execute(text(statement))
 
 
+@on_sqlite
 async def test_every_reason_for_a_401_looks_the_same(rig: Rig) -> None:
     """Unknown id, right id with another secret, expired and revoked are not told apart."""
     good = await rig.key()
@@ -265,6 +270,7 @@ def wearing(identity: str, key: str) -> str:
     return f"{body}_{zlib.crc32(body.encode()):08x}"
 
 
+@on_sqlite
 async def test_two_authorization_headers_are_none(rig: Rig) -> None:
     """Readers differ in which of the two they believe."""
     headers = [("Authorization", rig.api.headers["Authorization"])] * 2
@@ -332,6 +338,7 @@ async def test_a_key_that_is_limited_to_nothing_lists_nothing(rig: Rig) -> None:
     assert listed.json()["items"] == []
 
 
+@on_sqlite
 async def test_nobody_makes_a_key_that_can_do_more_than_their_own(rig: Rig) -> None:
     """Scopes, subtree, providers, names and expiry of a made key are within its maker's."""
     await furnish(rig, "acme")
@@ -375,6 +382,7 @@ async def test_nobody_makes_a_key_that_can_do_more_than_their_own(rig: Rig) -> N
     refused(await rig.api.get("/v1/callers", headers=bearing(made.json()["key"])), 403)
 
 
+@on_sqlite
 async def test_admin_makes_any_key_below_and_none_above(rig: Rig) -> None:
     """An administrator of a tenant is one of that tenant only."""
     await furnish(rig, "acme-eu")
@@ -390,6 +398,7 @@ async def test_admin_makes_any_key_below_and_none_above(rig: Rig) -> None:
         refused(await rig.api.post("/v1/callers", json=body, headers=bearing(boss)), 404)
 
 
+@on_sqlite
 async def test_a_missing_scope_is_told_before_anything_about_the_address(rig: Rig) -> None:
     """403 depends on route and key alone: an existing, a foreign and an impossible path give the same."""
     await furnish(rig, "globex")
@@ -407,6 +416,7 @@ async def test_a_missing_scope_is_told_before_anything_about_the_address(rig: Ri
     assert len({str(problem) for problem in problems}) == 1
 
 
+@on_sqlite
 async def test_a_404_comes_before_what_is_wrong_with_the_connection(replicas: Replicas) -> None:
     """Only who may see a connection learns that it is switched off, rejected or waiting."""
     rig = await replicas()
@@ -423,7 +433,7 @@ async def test_a_404_comes_before_what_is_wrong_with_the_connection(replicas: Re
 @pytest.mark.parametrize(
     "limits", [{"names": ["one"]}, {"providers": ["another"]}, {"providers": [PROVIDER], "names": ["one"]}]
 )
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_limited_key_changes_nothing_that_reaches_further(
     rig: Rig, store: Store, limits: dict[str, Any]
 ) -> None:
@@ -445,7 +455,7 @@ async def test_a_limited_key_changes_nothing_that_reaches_further(
         refused(await rig.api.request(method, path, json=body, headers=key), 404, "not_found")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_limited_key_sees_only_keys_that_are_as_limited(rig: Rig, store: Store) -> None:
     """It neither lists, shows nor withdraws one that can do more than it can itself."""
     limits = {"providers": [PROVIDER, "another"], "names": ["one", "two"]}

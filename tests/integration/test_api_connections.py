@@ -18,6 +18,8 @@ from tests.rig import PROVIDER, TENANT, Rig
 from vault.callers import OPERATOR
 from vault.store import connections
 
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}"
 
 
@@ -42,6 +44,7 @@ def later(**ahead: int) -> str:
 # ---- looking
 
 
+@on_sqlite
 async def test_a_connection_is_shown_with_its_health_and_no_secret(rig: Rig, leaks: Leaks) -> None:
     """Status, what would help, times; and nothing is opened for it."""
     await rig.a_connection("c", expires_in=3600)
@@ -63,6 +66,7 @@ async def test_a_connection_is_shown_with_its_health_and_no_secret(rig: Rig, lea
         assert "." not in body[moment]
 
 
+@on_sqlite
 async def test_a_failing_connection_says_since_when_why_and_what_helps(rig: Rig) -> None:
     """What a person or a program needs to decide what to do."""
     _, grant = await rig.a_connection("c", expires_in=0)
@@ -78,6 +82,7 @@ async def test_a_failing_connection_says_since_when_why_and_what_helps(rig: Rig)
     assert body["failing_since"].endswith("Z")
 
 
+@on_sqlite
 async def test_a_token_is_asked_for_with_the_life_and_the_patience_one_wants(rig: Rig) -> None:
     """min_ttl beyond what is left renews first, once; within it, the stored token is the answer."""
     _, grant = await rig.a_connection("c", expires_in=1000)
@@ -227,6 +232,7 @@ async def test_a_status_filter_finds_what_is_shown_with_that_status(rig: Rig) ->
 # ---- importing
 
 
+@on_sqlite
 async def test_an_imported_token_that_the_provider_knows_is_verified(rig: Rig, leaks: Leaks) -> None:
     """It is asked about first, which spends nothing; then it is served, and renewed when its time comes."""
     grant = await rig.provider.mint()
@@ -244,6 +250,7 @@ async def test_an_imported_token_that_the_provider_knows_is_verified(rig: Rig, l
     assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1
 
 
+@on_sqlite
 async def test_an_imported_token_that_the_provider_refuses_is_not_stored(rig: Rig, leaks: Leaks) -> None:
     """422, and nothing is there that was not there before; an older grant stays as it is."""
     grant, dead = await rig.provider.mint(), await rig.provider.mint()
@@ -274,7 +281,7 @@ NO_VERDICT: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_an_imported_token_that_nobody_can_judge_is_stored_as_unproven(rig: Rig, store: Store) -> None:
     """The provider cannot say: the token is kept, served, and shown as never proven."""
     for number, fault in enumerate(NO_VERDICT, start=1):
@@ -291,7 +298,7 @@ async def test_an_imported_token_that_nobody_can_judge_is_stored_as_unproven(rig
         assert (counts["userinfo_requests"], counts.get("token_requests", 0)) == (number, 0)
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_what_is_not_to_be_verified_or_cannot_be_is_stored_unasked(
     replicas: Replicas, provider: FakeProvider, store: Store
 ) -> None:
@@ -312,6 +319,7 @@ async def test_what_is_not_to_be_verified_or_cannot_be_is_stored_unasked(
     assert (await provider.counts())["token_requests"] == 1
 
 
+@on_sqlite
 async def test_an_imported_token_that_has_ended_is_renewed_at_once(rig: Rig) -> None:
     """The refresh token beside it is what counts, so the provider is not asked about what is over by now."""
     grant = await rig.provider.mint()
@@ -328,7 +336,7 @@ async def test_an_imported_token_that_has_ended_is_renewed_at_once(rig: Rig) -> 
     assert (counts.get("userinfo_requests", 0), counts["token_requests"]) == (0, 1)
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize("hours", [-1, 1000])
 async def test_what_the_try_of_a_refresh_token_gives_has_an_end_of_its_own(
     replicas: Replicas, provider: FakeProvider, store: Store, hours: int
@@ -345,7 +353,7 @@ async def test_what_the_try_of_a_refresh_token_gives_has_an_end_of_its_own(
     assert (await provider.counts())["token_requests"] == 1
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_an_imported_token_that_has_ended_and_that_nothing_renews_is_refused(rig: Rig, store: Store) -> None:
     """Without a refresh token the ended one is all there is: the provider is asked, and it is not stored."""
     grant = await rig.provider.mint()
@@ -357,7 +365,7 @@ async def test_an_imported_token_that_has_ended_and_that_nothing_renews_is_refus
     refused(await rig.api.get(f"{PATH}/c"), 404, "not_found")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_an_import_that_could_not_be_used_is_refused(rig: Rig, store: Store) -> None:
     """No credentials, none in them, an unknown kind, provider or tenant, a refresh token without a client."""
     grant = await rig.provider.mint()
@@ -377,7 +385,7 @@ async def test_an_import_that_could_not_be_used_is_refused(rig: Rig, store: Stor
     assert await count(rig, "connections") == 1
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_token_without_a_successor_ends_with_its_time(rig: Rig, store: Store) -> None:
     """What nothing can renew is served while it lives, then a person is asked for."""
     await put(rig, "c", credentials={"access_token": "canary-at", "expires_at": later(hours=-1)}, verify=False)
@@ -391,6 +399,7 @@ async def test_a_token_without_a_successor_ends_with_its_time(rig: Rig, store: S
 # ---- switching off
 
 
+@on_sqlite
 async def test_a_connection_that_is_switched_off_gives_no_token_and_keeps_it(rig: Rig) -> None:
     """`enabled: false` answers 409 until it is switched on; the grant is untouched."""
     _, grant = await rig.a_connection("c")
@@ -402,6 +411,7 @@ async def test_a_connection_that_is_switched_off_gives_no_token_and_keeps_it(rig
     assert (await rig.token("c")).json()["access_token"] == grant.access_token
 
 
+@on_sqlite
 async def test_changing_one_field_leaves_the_others(rig: Rig) -> None:
     """What is not sent stays as it is, the tokens above all."""
     _, grant = await rig.a_connection("c")
@@ -420,6 +430,7 @@ async def test_changing_one_field_leaves_the_others(rig: Rig) -> None:
 # ---- asking a person
 
 
+@on_sqlite
 async def test_a_link_for_a_person_is_made_and_the_connection_waits(rig: Rig) -> None:
     """201 with a link and its end; the connection says that it waits for somebody."""
     answer = await rig.api.post(f"{PATH}/c/authorize", json={})
@@ -438,7 +449,7 @@ async def test_a_link_for_a_person_is_made_and_the_connection_waits(rig: Rig) ->
     assert refused(await rig.token("c"), 409, "not_connected")["reason"] == "awaiting_consent"
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_link_that_could_not_work_is_not_made(rig: Rig, store: Store) -> None:
     """No client, an unlisted return address, an unknown kind or provider."""
     await rig.vault.tenants.put(
@@ -491,7 +502,7 @@ async def test_a_grant_is_revoked_at_the_provider_where_that_is_asked_for(rig: R
     assert grant.family in (await rig.provider.ledger()).revoked_families
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_revocation_that_failed_is_said_to_have_failed(rig: Rig, store: Store) -> None:
     """The connection is gone here all the same, and nobody is told that the grant is over."""
     faults: list[dict[str, Any]] = [
@@ -512,7 +523,7 @@ async def test_a_revocation_that_failed_is_said_to_have_failed(rig: Rig, store: 
         assert len(ledger.requests("revoke")) == number
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_provider_that_cannot_revoke_is_said_to_be_one(replicas: Replicas, store: Store) -> None:
     """Nothing is claimed that could not have happened."""
     rig = await replicas({"revocation_endpoint": None})
@@ -521,7 +532,7 @@ async def test_a_provider_that_cannot_revoke_is_said_to_be_one(replicas: Replica
     assert (await rig.api.delete(f"{PATH}/c?revoke=true")).json() == {"revoked": "not_supported"}
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_name_can_be_used_again_after_disconnecting(rig: Rig, store: Store) -> None:
     """The next connection of that name is another one."""
     await rig.a_connection("c")

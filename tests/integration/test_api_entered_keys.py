@@ -11,6 +11,8 @@ from tests.integration.test_api import refused
 from tests.keys import ec_key, pem, public_jwk, rsa_key
 from tests.rig import PROVIDER, TENANT, Rig
 
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
 ROBOTS = "/v1/providers/robots"
 PATH = f"/v1/connections/{TENANT}/robots/robot"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -61,6 +63,7 @@ async def test_a_key_is_entered_and_its_tokens_are_renewed(rig: Rig, leaks: Leak
     assert [event["access_token"] for event in issued][1:] == [first.json()["access_token"]]
 
 
+@on_sqlite
 async def test_a_key_that_the_provider_refuses_is_not_stored(rig: Rig) -> None:
     """Another one than it knows, an issuer that it does not, a subject for somebody else's server."""
     await define(rig)
@@ -75,7 +78,7 @@ async def test_a_key_that_the_provider_refuses_is_not_stored(rig: Rig) -> None:
     refused(await rig.api.get(PATH), 404, "not_found")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_key_that_cannot_sign_is_refused_without_asking(rig: Rig, store: Store, leaks: Leaks) -> None:
     """What is wrong with it is said in a word, and nothing is sent or stored."""
     await define(rig)
@@ -94,7 +97,7 @@ async def test_a_key_that_cannot_sign_is_refused_without_asking(rig: Rig, store:
     refused(await rig.api.get(PATH), 404, "not_found")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_where_no_client_takes_part_none_is_to_blame(rig: Rig, store: Store) -> None:
     """A provider's `invalid_client` is then said of the key: it is not stored, or its connection has failed."""
     await define(rig)
@@ -109,7 +112,7 @@ async def test_where_no_client_takes_part_none_is_to_blame(rig: Rig, store: Stor
     assert (shown["status"], shown["reason"]) == ("failed", "credentials_rejected")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_key_that_nobody_can_judge_now_is_stored_as_it_is(rig: Rig, store: Store) -> None:
     """The provider is down; once it is back, the key is good."""
     await define(rig)
@@ -122,7 +125,7 @@ async def test_a_key_that_nobody_can_judge_now_is_stored_as_it_is(rig: Rig, stor
     assert (fetched.status_code, fetched.json()["status"]) == (200, "verified")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_key_may_need_a_client_besides(rig: Rig, store: Store) -> None:
     """Where clients authenticate, the nearest registration takes part, and without one there is nothing to try."""
     await define(rig, token_endpoint_auth_method="client_secret_basic")
@@ -136,7 +139,7 @@ async def test_a_key_may_need_a_client_besides(rig: Rig, store: Store) -> None:
     assert [event["client_id"] for event in issued] == [rig.provider.client_id]
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_curve_and_the_issuers_name_do_as_well(rig: Rig, store: Store) -> None:
     """The definition says whom assertions address; the key, how they are signed."""
     await define(rig, assertion_audience="issuer", issuer=rig.provider.issuer, assertion_scope_claim=True)
@@ -148,6 +151,7 @@ async def test_a_curve_and_the_issuers_name_do_as_well(rig: Rig, store: Store) -
     assert (await token(rig)).json()["scopes"] == ["read"]
 
 
+@on_sqlite
 async def test_the_clients_own_access_is_got_and_renewed(rig: Rig) -> None:
     """Nothing has to be entered but that it is wanted; a refused secret stops the client, and no connection."""
     path = f"/v1/connections/{TENANT}/robots/own"
@@ -166,7 +170,7 @@ async def test_the_clients_own_access_is_got_and_renewed(rig: Rig) -> None:
     refused(await rig.api.put(path, json={"credentials": {"scope": "read"}}), 409, "client_misconfigured")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_provider_may_mean_the_connection_by_a_bad_client(rig: Rig, store: Store) -> None:
     """Then what was entered is refused, or has failed, and the client goes on; its other secret is tried first."""
     path, registration = f"/v1/connections/{TENANT}/robots/own", f"/v1/clients/{TENANT}/robots"
@@ -194,7 +198,7 @@ async def test_a_provider_may_mean_the_connection_by_a_bad_client(rig: Rig, stor
     assert (await rig.api.get(registration)).json()["state"] == "active"
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_client_without_the_key_that_it_needs_is_what_is_wrong(replicas: Replicas, store: Store) -> None:
     """Nothing is sent; the connection is not to blame, whomever the provider would mean by a bad client.
 

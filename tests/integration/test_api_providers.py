@@ -15,6 +15,8 @@ from tests.rig import PROVIDER, Rig
 from vault.housekeeping import tidy
 from vault.http.views.providers import PutProvider
 
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
 OTHER = "/v1/providers/other"
 
 
@@ -82,6 +84,7 @@ def every_knob(provider: FakeProvider) -> dict[str, Any]:
     }
 
 
+@on_sqlite
 async def test_the_catalogue_shows_what_can_be_connected_and_how(rig: Rig) -> None:
     """Each provider with its endpoints and its ways of having credentials there."""
     listed = await rig.api.get("/v1/providers")
@@ -125,7 +128,7 @@ async def test_a_provider_is_defined_changed_and_forgotten(rig: Rig) -> None:
     refused(await rig.api.delete(OTHER), 404, "not_found")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_definition_is_shown_as_it_can_be_put_back(rig: Rig, store: Store) -> None:
     """Every knob that was set, by the name and the value that it was set with; of what is built in, none."""
     body = every_knob(rig.provider)
@@ -140,7 +143,7 @@ async def test_a_definition_is_shown_as_it_can_be_put_back(rig: Rig, store: Stor
     assert "definition" not in (await rig.api.get("/v1/providers/google")).json()
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_the_catalogue_is_read_in_pages(rig: Rig, store: Store) -> None:
     """Each provider that the key reaches once, by their ids; the last page is the one without a `next`."""
     for name in ("a", "zz-9", "other"):
@@ -164,7 +167,7 @@ async def test_the_catalogue_is_read_in_pages(rig: Rig, store: Store) -> None:
     refused(await rig.api.get("/v1/providers?limit=0"), 400, "invalid_request")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_an_issuer_is_all_that_a_standard_provider_needs(rig: Rig, store: Store) -> None:
     """The rest is published; what is given beside it counts more than what is found."""
     made = await rig.api.put(OTHER, json={"issuer": rig.provider.issuer, "name": "Found", "scopes": ["openid"]})
@@ -182,7 +185,7 @@ async def test_an_issuer_is_all_that_a_standard_provider_needs(rig: Rig, store: 
     assert (await rig.provider.counts())["discovery_requests"] == 1
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_the_second_well_known_address_is_tried_where_the_first_has_nothing(rig: Rig, store: Store) -> None:
     """OpenID's form, then RFC 8414's."""
     firsts: list[dict[str, Any]] = [{"status": 404}, {"status": 500}, {"status": 200, "body": "<html>canary"}]
@@ -215,7 +218,7 @@ NO_DEFINITION: list[tuple[dict[str, Any], int, str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_metadata_that_cannot_be_used_defines_nothing(rig: Rig, store: Store) -> None:
     """A word says why, and what may pass is told from what will not."""
     for fault, status, code, reason in NO_DEFINITION:
@@ -228,7 +231,7 @@ async def test_metadata_that_cannot_be_used_defines_nothing(rig: Rig, store: Sto
         await rig.provider.clear_faults()
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_discovery_and_definitions_stay_outside_the_own_network(
     replicas: Replicas, provider: FakeProvider, store: Store
 ) -> None:
@@ -272,6 +275,7 @@ async def test_tokens_are_only_ever_sent_where_they_came_from(rig: Rig) -> None:
     assert (await rig.api.delete(path)).status_code == 204
 
 
+@on_sqlite
 async def test_secrets_of_clients_are_only_ever_sent_where_they_were_meant_for(rig: Rig) -> None:
     """While there are clients, a provider neither moves to another origin nor goes to come back at one."""
     path, client = f"/v1/providers/{PROVIDER}", f"/v1/clients/acme/{PROVIDER}"
@@ -288,7 +292,7 @@ async def test_secrets_of_clients_are_only_ever_sent_where_they_were_meant_for(r
 @pytest.mark.parametrize(
     "field", ["revocation_endpoint", "userinfo_endpoint", "probe_endpoint", "device_authorization_endpoint"]
 )
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_no_endpoint_that_gets_tokens_moves_away_from_them(rig: Rig, store: Store, field: str) -> None:
     """Refresh tokens go to the revocation endpoint too, access tokens where they are probed, secrets to all."""
     await rig.a_connection("c")
@@ -297,7 +301,7 @@ async def test_no_endpoint_that_gets_tokens_moves_away_from_them(rig: Rig, store
     refused(await rig.api.put(f"/v1/providers/{PROVIDER}", json=moved), 409, "provider_in_use")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_built_in_provider_is_not_defined_anew(replicas: Replicas, store: Store) -> None:
     """Code is not changed by a row."""
     rig = await replicas(sandbox=True)
@@ -351,7 +355,7 @@ NONE_AT_ALL: list[tuple[dict[str, Any], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_definition_that_is_none_is_refused(rig: Rig, store: Store, leaks: Leaks) -> None:
     """What is missing or wrong is told by our names for it, never by what was written."""
     for changed, status, code in NONE_AT_ALL:

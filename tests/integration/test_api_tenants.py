@@ -12,6 +12,8 @@ from tests.integration.conftest import Store
 from tests.integration.test_api import always, bearing, refused
 from tests.rig import PROVIDER, TENANT, Rig
 
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
 CLIENT = f"/v1/clients/{TENANT}/{PROVIDER}"
 
 
@@ -55,7 +57,7 @@ async def test_a_tenant_is_made_shown_changed_and_deleted(rig: Rig) -> None:
     refused(await rig.api.delete("/v1/tenants/globex"), 404, "not_found")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_tenants_are_called_what_people_call_them(rig: Rig, store: Store) -> None:
     """E-mail addresses and mixed case are fine, and case counts."""
     for tenant in ("A", "0", "a" * 128, "a.b_c~d@e-f", "person@example.test", "ACME"):
@@ -145,7 +147,7 @@ async def test_a_tenant_with_anything_on_it_is_not_deleted(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("left", ["client", "connection"])
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_tenant_on_which_nothing_is_to_be_seen_can_be_deleted(rig: Rig, store: Store, left: str) -> None:
     """Who has deleted all that the API shows can delete the tenant."""
     await put(rig, "globex")
@@ -190,7 +192,7 @@ LEADING_ASTRAY = [
 ]
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_return_address_that_could_lead_astray_is_refused(rig: Rig, store: Store) -> None:
     """Browsers are sent there with the result: https, or this machine, and readable in one way only."""
     for url in LEADING_ASTRAY:
@@ -203,6 +205,7 @@ async def test_a_return_address_that_could_lead_astray_is_refused(rig: Rig, stor
 # ---- clients
 
 
+@on_sqlite
 async def test_a_registration_is_shown_without_its_secret(rig: Rig, leaks: Leaks) -> None:
     """Not even in part, by whatever route."""
     answers = [
@@ -231,6 +234,7 @@ async def test_a_registration_is_shown_without_its_secret(rig: Rig, leaks: Leaks
         }
 
 
+@on_sqlite
 async def test_the_same_client_with_another_secret_is_the_same_client(rig: Rig) -> None:
     """Wrong secrets stop its connections; the right one, put again, takes the client out of its pause."""
     _, grant = await rig.a_connection("c", expires_in=0)
@@ -269,6 +273,7 @@ async def test_another_client_leaves_existing_grants_with_theirs(rig: Rig) -> No
     assert [event["client_id"] for event in ledger.exchanges(new.family)] == ["client-2"]
 
 
+@on_sqlite
 async def test_a_removed_registration_serves_its_grants_and_no_new_ones(rig: Rig) -> None:
     """With grants it is retired, without it is gone; either way new consents have none."""
     await rig.a_connection("c", expires_in=0)
@@ -296,7 +301,7 @@ async def test_a_tenant_uses_the_nearest_registration_above_it(rig: Rig) -> None
     assert (await rig.api.post(f"/v1/connections/acme-eu/{PROVIDER}/d/authorize", json={})).status_code == 201
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_registration_needs_a_provider_and_a_tenant(rig: Rig, store: Store) -> None:
     """Neither is made up."""
     refused(await rig.api.put(f"/v1/clients/{TENANT}/unknown", json={"client_id": "x"}), 404, "not_found")
@@ -308,6 +313,7 @@ async def test_a_registration_needs_a_provider_and_a_tenant(rig: Rig, store: Sto
 # ---- callers
 
 
+@on_sqlite
 async def test_a_key_is_shown_once_and_works_until_it_is_withdrawn(rig: Rig) -> None:
     """201 with the key; lists and details without it; 204, and from then on 401."""
     wanted = {
@@ -366,7 +372,7 @@ async def test_keys_are_listed_page_by_page_within_the_subtree(rig: Rig) -> None
     assert not any("key" in one or "key_digest" in one for one in found)
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_key_that_makes_no_sense_is_not_made(rig: Rig, store: Store) -> None:
     """Unknown scopes, an end that has passed or lies beyond the calendar, a limit to nothing."""
     cases: list[tuple[dict[str, Any], int, str]] = [

@@ -17,6 +17,8 @@ from tests.person import Person
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.callers import OPERATOR
 
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}"
 
 
@@ -57,6 +59,7 @@ async def test_every_hand_out_names_caller_connection_and_generation(rig: Rig) -
         assert found[-1]["request_id"] == answer.headers["x-request-id"]
 
 
+@on_sqlite
 async def test_a_refresh_is_written_with_whoever_caused_it(rig: Rig) -> None:
     """A caller's and the scheduler's, and what became of them."""
     await rig.a_connection("asked", expires_in=0)
@@ -77,6 +80,7 @@ async def test_a_refresh_is_written_with_whoever_caused_it(rig: Rig) -> None:
     assert json.loads(bad["detail"]) == {"reason": "grant_rejected", "status": "failed"}
 
 
+@on_sqlite
 async def test_connecting_an_account_is_written(rig: Rig) -> None:
     """Who asked for the link, that a person followed it to the end, and that one did not."""
     made = await rig.api.post(f"{PATH}/c/authorize", json={})
@@ -145,6 +149,7 @@ async def test_every_change_is_written_with_its_maker(rig: Rig, leaks: Leaks) ->
     leaks.check(repr(await rows(rig)))
 
 
+@on_sqlite
 async def test_a_change_is_written_with_the_id_of_its_request(rig: Rig) -> None:
     """So that the log and the audit can be laid side by side."""
     answer = await rig.api.put("/v1/tenants/globex", json={"name": "G"})
@@ -152,6 +157,7 @@ async def test_a_change_is_written_with_the_id_of_its_request(rig: Rig) -> None:
     assert (await last(rig))["request_id"] == answer.headers["x-request-id"]
 
 
+@on_sqlite
 async def test_what_a_known_caller_was_denied_is_written(rig: Rig) -> None:
     """A scope they lack, tenants, providers, names and keys that are not theirs, more than they have."""
     await rig.a_connection("c")
@@ -192,6 +198,7 @@ async def test_what_a_known_caller_was_denied_is_written(rig: Rig) -> None:
         assert written[0]["request_id"] == answer.headers["x-request-id"]
 
 
+@on_sqlite
 async def test_strangers_write_nothing(rig: Rig) -> None:
     """Who is not known leaves no row: else anybody could fill the disk."""
     before = len(await rows(rig))
@@ -202,6 +209,7 @@ async def test_strangers_write_nothing(rig: Rig) -> None:
     assert len(await rows(rig)) == before
 
 
+@on_sqlite
 async def test_a_flood_with_an_expired_key_is_no_flood_of_records(replicas: Replicas) -> None:
     """Each of its requests is the same 401; only as many are written as the key's rate would have let through."""
     rig = await replicas(caller_rate=1)
@@ -370,7 +378,7 @@ async def test_what_a_provider_gave_is_written_once_the_audit_can_be(rig: Rig) -
     assert [row["outcome"] for row in await rows(rig, "token.refreshed")] == ["stored"]
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_an_audit_that_refuses_rows_is_storage_that_is_unavailable(rig: Rig, store: Store) -> None:
     """A trigger, a constraint, a duplicate number: whatever keeps the row out, it is 503 and not our bug's 500."""
     await rig.a_connection("c")

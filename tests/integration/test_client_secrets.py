@@ -414,6 +414,7 @@ async def test_a_lost_secret_gives_way_to_the_one_that_opens(rig: Rig) -> None:
 # ---- with private keys
 
 
+@on_sqlite
 async def test_a_private_key_signs_and_is_rotated_like_a_secret(rig: Rig) -> None:
     """The new key is tried first, the former one with its own key id; neither secret nor key is ever sent."""
     keys = [rsa_key(1), rsa_key(2)]
@@ -692,6 +693,7 @@ async def test_only_a_registration_that_is_known_is_a_former_one(rig: Rig) -> No
 # ---- who may resume
 
 
+@on_sqlite
 async def test_who_is_below_does_not_resume_what_was_paused_from_above(rig: Rig) -> None:
     """Nor by registering anew; a key of where it was paused from does, or of further above."""
     await rig.vault.tenants.put(OPERATOR, "acme-eu", parent=TENANT, name="", return_urls=[])

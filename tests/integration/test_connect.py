@@ -141,6 +141,7 @@ async def test_connecting_again_replaces_the_grant_in_place(rig: Rig) -> None:
     assert count == 1
 
 
+@on_sqlite
 async def test_a_rejected_grant_gets_well_by_the_link_in_the_refusal(rig: Rig) -> None:
     """The 409 of a dead grant carries a link, and following it is all that a person has to do."""
     asking, person = Asking(rig), Person(rig)

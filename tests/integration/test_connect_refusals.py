@@ -171,6 +171,7 @@ async def test_a_page_without_a_known_state_sends_nobody_anywhere(rig: Rig) -> N
 # ---- state
 
 
+@on_sqlite
 async def test_an_answer_in_another_browser_is_refused_before_the_provider_is_asked(rig: Rig) -> None:
     """Without the cookie, or with another browser's, a valid code goes nowhere, and in the right one it works."""
     asking, person, attacker = Asking(rig), Person(rig), Person(rig)
@@ -479,6 +480,7 @@ async def test_a_code_of_another_visit_is_worth_nothing(rig: Rig) -> None:
     assert (await rig.provider.ledger()).families == []
 
 
+@on_sqlite
 async def test_another_account_is_refused_and_given_back(rig: Rig) -> None:
     """Reconnecting as somebody else changes nothing, and ends the grant that came of it at the provider."""
     asking, person = Asking(rig), Person(rig)
@@ -502,6 +504,7 @@ async def test_another_account_is_refused_and_given_back(rig: Rig) -> None:
     assert (await person.connect(link)).status_code == 200
 
 
+@on_sqlite
 async def test_another_account_is_taken_where_that_was_asked_for(rig: Rig) -> None:
     """`replace_account` makes the next consent whoever's it is, once; the next link is for that account."""
     asking, person = Asking(rig), Person(rig)

@@ -77,6 +77,7 @@ async def test_a_person_connects_at_another_device(rig: Rig, store: Store, leaks
     assert [event["outcome"] for event in await audited(rig, "connection.connected")] == ["ok"]
 
 
+@on_sqlite
 async def test_a_person_who_says_no_connects_nothing(rig: Rig, store: Store) -> None:
     """It is over with the first word of it, and written down."""
     await furnished(rig)
@@ -215,6 +216,7 @@ async def test_a_provider_without_it_says_so(rig: Rig, store: Store) -> None:
     refused(await rig.api.post(f"{PATH}/device", json={}), 409, "no_client")
 
 
+@on_sqlite
 async def test_a_slow_answer_is_waited_for(rig: Rig, store: Store) -> None:
     """Whoever asks has the turn until the answer must have come, and nobody else asks with the same code."""
     await furnished(rig)

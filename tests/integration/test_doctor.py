@@ -86,6 +86,7 @@ async def test_a_healthy_vault_is_called_healthy(rig: Rig, store: Store, leaks: 
     assert content(store) == before
 
 
+@on_sqlite
 async def test_a_retired_key_is_no_finding(rig: Rig, store: Store) -> None:
     """After a rotation only the key that is left is looked at: nothing it sealed is missing."""
     private(store)
@@ -161,6 +162,7 @@ async def test_a_sweep_that_is_a_little_late_is_a_warning(rig: Rig, store: Store
     assert worse_than_ok(found) == {"sweep": "warning"}
 
 
+@on_sqlite
 async def test_another_secret_is_found(store: Store, leaks: Leaks) -> None:
     """The keyring does not open; neither secret is shown."""
     private(store)

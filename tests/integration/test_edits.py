@@ -67,6 +67,7 @@ async def test_a_patch_changes_what_it_names_and_no_more(rig: Rig, leaks: Leaks)
     assert await rig.provider.counts() == {}
 
 
+@on_sqlite
 async def test_a_put_puts_notes_in_the_place_of_others(rig: Rig) -> None:
     """Unlike a PATCH, it merges nothing; and a field that it does not name it leaves alone."""
     await rig.a_connection("c")
@@ -77,6 +78,7 @@ async def test_a_put_puts_notes_in_the_place_of_others(rig: Rig) -> None:
     assert (body["metadata"], body["settings"], body["shared"]) == ({"c": None}, {"b": 2}, True)
 
 
+@on_sqlite
 async def test_a_patch_makes_nothing(rig: Rig) -> None:
     """404 for what is not there, and still nothing is."""
     refused(await patch(rig, NEW, **CREDENTIALS), 404, "not_found")
@@ -84,6 +86,7 @@ async def test_a_patch_makes_nothing(rig: Rig) -> None:
     refused(await rig.api.get(NEW), 404, "not_found")
 
 
+@on_sqlite
 async def test_patched_credentials_are_verified_first(rig: Rig) -> None:
     """What the provider refuses is not stored, nor is anything else of that request."""
     _, grant = await rig.a_connection("c")
@@ -125,6 +128,7 @@ async def test_notes_do_not_grow_without_end(rig: Rig, store: Store) -> None:
 # --- conditions -------------------------------------------------------------------------------------------
 
 
+@on_sqlite
 async def test_a_tag_stands_for_what_people_edit(rig: Rig) -> None:
     """It changes with each field and with another grant; not with refreshes, failures, pauses or time."""
     _, grant = await rig.a_connection("c")
@@ -177,6 +181,7 @@ async def test_a_change_is_made_over_what_was_seen_only(rig: Rig) -> None:
     assert gone.status_code == 200
 
 
+@on_sqlite
 async def test_a_condition_may_be_sent_in_several_lines(rig: Rig) -> None:
     """They are one list (RFC 9110, 5.3), whichever line the tag is on; what is no condition is not ignored."""
     await rig.a_connection("c")
@@ -194,6 +199,7 @@ async def test_a_condition_may_be_sent_in_several_lines(rig: Rig) -> None:
         refused(answer, 422, "invalid_condition")
 
 
+@on_sqlite
 async def test_a_change_can_be_a_beginning_or_none_at_all(rig: Rig) -> None:
     """`If-None-Match: *` makes and does not change; `If-Match` changes and does not make."""
     for header in ({"If-Match": "*"}, {"If-Match": '"x"'}):
@@ -271,6 +277,7 @@ async def globex(rig: Rig) -> dict[str, Any]:
     return shown
 
 
+@on_sqlite
 async def test_a_tenant_is_patched_field_by_field(rig: Rig) -> None:
     """What is not sent stays; a PUT is the whole of it, and what it leaves out is as for a new tenant."""
     before = await globex(rig)
@@ -307,6 +314,7 @@ async def test_a_tenant_is_changed_over_what_was_seen_only(rig: Rig) -> None:
     assert once.status_code == 201
 
 
+@on_sqlite
 async def test_a_patch_of_a_tenant_keeps_to_the_rules_of_the_tree(rig: Rig) -> None:
     """No cycles, no moving the root, no unreachable places, no bad addresses; nor one's own tenant."""
     await globex(rig)

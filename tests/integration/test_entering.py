@@ -77,6 +77,7 @@ async def test_what_is_not_tried_is_stored_unproven_and_due(rig: Rig, store: Sto
     assert (unsure["status"], unsure["reason"]) == ("configured", "probe_unknown")
 
 
+@on_sqlite
 async def test_a_refused_client_is_the_clients_matter_and_nothing_is_stored(
     rig: Rig, store: Store, leaks: Leaks
 ) -> None:
@@ -263,6 +264,7 @@ async def test_another_kind_needs_its_credentials(rig: Rig, store: Store) -> Non
     assert (await rig.look("c")).kind == "client_credentials"
 
 
+@on_sqlite
 async def test_credentials_of_whoever_are_not_called_the_former_accounts(rig: Rig, store: Store) -> None:
     """Whose tokens are imported, or entered, over a consent is not known: the account goes with its grant."""
     await with_both_kinds(rig)

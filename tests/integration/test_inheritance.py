@@ -282,6 +282,7 @@ async def test_a_key_gets_what_is_shared_on_its_own_path_only(tree: Rig) -> None
         await heard(tree)
 
 
+@on_sqlite
 async def test_the_limits_of_a_key_are_those_of_the_path(tree: Rig) -> None:
     """A key for other providers or names gets nothing by way of a parent; another name is another connection."""
     await connected(tree, TENANT, shared=True)
@@ -291,6 +292,7 @@ async def test_the_limits_of_a_key_are_those_of_the_path(tree: Rig) -> None:
     refused(await token(tree, "acme-eu", "d"), 409, "not_connected")
 
 
+@on_sqlite
 async def test_of_what_is_inherited_only_the_source_is_told(tree: Rig) -> None:
     """A row of one's own says whose token it gets; nothing else of that connection is in it."""
     await connected(tree, TENANT, shared=True, metadata={"secret": "plan"})
@@ -311,6 +313,7 @@ async def test_of_what_is_inherited_only_the_source_is_told(tree: Rig) -> None:
     refused(await tree.api.patch(path(TENANT), json={"shared": False}, headers=bearing(key)), 404, "not_found")
 
 
+@on_sqlite
 async def test_a_failed_source_is_told_without_the_link_to_it(tree: Rig) -> None:
     """Only whoever's path it is gets the link: with it, a child could put its account in its parent's place."""
     grant = await connected(tree, TENANT, shared=True, expires_in=0)

@@ -108,6 +108,7 @@ async def test_a_switch_takes_the_scope_and_the_reach(replicas: Replicas, which:
     assert told(missing)[:2] == (404, "not_found")
 
 
+@on_sqlite
 async def test_a_key_pauses_its_own_tenant_and_cannot_resume_it(replicas: Replicas) -> None:
     """What was stopped from above stays stopped; below its own tenant a key resumes, and at the root anything."""
     rig = await replicas()
@@ -132,6 +133,7 @@ async def test_a_key_pauses_its_own_tenant_and_cannot_resume_it(replicas: Replic
 @pytest.mark.parametrize(
     ("limits", "within"), [({"providers": [PROVIDER]}, {"provider", "client"}), ({"names": ["c"]}, set())]
 )
+@on_sqlite
 async def test_no_switch_reaches_beyond_a_keys_limits(
     replicas: Replicas, limits: dict[str, Any], within: set[str]
 ) -> None:
@@ -316,6 +318,7 @@ async def test_what_is_switched_off_is_not_in_the_sweeps_way(rig: Rig) -> None:
     assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1
 
 
+@on_sqlite
 async def test_the_list_for_people_says_what_is_stopped(replicas: Replicas) -> None:
     """A connection's own switch and that of what is above it, each before the status that its tokens have."""
     rig = await replicas()

@@ -244,6 +244,7 @@ async def test_connections_are_counted_by_how_they_are(rig: Rig) -> None:
     assert 75 <= (found.of("sweep_lag_seconds", provider=PROVIDER) or 0) < 200
 
 
+@on_sqlite
 async def test_gates_are_shown(rig: Rig) -> None:
     """An open breaker, rejected clients, and what somebody paused."""
     before = await figures(rig)
@@ -262,6 +263,7 @@ async def test_gates_are_shown(rig: Rig) -> None:
     assert [found.of("paused", kind=kind) for kind in ("provider", "client", "tenant")] == [1, 1, 1]
 
 
+@on_sqlite
 async def test_requests_are_counted_by_route_and_never_by_address(rig: Rig) -> None:
     """Templates, known methods and statuses: nothing that a sender writes becomes a label."""
     await rig.a_connection("c")
@@ -297,6 +299,7 @@ async def test_the_writer_counts_records_and_commits(rig: Rig) -> None:
     assert after.of("writer_queued_units") == 0
 
 
+@on_sqlite
 async def test_nothing_in_the_metrics_says_whose_it_is(rig: Rig, leaks: Leaks) -> None:
     """No tenant, connection or caller, no token and no key: not after success, refusal and failure."""
     await rig.vault.tenants.put(OPERATOR, "acme-sub", parent="platform", name="Acme Sub", return_urls=[])

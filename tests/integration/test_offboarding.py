@@ -25,6 +25,8 @@ from vault.grants import Received, store_grant
 from vault.store import offboarding as store_offboarding
 from vault.store.writer import Transaction
 
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
 CASCADE = f"/v1/tenants/{TENANT}?cascade=true"
 TREE = {"acme-eu": TENANT, "acme-de": "acme-eu", "acme-us": TENANT, "globex": "platform"}
 LEFT = {  # what may be left of a tenant that is gone: nothing
@@ -128,6 +130,7 @@ async def test_without_cascade_nothing_goes(rig: Rig) -> None:
     assert (await rig.token("c")).status_code == 200
 
 
+@on_sqlite
 async def test_only_a_key_that_reaches_all_of_it_deletes_it(rig: Rig) -> None:
     """Not its own tenant's, a neighbour's, or one that is limited to providers or names."""
     await furnish(rig, "c")
@@ -172,7 +175,7 @@ async def test_the_report_names_what_lives_on(rig: Rig) -> None:
     assert len((await rig.provider.ledger()).requests("revoke")) == 2
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_nobody_is_asked_where_nothing_is_to_be_revoked(rig: Rig, store: Store) -> None:
     """`revoke=false` leaves all grants alone, and says that they live on."""
     grants = await furnish(rig, "c")
@@ -420,7 +423,7 @@ async def test_a_revocation_takes_no_other_connection_with_it(
     refused(await rig.token("c"), 409, "not_connected")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize(
     ("changed", "withheld"),
     [
@@ -449,7 +452,7 @@ async def test_a_server_that_is_defined_twice_is_one(
     assert answer.json() == {"revoked": "withheld" if withheld else "revoked"}
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_accounts_that_are_unknown_may_be_the_same(replicas: Replicas, store: Store) -> None:
     """Two of one client that never said whose they are hold each other back; one that never connected does not."""
     rig = await replicas({"revocation_scope": "grant"})
@@ -484,7 +487,7 @@ async def test_what_goes_together_holds_nobody_back(replicas: Replicas, monkeypa
     assert everything["revocations"] == {"revoked": 1}
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_late_successor_is_not_revoked_over_the_new_grant(replicas: Replicas, store: Store) -> None:
     """Connected anew while a refresh is out: its answer is thrown away, and what it is of may be the new grant."""
     rig = await replicas({"revocation_scope": "grant"})
@@ -517,6 +520,7 @@ async def test_a_tenant_is_taken_away_over_what_was_seen_only(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_sqlite
 async def test_a_revocation_that_cannot_be_judged_has_failed(
     replicas: Replicas, store: Store, postgres_cluster: Any
 ) -> None:
@@ -553,7 +557,7 @@ async def test_nothing_is_stored_for_a_connection_that_is_deleted(rig: Rig) -> N
         assert await tx.scalar(text("SELECT count(*) FROM sealed_values WHERE owner_kind = 'connection'")) == 0
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_nobody_gets_rid_of_a_pause_with_the_tenant(rig: Rig) -> None:
     """What somebody above has paused would come back without the pause: refused, and nothing is deleted."""
     await furnish(rig, "c")

@@ -15,6 +15,8 @@ from vault.http.views.common import encode_cursor
 from vault.store import records as store_records
 from vault.trail import records
 
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
 DAY = 86_400_000  # milliseconds
 
 
@@ -190,6 +192,7 @@ async def test_what_a_tenant_of_that_name_did_before_is_nobody_elses(rig: Rig) -
     assert len(await everything(rig, tenant="globex")) > len(mine)
 
 
+@on_sqlite
 async def test_a_question_that_makes_no_sense_is_refused(rig: Rig) -> None:
     """Moments without a zone, words that nothing is called, and cursors that are not ours."""
     for query, status, code in [

@@ -234,6 +234,7 @@ async def test_the_pace_is_waited_out_by_who_has_the_time(rig: Rig) -> None:
 # ---- what cannot be renewed, and what is refused
 
 
+@on_sqlite
 async def test_what_cannot_be_renewed_is_answered_as_it_is(rig: Rig) -> None:
     """A token without a refresh token comes back with its status, the report is written, nothing is asked."""
     minted = await rig.provider.mint()
@@ -250,6 +251,7 @@ async def test_what_cannot_be_renewed_is_answered_as_it_is(rig: Rig) -> None:
     assert (await rig.provider.ledger()).token_requests == 0
 
 
+@on_sqlite
 async def test_a_report_finds_out_that_the_grant_is_dead(rig: Rig) -> None:
     """The provider refuses the refresh too: the token is served as long as it might live, and says `failed`."""
     _, grant = await rig.a_connection("c")
@@ -264,6 +266,7 @@ async def test_a_report_finds_out_that_the_grant_is_dead(rig: Rig) -> None:
     assert (await rig.provider.ledger()).token_requests == 1
 
 
+@on_sqlite
 async def test_a_report_is_refused_like_a_request_for_the_token(rig: Rig) -> None:
     """Disabled, foreign, missing and unconnected alike."""
     await rig.a_connection("c")
@@ -376,6 +379,7 @@ async def test_a_real_lifetime_is_learned_and_tokens_are_renewed_before_it(rig: 
     assert (await row_of(rig, "c")).issued_lifetime == 540
 
 
+@on_sqlite
 async def test_a_mistaken_caller_teaches_nothing(rig: Rig) -> None:
     """One report, reports at ages unlike each other, and reports of every second generation change nothing."""
     await rig.a_connection("c", expires_in=3600)

@@ -128,6 +128,7 @@ async def test_of_two_who_press_the_button_at_once_one_is_signed_in(replicas: Re
     assert len(await audited(one)) == 3
 
 
+@on_sqlite
 async def test_a_link_that_is_used_late_or_unknown_is_refused_in_words(rig: Rig) -> None:
     """All of them alike, at the look and at the button; a link is good for ten minutes by the database's clock."""
     used, late = await new_link(rig), await new_link(rig)
