@@ -204,6 +204,11 @@ class Cluster:
     version: str
     kind: str
 
+    @property
+    def strategy(self) -> str:
+        """How a template is copied: file by file takes half of what it takes to log every page of it."""
+        return "STRATEGY FILE_COPY" if int(self.version.partition(".")[0]) >= 15 else ""  # 14 has no other way
+
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
 
@@ -211,7 +216,7 @@ class Cluster:
     def database(self, template: str = "template0") -> Iterator[str]:
         """Give the URL of a new database, empty or like *template*, and drop it afterwards."""
         name = f"test_{uuid.uuid4().hex}"
-        self.execute("CREATE DATABASE {} TEMPLATE {}", name, template)
+        self.execute(f"CREATE DATABASE {{}} TEMPLATE {{}} {self.strategy}", name, template)
         try:
             yield self.url(name)
         finally:
