@@ -4,18 +4,16 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from vault.connection import Path, check_at
+from vault.connection import Path
 from vault.errors import NotFound, StorageUnavailable, VaultError
 from vault.means import Means
-from vault.providers import kind_of
 from vault.store import checks as store
-from vault.store import connections
 from vault.store.writer import Transaction
 from vault.verify import Verify
 
 log = logging.getLogger(__name__)
 AT_ONCE = 4  # a process
-UNTIL_DONE = timedelta(hours=1)  # after which somebody else tries what was claimed, should we die over it
+UNTIL_DONE = timedelta(hours=1)  # after which what was claimed is tried once more, if nothing came of it
 
 
 class Checks:
@@ -56,13 +54,14 @@ class Checks:
         while not self._draining and (due := await self._claimed()):
             await asyncio.gather(*(self._try(*one) for one in due))
 
-    async def _claimed(self) -> list[tuple[str, Path, str]]:
-        async def unit(tx: Transaction) -> list[tuple[str, Path, str]]:
+    async def _claimed(self) -> list[tuple[str, Path]]:
+        async def unit(tx: Transaction) -> list[tuple[str, Path]]:
             return await store.claim(tx.connection, AT_ONCE, UNTIL_DONE)
 
         return await self._means.writer.submit(unit)
 
-    async def _try(self, connection: str, path: Path, kind: str) -> None:
+    async def _try(self, connection: str, path: Path) -> None:
+        """Try it; when it is tried next is part of what comes of that."""
         try:
             await self._verify.check(path)
         except NotFound:
@@ -71,13 +70,3 @@ class Checks:
             raise
         except VaultError as error:
             log.warning("a check came to nothing", extra={"connection": connection, "code": error.code})
-        await self._put_off(connection, path[1], kind)
-
-    async def _put_off(self, connection: str, provider: str, kind: str) -> None:
-        async def unit(tx: Transaction) -> None:
-            speaks = await self._means.providers.get(provider, tx.connection)
-            every, now = kind_of(speaks, kind).check_every, await connections.database_time(tx.connection)
-            again = check_at(now, every, self._means.jitter)
-            await store.put_off(tx.connection, connection, again)
-
-        await self._means.writer.submit(unit)

@@ -163,6 +163,14 @@ def kind_of(provider: Provider, kind: str | None, *, how: str | None = None) -> 
     raise Invalid("This provider has no such kind.", code="unknown_kind", field="kind")
 
 
+def check_every(provider: Provider, kind: str) -> int | None:
+    """Return every how many seconds what is of this *kind*, and never renewed, is tried; None: never.
+
+    As where the provider, which was defined anew, has no such kind any more.
+    """
+    return next((one.check_every for one in provider.kinds if one.id == kind), None)
+
+
 def is_entered(provider: Provider, kind: str) -> bool:
     """Say whether credentials of this *kind* are entered, and not given by a consent."""
     return any(one.id == kind and one.how == "enter" for one in provider.kinds)

@@ -8,15 +8,15 @@ from typing import NamedTuple
 from integrations.contract import Finding, Verdict
 from vault.audit import Event
 from vault.clients.registration import registered
-from vault.connection import Connection, Path, check_at
+from vault.connection import Connection, Path
 from vault.connections import Change, Connections
 from vault.errors import CannotOpen, Conflict, Invalid, NotFound, does_not_open
 from vault.feeding import fed_by
 from vault.holding import holding
-from vault.learning import learned
+from vault.learning import learned, next_check
 from vault.means import Means
 from vault.probe import probed
-from vault.providers import is_entered, kind_of
+from vault.providers import check_every, is_entered, kind_of
 from vault.refresh import Refresher
 from vault.store import connections as store
 from vault.store.changes import Stale
@@ -26,11 +26,11 @@ LONGEST_QUEUE = 2.0  # seconds that somebody stands in it, beside what one call 
 
 
 class Tried(NamedTuple):
-    """What came of a try of tokens, or of what was entered itself: that is tried again *every* so many seconds."""
+    """What came of a try of tokens, or of what was entered itself, which is tried *every* so many seconds."""
 
     finding: Finding
     static: bool
-    every: int | None = None
+    every: int | None
 
 
 class Verify:
@@ -111,12 +111,13 @@ class Verify:
         if holds is None:
             raise NotFound  # it holds nothing, or was deleted a moment ago
         state = connection.state
+        every = check_every(provider, connection.kind) if state.renewal == "none" else None
         if holds.access_token is not None and not state.living(connection.read_at):
             verdict: Verdict = "invalid" if state.status == "failed" else "unknown"
-            return Tried(Finding(verdict=verdict, code=state.last_error_code), static=False)
+            return Tried(Finding(verdict=verdict, code=state.last_error_code), False, every)
         unchanging = state.renewal == "none" and is_entered(provider, connection.kind)
         if holds.access_token is not None and not unchanging:
-            return Tried(await probed(self._means, provider, user, holds.root, holds.access_token), static=False)
+            return Tried(await probed(self._means, provider, user, holds.root, holds.access_token), False, every)
         kind = kind_of(provider, connection.kind)
         feed = None if holds.access_token else fed_by(kind, connection)
         token = holds.access_token if feed is None else await self._means.sources.living_token(feed)
@@ -124,13 +125,13 @@ class Verify:
         if feed is not None and finding.verdict == "invalid":
             # It was the token, most likely, and that is another connection's: what was entered here stays.
             finding = replace(finding, verdict="unknown")
-        return Tried(finding, static=True, every=kind.check_every)
+        return Tried(finding, True, every)
 
     async def _note(self, actor: str, connection: Connection, tried: Tried) -> None:
         """Write down what the provider said of these very tokens, and of no later ones."""
         finding, static, every = tried
-        again = check_at(connection.read_at, every, self._means.jitter)
-        changed = learned(connection, finding, static=static, again=again)
+        changed = learned(connection, finding, static=static)
+        changed["next_check_at"] = next_check(connection, changed, every, self._means.jitter)
 
         async def unit(tx: Transaction) -> None:
             await store.note_probe(tx.connection, connection.id, connection.state.generation, changed)

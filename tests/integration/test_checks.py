@@ -9,7 +9,7 @@ import pytest
 from tests.integration.conftest import Replicas
 from tests.integration.judge import age
 from tests.integration.test_api import refused
-from tests.person import Asking
+from tests.person import Asking, change
 from tests.rig import Rig
 from tests.vendors.resend import FakeResend, refusal
 from vault.connection import SOONEST
@@ -106,6 +106,39 @@ async def test_a_provider_in_trouble_takes_nothing_away(mail: Asking, resend: Fa
 
 
 @on_sqlite
+async def test_a_verification_counts_as_a_try(mail: Asking, resend: FakeResend) -> None:
+    """Whoever asked by hand need not be followed by a program a moment later."""
+    await age(mail.rig, DAY * 1.25, "next_check_at")
+    shown = (await mail.rig.api.post(f"{mail.path}/verify")).json()
+    await checked(mail.rig)
+
+    assert len(resend.ledger) == 1
+    assert shown["next_check_at"] == (await mail.shown())["next_check_at"]
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "spoilt", ["UPDATE connections SET kind = 'gone'", "UPDATE sealed_values SET ciphertext = zeroblob(40)"]
+)
+async def test_what_cannot_be_tried_keeps_none_of_the_others_waiting(
+    mail: Asking, resend: FakeResend, caplog: pytest.LogCaptureFixture, spoilt: str
+) -> None:
+    """Its provider, defined anew, has lost its kind; or it does not open: it is looked at once, then later."""
+    assert await change(mail.rig, spoilt) >= 1
+    for number in range(5):  # more than are tried at once
+        stored = await mail.rig.api.put(f"{mail.path}-{number}", json={"credentials": {"api_key": KEY}})
+        assert stored.status_code == 201, stored.text
+    resend.ledger.clear()
+    assert await change(mail.rig, "UPDATE token_states SET next_check_at = 1") == 6
+
+    await checked(mail.rig)
+    await checked(mail.rig)
+
+    assert len(resend.ledger) == 5
+    assert [line.message for line in caplog.records if line.name == "vault.checks"] == ["a check came to nothing"]
+
+
+@on_sqlite
 async def test_what_is_switched_off_or_deleted_is_not_tried(mail: Asking, resend: FakeResend) -> None:
     """A kill switch holds for the program's own curiosity, too."""
     await mail.rig.api.patch(mail.path, json={"enabled": False})
@@ -115,6 +148,7 @@ async def test_what_is_switched_off_or_deleted_is_not_tried(mail: Asking, resend
 
     await mail.rig.api.patch(mail.path, json={"enabled": True})
     await mail.rig.api.delete(mail.path)
+    await age(mail.rig, DAY * 2, "next_check_at")
     await checked(mail.rig)
     assert resend.ledger == []
 

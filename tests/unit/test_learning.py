@@ -1,7 +1,7 @@
 """What a try of credentials changes: a table of what was, what was found, and what is."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from integrations.contract import Finding, Renewal
 from tests.unit.test_overview import CONNECTION
 from vault.connection import Reason, Status
-from vault.learning import learned
+from vault.learning import learned, next_check
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 GOOD, LIMITED = Finding(verdict="valid"), Finding(verdict="limited", code="sending_only", lacks=("read",))
@@ -68,9 +68,32 @@ def test_what_a_refresh_found_out_is_for_the_next_one_to_correct(
     assert after(status, reason, finding, static=False, renewal="refresh_token") == then
 
 
-def test_what_is_refused_is_not_served_any_more_nor_tried_again() -> None:
-    """Its end is now, and nobody asks once more by themselves: it might lock the account."""
+def test_what_is_refused_is_not_served_any_more() -> None:
+    """Its end is now."""
     state = replace(CONNECTION.state, renewal="none")
     changed = learned(replace(CONNECTION, state=state, read_at=NOW), BAD, static=True)
 
-    assert (changed["access_expires_at"], changed["next_check_at"]) == (NOW, None)
+    assert changed["access_expires_at"] == NOW
+
+
+@pytest.mark.parametrize(
+    ("status", "finding", "every", "then"),
+    [
+        ("verified", GOOD, 60, NOW + timedelta(seconds=72)),
+        ("verified", AWAY, 60, NOW + timedelta(seconds=72)),
+        ("verified", GOOD, None, None),
+        ("verified", BAD, 60, None),
+        ("failed", AWAY, 60, None),
+        ("failed", BAD, 60, None),
+        ("failed", GOOD, 60, NOW + timedelta(seconds=72)),
+    ],
+)
+def test_what_is_refused_is_not_tried_again_before_it_works(
+    status: str, finding: Finding, every: int | None, then: datetime | None
+) -> None:
+    """Nobody asks once more by themselves, for that might lock the account; all else is tried in its time."""
+    state = replace(CONNECTION.state, status=status, renewal="none")  # type: ignore[arg-type]
+    about = replace(CONNECTION, state=state, read_at=NOW)
+    changed = learned(about, finding, static=True)
+
+    assert next_check(about, changed, every, lambda _, latest: latest) == then

@@ -14,6 +14,7 @@ from vault.exchange.grant import Grant
 from vault.gates import Gates
 from vault.keyring import Sealed
 from vault.means import Means
+from vault.providers import check_every
 from vault.revoke import give_back_successor
 from vault.sealing import seal_all, sealed_anew
 from vault.store import connections, settle
@@ -88,8 +89,7 @@ class Storing:
         )
 
     def _next_check(self, grant: Grant, turn: Turn) -> datetime | None:
-        every = next((one.check_every for one in grant.provider.kinds if one.id == grant.root.kind), None)
-        return check_at(turn.claimed_at, every, self._means.jitter)
+        return check_at(turn.claimed_at, check_every(grant.provider, grant.root.kind), self._means.jitter)
 
     async def _store(self, tx: Transaction, news: list[_News]) -> list[settle.Stored]:
         """Store what came of many exchanges in one transaction."""

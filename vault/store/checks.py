@@ -1,6 +1,6 @@
 """Which credentials that are never renewed are due to be tried, and whose turn that is."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,24 +27,18 @@ _CLAIM = (
     .values(next_check_at=clock() + bindparam("later"))
     .returning(_s.connection_id)
 )
-_PATHS = select(_c.id, _c.tenant_id, _c.provider, _c.name, _c.kind).where(
+_PATHS = select(_c.id, _c.tenant_id, _c.provider, _c.name).where(
     _c.id.in_(bindparam("claimed", expanding=True)),
     _c.deleted_at.is_(None),
     _c.enabled,
 )
-_AGAIN = update(token_states).where(_s.connection_id == bindparam("connection"), _s.next_check_at.is_not(None))
 
 
-async def claim(tx: AsyncConnection, most: int, later: timedelta) -> list[tuple[str, Path, str]]:
-    """Take up to *most* that are due for *later*; return those that are in use: id, path and kind."""
+async def claim(tx: AsyncConnection, most: int, later: timedelta) -> list[tuple[str, Path]]:
+    """Take up to *most* that are due for *later*; return those that are in use: id and path."""
     parameters = {"most": most, "later": later // timedelta(milliseconds=1)}
     claimed = list((await tx.execute(_CLAIM, parameters)).scalars())
     if not claimed:
         return []
     rows = await tx.execute(_PATHS, {"claimed": claimed})
-    return [(row.id, (row.tenant_id, row.provider, row.name), row.kind) for row in rows]
-
-
-async def put_off(tx: AsyncConnection, connection: str, again: datetime | None) -> None:
-    """Have *connection* tried *again* then, unless nobody wants that any more."""
-    await tx.execute(_AGAIN.values(next_check_at=again), {"connection": connection})
+    return [(row.id, (row.tenant_id, row.provider, row.name)) for row in rows]
