@@ -67,14 +67,17 @@ def refusal(answer: Answer, body: dict[str, Any], verdicts: Verdicts, errors: Er
 
 
 def read_probe(answer: Answer, probe: Probe) -> Verdict:
-    """Return what *answer* says of the access token that *probe* went with."""
+    """Return what *answer* says of the access token that *probe* went with.
+
+    Where no rule says it, RFC 6750 section 3.1 does: 401 refuses the token, and 403 only what was wanted with it.
+    """
     said = answer.body.decode(errors="replace")
     for rule in probe.rules:
         if rule.status in (None, answer.status) and (rule.says is None or rule.says in said):
             return rule.verdict
     if 200 <= answer.status < 300:
         return "valid"
-    return "invalid" if answer.status in {401, 403} else "unknown"
+    return "invalid" if answer.status == 401 else "unknown"
 
 
 def at(body: object, path: str) -> object:

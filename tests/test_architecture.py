@@ -56,7 +56,7 @@ LAYERS = (
     {"means"},
     {"clients"},
     {"holding", "carrying"},
-    {"revoke", "grants", "probe", "disconnect"},
+    {"revoke", "grants", "probe", "proof", "reporting", "disconnect"},
     {"exchange"},
     {"consent", "entering"},
     {"works"},

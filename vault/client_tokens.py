@@ -64,7 +64,7 @@ class ClientTokens:
         try:
             return Root(kind=found.connection.kind, credentials=fields_apart(found.value.open()))
         except CannotOpen:
-            raise await undecryptable(self._writer, found.connection) from None
+            raise await undecryptable(self._writer, found.connection, found.inherited_from) from None
 
 
 def _able(found: Found) -> Provider:
@@ -72,7 +72,7 @@ def _able(found: Found) -> Provider:
     about, state = found.connection, found.connection.state
     if found.provider is None or ABILITY not in kind_of(found.provider, about.kind).abilities:
         raise Conflict("Credentials of this kind sign no tokens for apps.", code="no_client_tokens")
-    if stops := withheld(state):
+    if stops := withheld(state, found.inherited_from):
         raise stops
     if ABILITY in state.lacks:
         detail = "These credentials are of a sort that signs no tokens for apps."

@@ -22,6 +22,10 @@ Reason = Literal[
 Prefer = Literal["own", "inherited"]
 WITH_ITS_TOKEN: frozenset[Renewal] = frozenset({"self_exchange", "none"})  # over when the access token is
 OF_ITS_TOKEN: frozenset[Renewal] = frozenset({"refresh_token", "self_exchange"})  # without one they are none
+# Why something failed where its provider has said so, and not the time alone, or a key of ours.
+REFUSED: frozenset[Reason] = frozenset(
+    {"grant_rejected", "lost_rotation", "credentials_rejected", "account_suspended"}
+)
 NextAction = Literal["none", "connect", "verify", "wait", "fix_client", "reconnect", "fix_credentials", "operator"]
 
 ACTIONS: Mapping[str, NextAction] = {
@@ -98,24 +102,54 @@ class TokenState:
 
     def judged(self, now: datetime) -> "TokenState":
         """Return this state as it is at *now*: what nothing can renew then fails when its token ends."""
-        over = self.renewal in WITH_ITS_TOKEN and not self.living(now)
+        over = self.is_its_token and self.ended(now)
         if over and self.holds_tokens and self.status != "failed":
             return replace(self, status="failed", reason="expired")
         return self
 
+    @property
+    def is_its_token(self) -> bool:
+        """Whether what is handed out is all that it holds: what is said of the one is said of the other."""
+        return self.renewal in WITH_ITS_TOKEN
+
+    @property
+    def proven_dead(self) -> bool:
+        """Whether what is handed out is known not to work, however long it was to live.
+
+        Its provider has refused it; or has refused what it was got with, which it may outlive, and whoever used
+        it has reported it too. Neither alone is proof: not a report, nor the end of a grant.
+        """
+        if self.status != "failed" or self.reason not in REFUSED:
+            return False
+        return self.is_its_token or self.is_reported
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether somebody has said that the current token was refused."""
+        return self.rejected_generation == self.generation
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the current token was reported, and its provider was not asked about it since."""
+        if not self.is_reported or self.checked_at is None or self.refreshed_at is None:
+            return self.is_reported
+        return self.checked_at <= self.refreshed_at + timedelta(seconds=self.rejected_age or 0)
+
     def remaining(self, now: datetime) -> timedelta:
-        """Return how long the access token still lives; a year where it never ends."""
+        """Return how long the access token was to live from *now*; a year where it never ends."""
         return self.access_expires_at - now if self.access_expires_at else timedelta(days=365)
 
+    def ended(self, now: datetime) -> bool:
+        return self.remaining(now) < LIVING
+
     def living(self, now: datetime) -> bool:
-        return self.holds_tokens and self.remaining(now) >= LIVING
+        """Say whether there is something to hand out. What is not known to be dead, is."""
+        return self.holds_tokens and not self.ended(now) and not self.proven_dead
 
     def fresh(self, min_ttl: timedelta, now: datetime) -> bool:
         """Say whether the token will live long enough for a caller that wants *min_ttl*."""
         left = self.remaining(now)
-        if not self.holds_tokens or left < LIVING:
-            return False
-        return left >= min_ttl or left >= effective_min_ttl(min_ttl, self.issued_lifetime)
+        return self.living(now) and (left >= min_ttl or left >= effective_min_ttl(min_ttl, self.issued_lifetime))
 
     def claimable_at(self, now: datetime) -> datetime:
         """Return when a refresh may start, as far as this row says; *now* or earlier means at once."""

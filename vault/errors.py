@@ -1,5 +1,6 @@
 """What a use case can answer other than success. None of them knows HTTP; `http/problems.py` does."""
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -91,9 +92,9 @@ class StorageUnavailable(Unavailable):
         self.contended = contended
 
 
-def does_not_open() -> Conflict:
-    """Return what is told where a stored value is wanted that does not open."""
-    return Conflict("A stored value does not open.", code="operator_required")
+def does_not_open(source: Mapping[str, str] | None = None) -> Conflict:
+    """Return what is told where a stored value is wanted that does not open, of *source* where that is told."""
+    return Conflict("A stored value does not open.", code="operator_required", source=source)
 
 
 class CannotOpen(Exception):

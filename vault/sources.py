@@ -1,6 +1,7 @@
 """Where the token for a path comes from, remembered until anything on the way there changes."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -40,10 +41,23 @@ class Found(Struct, frozen=True):
     def inherited(self) -> bool:
         return self.connection.tenant != self.path[0]
 
+    @property
+    def inherited_from(self) -> dict[str, str] | None:
+        """Whose it is, as token answers say it, for a refusal; None where it is the path's own."""
+        tenant, provider, name = self.source
+        return {"tenant": tenant, "provider": provider, "name": name} if self.inherited else None
+
     def event(self, actor: str, action: Action, outcome: str, generation: int) -> Event:
         """Return a line of the audit: about the path, and whose connection it is where that is another's."""
         detail = {"source": self.connection.tenant} if self.inherited else {}
         return Event(actor, action, outcome, *self.path, generation, detail)
+
+
+class Living(NamedTuple):
+    """A *token* that lives, opened, and the connection where it was *found*."""
+
+    found: Found
+    token: Secret
 
 
 class Sources:
@@ -66,12 +80,12 @@ class Sources:
         """
         return await self._memory.load(("connection", *path), lambda: self._load(path))
 
-    async def living_token(self, path: Path) -> Secret | None:
-        """Return the access token that serves *path* now, None where none lives."""
+    async def living(self, path: Path) -> Living | None:
+        """Return the access token that serves *path* now, with whose it is; None where none lives."""
         try:
             found = await self.read(path)
             living = found.connection.state.living(found.connection.read_at)
-            return found.value.open() if found.value is not None and living else None
+            return Living(found, found.value.open()) if found.value is not None and living else None
         except (Conflict, CannotOpen):  # not connected, or switched off
             return None
 

@@ -1,13 +1,15 @@
 """Handing out a token that works: the point of it all.
 
 A fresh token is answered at once. An old one is refreshed first, and while that cannot be done the
-token that still lives is served, whatever state the provider is in.
+token that still lives is served, whatever state the provider is in. What is proven not to work
+(`TokenState.proven_dead`) lives no more.
 """
 
 from datetime import datetime, timedelta
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
+from integrations.advice import ADVICE
 from integrations.contract import Handout, Secret
 from vault.access import Access, Caller
 from vault.clock import uptime
@@ -17,10 +19,10 @@ from vault.limits import Overloaded, WaitingRoom
 from vault.memory import STALE_AFTER, Memory
 from vault.metrics import Metrics, Source
 from vault.refresh import Refresher
+from vault.reporting import fed_with, outdated, reported
 from vault.sealing import Kept, fields_apart
 from vault.sources import Found, Sources
-from vault.store import leases, rejections
-from vault.store.changes import Stale
+from vault.store import leases
 from vault.store.writer import Transaction, Writer
 from vault.tickets import Tickets
 from vault.waiting import Renewal, Wait, Wanted
@@ -42,6 +44,7 @@ class HandedOut(Struct, frozen=True, kw_only=True):
     connection: Connection
     access_token: Secret | None
     static: Handout | None
+    generation: int  # of what a report is about: of the token, or of that of another connection that goes with it
     expires_at: datetime | None  # None: it has no end that anybody knows
     expires_in: int | None  # seconds
 
@@ -93,26 +96,27 @@ class Tokens:
         """Take it from *caller* that its token of that *generation* was refused; return another one like `fetch`.
 
         Whoever is the first to say so of the current tokens has them refreshed although they are fresh.
-        All others wait for that, and have nothing refreshed for their report. *source* is where that
-        token came from: if something else serves *path* since, nothing is said of its tokens. Raises
-        Invalid too, where there are no tokens of that generation yet, or the source cannot be right.
+        All others wait for that, and have nothing refreshed for their report. Where another connection
+        feeds what serves *path*, its token is meant. *source* is where that token came from: if
+        something else serves *path* since, nothing is said of its tokens. Raises Invalid too, where
+        there are no tokens of that generation yet, or the source cannot be right.
         """
         above = await self._access.require_reach(caller, *path)
         waits, fresh = Wait(uptime() + wait), Wanted(min_ttl=min_ttl)
         found = await self._sources.read(path)
-        current = found.connection.state.generation
-        outdated = source is not None and source != found.source
-        if outdated and source is not None and (source[0] not in above or source[1:] != path[1:]):
+        fed = None if found.feed is None else await self._sources.read(found.feed)
+        whose = (fed or found).connection
+        elsewhere = source is not None and source != found.source
+        if elsewhere and source is not None and (source[0] not in above or source[1:] != path[1:]):
             raise Invalid("The token came from another connection.", code="wrong_source", field="source")
-        if outdated or generation < current:
-            await self._writer.record(found.event(caller.actor, "token.rejected", "outdated", generation))
+        if elsewhere or generation < whose.state.generation:
+            await outdated(self._writer, caller.actor, found, fed, generation)
             return await self._best(caller, await self._sources.read(path), fresh, waits)
-        if generation > current:
+        if generation > whose.state.generation:
             raise Invalid("There are no tokens of this generation yet.", code="unknown_generation")
-        first = await self._note_rejection(caller, found)
-        again = await self._sources.read(path)
-        refused = Wanted(min_ttl=min_ttl, refused=generation, insists=first)
-        return await self._best(caller, again, refused if again.source == found.source else fresh, waits)
+        first = await reported(self._writer, caller.actor, found, fed)
+        refused = Wanted(min_ttl=min_ttl, of=whose.id, refused=generation, insists=first)
+        return await self._best(caller, await self._sources.read(path), refused, waits)
 
     def at_once(self, caller: Caller, path: Path, *, min_ttl: timedelta) -> Ready | None:
         """Return what `fetch` would hand out, if all it takes is remembered and nothing stands against it.
@@ -140,25 +144,29 @@ class Tokens:
 
     async def _best(self, caller: Caller, found: Found, wanted: Wanted, wait: Wait) -> HandedOut:
         """Hand out a token that is *wanted*, or the best there is when *wait* is over; *found* is what is now."""
-        ready = await self._ready(caller, found, wanted, wait, found.path)
+        ready = await self._ready(caller, found, wanted, wait)
         feed = ready.found.feed
         if feed is None:
             return await self.hand_out(caller, ready)
-        alive = Wanted(min_ttl=wanted.min_ttl)
-        fed = await self._ready(caller, await self._sources.read(feed), alive, wait, found.path)
+        fed = await self._ready(caller, await self._sources.read(feed), wanted, wait, feeds=ready.found)
         return await self.hand_out(caller, ready, fed)
 
-    async def _ready(self, caller: Caller, found: Found, wanted: Wanted, wait: Wait, asked: Path) -> Ready:
-        """Return what `_best` hands out to *caller*, who has *asked* for a path and may lose it while waiting."""
+    async def _ready(
+        self, caller: Caller, found: Found, wanted: Wanted, wait: Wait, feeds: Found | None = None
+    ) -> Ready:
+        """Return what `_best` hands out to *caller*, who may lose what was asked for while waiting.
+
+        That is the path of what was *found*, or of what that *feeds*.
+        """
         began_with = found.connection
         while not wanted.is_met_by(found.connection):
             renewed = found.connection.state.generation > began_with.state.generation
             if renewed or not await self._renewal.step(found.connection, wanted, caller.actor, wait):
                 break
             found = await self._sources.read(found.path)
-            await self._access.require_still(caller, *asked)
+            await self._access.require_still(caller, *(feeds or found).path)
             if found.connection.id != began_with.id:
-                began_with, wanted = found.connection, Wanted(min_ttl=wanted.min_ttl)
+                began_with = found.connection
         connection, value = found.connection, found.value
         if wait.for_others:
             self._metrics.waited(connection.provider, wait.for_others)
@@ -167,22 +175,7 @@ class Tokens:
             return Ready(found, value, connection.read_at, "refreshed" if renewed else "database")
         if wait.crowded:
             raise Overloaded
-        raise await self._refusal(caller, found, asked, left_behind=wait.left_behind)
-
-    async def _note_rejection(self, caller: Caller, found: Found) -> bool:
-        """Write down that *caller* reports the tokens that were *found*. Returns whether it is the first to."""
-        connection = found.connection
-
-        async def unit(tx: Transaction) -> bool:
-            first = await rejections.reject(tx.connection, connection)
-            if first:
-                tx.outdate(Stale("connection", connection.id))
-            outcome = "ok" if first else "repeated"
-            tx.record(found.event(caller.actor, "token.rejected", outcome, connection.state.generation))
-            return first
-
-        # Alone: two groups of writes that wait for each other's rows are a deadlock.
-        return await self._writer.submit(unit, alone=True)
+        raise await self._refusal(caller, found, feeds or found, left_behind=wait.left_behind)
 
     async def hand_out(self, caller: Caller, ready: Ready, fed: Ready | None = None) -> HandedOut:
         """Open and return what is *ready*, *fed* or not, once it is written that *caller* gets it.
@@ -191,13 +184,12 @@ class Tokens:
         """
         began, found, now = uptime(), ready.found, ready.now
         connection = found.connection
-        value = await self._opened(ready)
-        feeds = None if fed is None else await self._opened(fed)
+        value = await self._opened(ready, found)
+        feeds = None if fed is None else await self._opened(fed, found)
         token, static = _given(ready, value, feeds)
         event = found.event(caller.actor, "token.handed_out", "ok", ready.value.generation)
         if fed is not None:  # whose token left, too
-            about = {"fed_by": "/".join(fed.found.source), "fed_generation": fed.value.generation}
-            event = structs.replace(event, detail={**event.detail, **about})
+            event = fed_with(event, fed.found, fed.value.generation)
         await self._writer.record(event)
         if uptime() - began >= STALE_AFTER:
             # What was true when it was looked at may have ended, and been answered as over, by now.
@@ -216,44 +208,52 @@ class Tokens:
             connection=connection,
             access_token=token,
             static=static,
+            generation=(fed or ready).value.generation,
             expires_at=now + living if ends else None,
             expires_in=int(left) if ends else None,
         )
 
-    async def _opened(self, ready: Ready) -> Secret:
-        """Return the value that is *ready*. Raises Conflict where it does not open, which is written down."""
+    async def _opened(self, ready: Ready, asked: Found) -> Secret:
+        """Return the value that is *ready*. Raises Conflict where it does not open, which is written down.
+
+        *asked* is what was asked for, whose source is told.
+        """
         try:
             return ready.value.open()
         except CannotOpen:
-            raise await undecryptable(self._writer, ready.found.connection) from None
+            source = asked.inherited_from
+            raise await undecryptable(self._writer, ready.found.connection, source) from None
 
     async def _require_still(self, found: Found) -> None:
-        """Raise what `Sources.read` does, and StorageUnavailable where something else than *found* serves now."""
-        if (await self._sources.read(found.path)).connection.id != found.connection.id:
+        """Raise what `Sources.read` does, and StorageUnavailable where *found* serves no more."""
+        now = (await self._sources.read(found.path)).connection
+        if now.id != found.connection.id or not now.state.living(now.read_at):
             raise StorageUnavailable  # it has to be asked for anew
 
     async def _refusal(
-        self, caller: Caller, found: Found, asked: Path, *, left_behind: bool = False
+        self, caller: Caller, found: Found, asked: Found, *, left_behind: bool = False
     ) -> VaultError:
-        """Return why *caller*, who *asked* for a path, gets nothing of what was *found*; and what would help.
+        """Return why *caller* gets nothing of what was *found*, and what would help.
 
-        *left_behind* says that a refresh was still under way when nobody waited for it any more. It
-        may have ended between the last look at the connection and now, and then the next one finds it.
+        What was *asked* for is that, or what it feeds: its source is told, as token answers do. *left_behind* says
+        that a refresh was still under way when nobody waited for it any more. It may have ended between the last
+        look at the connection and now, and then the next one finds it.
         """
         connection, state = found.connection, found.connection.state
-        if stops := withheld(state):
+        if stops := withheld(state, asked.inherited_from):
             return stops
         if state.status == "failed":
             # Not the link to another tenant's connection, nor to one that feeds this and is out of reach:
             # whoever has that can put their own account there.
-            inherited = connection.tenant != asked[0]
-            reaches = not inherited and caller.reaches(connection.provider, connection.name)
+            own = connection.tenant == asked.path[0]
+            reaches = own and caller.reaches(connection.provider, connection.name)
             return Conflict(
                 "A person has to connect this again.",
                 code="reconnect_required",
                 reason=state.reason,
+                advice=ADVICE.get(state.last_error_code or ""),
                 connect_url=await self._tickets.reconnect_url(connection) if reaches else None,
-                source={"tenant": connection.tenant} if inherited else None,
+                source=asked.inherited_from,
             )
         settled_badly = state.retry_not_before is not None and state.retry_not_before > connection.read_at
         refreshing = self._refresher.is_refreshing(connection.id) or (left_behind and not settled_badly)
@@ -271,7 +271,8 @@ def _given(ready: Ready, value: Secret, token: Secret | None) -> tuple[Secret | 
         return value, None
     static = speaks.handout(ready.found.connection.kind, fields_apart(value), token)
     if not static.credentials:
-        raise Conflict("There is nothing to hand out of it yet.", code="not_connected")
+        source = ready.found.inherited_from
+        raise Conflict("There is nothing to hand out of it yet.", code="not_connected", source=source)
     return None, static
 
 

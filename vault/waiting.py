@@ -43,18 +43,26 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The token that would do: with *min_ttl* to live, and of a later generation than the one *refused*."""
+    """The token that would do: with *min_ttl* to live.
+
+    Of the connection *of*, it is of a later generation than the one *refused*.
+    """
 
     min_ttl: timedelta
+    of: str | None = None
     refused: int = 0
     insists: bool = False  # a fresh token is refreshed too, where it is the one refused
 
     def is_met_by(self, connection: Connection) -> bool:
-        return connection.state.generation > self.refused and self._fresh(connection)
+        refused = connection.id == self.of and connection.state.generation <= self.refused
+        return not refused and self._fresh(connection)
+
+    def insists_on(self, connection: Connection) -> bool:
+        return self.insists and connection.id == self.of
 
     def is_worth_a_refresh(self, connection: Connection) -> bool:
         """Say whether to have *connection* refreshed for it, and not only to wait for somebody who does."""
-        return self.insists or not self._fresh(connection)
+        return self.insists_on(connection) or not self._fresh(connection)
 
     def _fresh(self, connection: Connection) -> bool:
         return connection.state.fresh(self.min_ttl, connection.read_at)
@@ -125,4 +133,5 @@ def _startable_at(connection: Connection, wanted: Wanted) -> datetime:
     state, now = connection.state, connection.read_at
     arrived_dead = state.status == "verified" and not state.living(now)
     at = state.claimable_at(now)
-    return max(at, state.next_refresh_at) if (arrived_dead or wanted.insists) and state.next_refresh_at else at
+    waits = arrived_dead or wanted.insists_on(connection)
+    return max(at, state.next_refresh_at) if waits and state.next_refresh_at else at

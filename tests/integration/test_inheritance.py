@@ -233,17 +233,18 @@ def judge(answer: httpx.Response, child: str, family: Family) -> None:
     """Check what one request for *child*'s token was answered."""
     wanted, body = expected(family), answer.json()
     source = named(child, wanted.source)
+    told = {"tenant": source, "provider": PROVIDER, "name": "c"}
     if wanted.code == "token":
         assert answer.status_code == 200, (family, answer.text)
-        assert body["source"] == {"tenant": source, "provider": PROVIDER, "name": "c"}, family
+        assert body["source"] == told, family
         assert body["access_token"] == f"canary-{source}", family
         return
     assert (answer.status_code, body["code"]) == (409, wanted.code), (family, answer.text)
-    # A link is for whoever's connection it is; of another's there is told whose it is, and no more.
+    # A link is for whoever's connection it is; of another's there is told whose it is, as with a token.
     links = wanted.code == "reconnect_required" and source == child
     assert ("connect_url" in body) is links, family
     elsewhere = wanted.code == "reconnect_required" and source != child
-    assert body.get("source") == ({"tenant": source} if elsewhere else None), family
+    assert body.get("source") == (told if elsewhere else None), family
 
 
 # --- whose it is ------------------------------------------------------------------------------------------
@@ -322,7 +323,8 @@ async def test_a_failed_source_is_told_without_the_link_to_it(tree: Rig) -> None
     child = refused(await token(tree, "acme-eu"), 409, "reconnect_required")
     parent = refused(await token(tree, TENANT), 409, "reconnect_required")
 
-    assert (child["reason"], child["source"]) == ("grant_rejected", {"tenant": TENANT})
+    source = {"tenant": TENANT, "provider": PROVIDER, "name": "c"}
+    assert (child["reason"], child["source"]) == ("grant_rejected", source)
     assert "connect_url" not in child
     assert parent["connect_url"].startswith("http")
     assert "source" not in parent

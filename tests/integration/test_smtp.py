@@ -180,7 +180,7 @@ async def test_who_does_not_reach_the_google_account_gets_no_link_to_it(rig: Rig
     for tenant, limits, told, source in (
         (TENANT, {}, True, None),
         (TENANT, {"providers": ["smtp"]}, False, None),
-        ("below", {}, False, {"tenant": TENANT}),
+        ("below", {}, False, {"tenant": TENANT, "provider": "smtp", "name": "mail"}),
     ):
         key = await rig.key("tokens:read", tenant=tenant, **limits)
         asked = f"/v1/connections/{tenant}/smtp/mail/token"

@@ -120,4 +120,4 @@ async def test_a_connection_that_is_deleted_meanwhile_is_not_found(rig: Rig, sto
     await rig.api.delete(f"/v1/connections/{TENANT}/{PROVIDER}/c")
 
     with pytest.raises(NotFound):
-        await rig.vault.verify._probed(seen)
+        await rig.vault.verify._tried("operator", seen)

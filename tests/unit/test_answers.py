@@ -539,6 +539,11 @@ def test_a_definition_says_what_a_probe_tells(status: int, body: bytes, verdict:
     assert read_probe(Answer(status, {}, body), RESEND) == verdict
 
 
+def test_what_a_token_may_not_see_is_no_proof_against_it() -> None:
+    """RFC 6750 section 3.1: 403 is of a good token that lacks a scope, 401 of one that is expired or revoked."""
+    assert [read_probe(Answer(status), Probe()) for status in (401, 403)] == ["invalid", "unknown"]
+
+
 # ---- any answer, any mapping
 
 names = st.sampled_from(["a", "b", "error", "access_token", "expires_in", "code"])

@@ -182,7 +182,8 @@ def _together(brought: TokenSet, got: TokenSet | None) -> TokenSet:
 async def _fed(means: Means, entered: Entered, tenant: str) -> Secret | None:
     """Return the token that goes with what was *entered*, None where none does, or none lives."""
     feed = feed_of(entered.kind, tenant, {name: one.reveal() for name, one in entered.fields.items()})
-    return None if feed is None else await means.sources.living_token(feed)
+    fed = None if feed is None else await means.sources.living(feed)
+    return None if fed is None else fed.token
 
 
 def _untried(entered: Entered) -> TokenSet:

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from integrations.contract import GrantRejected, Misused, Provider, ProviderError, RateLimited
 from vault.audit import Event
@@ -15,6 +16,7 @@ from vault.exchange.failure import Expired, aftermath, pause_of_provider
 from vault.exchange.patience import Patience
 from vault.gates import Gates
 from vault.means import Means
+from vault.proof import ask_about
 from vault.providers import is_entered
 from vault.store import connections, gates, settle
 from vault.store.changes import Stale
@@ -22,6 +24,17 @@ from vault.store.leases import Turn
 from vault.store.writer import Transaction
 
 log = logging.getLogger(__name__)
+
+
+class _Failure(NamedTuple):
+    """A failure that was written down: of which connection, and of how many *days* that it has left to tell.
+
+    *doubted* says that nobody has asked yet about its token, which was reported.
+    """
+
+    about: Connection
+    days: int | None
+    doubted: bool
 
 
 class Failing:
@@ -36,7 +49,7 @@ class Failing:
         """Write down that *turn*, which began at *started*, failed; *trips*: the breaker opens with it."""
         now = turn.claimed_at + timedelta(seconds=uptime() - started)
 
-        async def unit(tx: Transaction) -> tuple[Connection, int | None] | None:
+        async def unit(tx: Transaction) -> _Failure | None:
             await self._gates.judge(tx, turn, works(error), trips=trips)
             about = await connections.get(tx.connection, turn.connection)
             if about is None:
@@ -54,12 +67,19 @@ class Failing:
             days = endings.news(about.state, failed.retry_not_before)
             if days is not None:
                 tx.record(_expiring(about, turn, days))
-            return about, days
+            doubted = about.state.in_doubt and failed.status == "degraded" and failed.reason != "rate_limited"
+            if doubted:  # once, whoever dies over it
+                asked = {"checked_at": about.read_at}
+                await connections.note_probe(tx.connection, turn.connection, turn.generation, asked)
+            return _Failure(about, days, doubted)
 
         counted = await self._means.writer.insist(unit, vital=False)
-        if counted is not None:
-            await self._tell_client(error, counted[0])
-            _tell_of_its_end(*counted)
+        if counted is None:
+            return
+        await self._tell_client(error, counted.about)
+        _tell_of_its_end(counted.about, counted.days)
+        if counted.doubted:
+            await ask_about(self._means, actor, turn.connection)
 
     def _failed(
         self,

@@ -38,7 +38,8 @@ class TokensController(Controller):
         """Return an access token that lives `min_ttl` seconds longer, refreshed first if it has to be.
 
         Waits up to `wait` seconds for a refresh. Where that fails for a reason that may pass and the
-        old token still lives, that one is returned with its true `expires_in`.
+        old token still lives, that one is returned with its true `expires_in`. What is proven
+        not to work is not returned, however long it was to live.
 
         The token is the connection's own. Where there is none, or it holds no credentials, or it
         prefers what it inherits, the token is that of the nearest tenant above that shares a
@@ -69,8 +70,9 @@ class TokensController(Controller):
 
         The tokens of one generation are refreshed for it once at most, however many report them and
         however often. Waits up to `wait` seconds for that; where it fails for a reason that may pass,
-        the refused token is returned again while it lives. A generation that is not the current one
-        any more, or a `source` that this connection had before, just gets the current token.
+        the refused token is returned again while it lives, unless the provider, asked once, calls it
+        dead. A generation that is not the current one any more, or a `source` that this connection had
+        before, just gets the current token. Of what another connection feeds, that one's token is meant.
         """
         path = path_of(tenant, provider, name)
         source = None if data.source is None else (data.source.tenant, data.source.provider, data.source.name)

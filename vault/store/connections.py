@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.connection import LIVING, WITH_ITS_TOKEN, Connection, TokenState
+from vault.connection import LIVING, REFUSED, WITH_ITS_TOKEN, Connection, TokenState
 from vault.store import devices, labels, parking, sealed, tenants, tickets
 from vault.store.clients import SECRETS, field_of, of_likeliest
 from vault.store.moments import Moment, clock
@@ -113,9 +113,16 @@ JUDGED_STATUS = case(
     ),
     else_=_s.status,
 )
+# As TokenState.proven_dead says it.
+_proven_dead = and_(
+    _s.status == "failed",
+    _s.reason.in_(REFUSED),
+    or_(_s.renewal.in_(WITH_ITS_TOKEN), _s.rejected_generation == _s.generation),
+)
 # When a person is needed, as far as that is known beforehand. What nothing renews, or not any more, works
 # until its token ends, as does what renews itself; and until that ends which only a person renews.
 _works_until = case(
+    (_proven_dead, clock()),
     (and_(_s.renewal == "self_exchange", _s.refresh_expires_at < _s.access_expires_at), _s.refresh_expires_at),
     (or_(_s.renewal.in_(WITH_ITS_TOKEN), _s.status == "failed"), _s.access_expires_at),
     (_s.renewal == "refresh_token", _s.refresh_expires_at),

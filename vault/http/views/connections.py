@@ -27,7 +27,8 @@ class TokenView(View):
     """A token that works now; or the `credentials` that were entered, where they are what one works with.
 
     `expires_in` is in seconds and true: it is what is really left. What has no end has neither that nor
-    `expires_at`. `authorization` is the value of an HTTP header, where that is how they are used.
+    `expires_at`. `authorization` is the value of an HTTP header, where that is how they are used. `generation` is
+    what a report that they were refused is about: where another connection feeds this one, it is that one's.
     """
 
     scopes: tuple[str, ...]
@@ -49,7 +50,7 @@ class TokenView(View):
             expires_at=None if handed.expires_at is None else whole(handed.expires_at),
             expires_in=handed.expires_in,
             scopes=about.scopes,
-            generation=about.state.generation,
+            generation=handed.generation,
             status=about.state.status,
             source=Source(tenant=about.tenant, provider=about.provider, name=about.name),
         )

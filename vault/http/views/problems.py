@@ -3,6 +3,7 @@
 from typing import Literal
 
 from vault.http.views.common import View
+from vault.http.views.connections import Source
 
 
 class WrongField(View):
@@ -12,19 +13,14 @@ class WrongField(View):
     message: str
 
 
-class SharedSource(View):
-    """Whose the connection is that a person has to see to, where it is inherited."""
-
-    tenant: str
-
-
 class Problem(View, forbid_unknown_fields=True):
     """RFC 9457 problem details. `code` is stable; `detail` is for people. The rest goes with some codes.
 
     `retry_after` is in seconds, as the header is. `field` is the one that is wrong, `fields` are those
     there are. `advice` is what a person can do about the `reason`. `scope` is the one that the key lacks.
     `abilities` are those there are; `lacks` is the one that these credentials have not.
-    `connect_url` is a link for the person who has to act.
+    `connect_url` is a link for the person who has to act. `source` is whose the connection is that somebody has to
+    see to, where it is inherited.
     """
 
     type: Literal["about:blank"]
@@ -45,4 +41,4 @@ class Problem(View, forbid_unknown_fields=True):
     next_action: str | None = None
     connect_url: str | None = None
     paused: str | None = None
-    source: SharedSource | None = None
+    source: Source | None = None

@@ -1,0 +1,238 @@
+"""A token is withheld where it is proven not to work, and nowhere else: by whom, until when, and in every replica.
+
+Here of a token that is got with something else; one that is all there is stands in `test_whatsapp.py`.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.conftest import Replicas
+from tests.integration.judge import age, audited, eventually, row_of
+from tests.integration.test_api import refused
+from tests.integration.test_memory import heard
+from tests.rig import PROVIDER, TENANT, Rig
+
+PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
+OVER: dict[str, Any] = {"status": 400, "body": {"error": "invalid_grant"}}
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
+
+
+async def report(rig: Rig, generation: int = 1, **query: Any) -> httpx.Response:
+    return await rig.api.post(f"{PATH}/rejections", json={"generation": generation}, params=query)
+
+
+async def verify(rig: Rig) -> dict[str, Any]:
+    return dict((await rig.api.post(f"{PATH}/verify")).json())
+
+
+async def asked(rig: Rig) -> int:
+    """Return how often the provider was asked about an access token."""
+    return (await rig.provider.counts()).get("userinfo_requests", 0)
+
+
+async def over(rig: Rig) -> None:
+    """Have a connection whose grant is over, while its access token still lives."""
+    await rig.a_connection("c")
+    await rig.provider.fault(**OVER)
+    assert (await rig.api.post(f"{PATH}/refresh")).json()["status"] == "failed"
+
+
+# ---- a grant that is over
+
+
+@on_sqlite
+async def test_a_token_may_outlive_its_grant(rig: Rig) -> None:
+    """That the refresh token is refused proves nothing of the access token: it is served to its end."""
+    await over(rig)
+
+    for _ in range(2):  # the second time from memory
+        served = await rig.token("c")
+        assert (served.status_code, served.json()["status"]) == (200, "failed")
+        await heard(rig)
+
+
+async def test_what_its_provider_and_its_user_refuse_is_withheld(rig: Rig) -> None:
+    """Whoever of them says so first: the grant is over, and the token was reported."""
+    await over(rig)
+    assert (await rig.token("c")).status_code == 200
+    await heard(rig)
+
+    problem = refused(await report(rig), 409, "reconnect_required")
+
+    assert (problem["reason"], problem["connect_url"][:4]) == ("grant_rejected", "http")
+    refused(await rig.token("c"), 409, "reconnect_required")
+    assert (await rig.api.get(PATH)).json()["status"] == "failed"
+
+
+@on_sqlite
+async def test_a_report_that_leads_to_the_end_of_the_grant_is_enough(rig: Rig) -> None:
+    """The refresh that it causes is refused for good: nobody gets that token again, from memory neither."""
+    await rig.a_connection("c")
+    await rig.token("c")
+    await heard(rig)
+    await rig.provider.fault(**OVER)
+
+    refused(await report(rig), 409, "reconnect_required")
+
+    refused(await rig.token("c"), 409, "reconnect_required")
+    assert await asked(rig) == 0
+
+
+@on_sqlite
+async def test_a_report_of_a_former_token_says_nothing_of_this_one(rig: Rig) -> None:
+    """Only what was handed out and refused is in question."""
+    await rig.a_connection("c")
+    await report(rig)
+    await rig.provider.fault(**OVER)
+    assert (await rig.api.post(f"{PATH}/refresh")).json()["status"] == "failed"
+
+    assert (await report(rig)).json()["generation"] == 2
+    assert (await rig.token("c")).status_code == 200
+
+
+@on_postgres
+async def test_no_replica_serves_what_another_one_found_dead(replicas: Replicas) -> None:
+    """The other one remembers it, and hears of it as of a kill switch."""
+    first, second = await replicas(), await replicas()
+    await first.a_connection("c")
+    await heard(second)
+    assert (await second.token("c")).status_code == 200
+    await first.provider.fault(**OVER)
+
+    refused(await report(first), 409, "reconnect_required")
+
+    async def withheld() -> bool:
+        return (await second.token("c")).status_code == 409
+
+    await eventually(withheld, within=2)
+    assert [await withheld() for _ in range(5)] == [True] * 5
+
+
+@on_sqlite
+async def test_what_is_dead_is_served_again_once_that_is_put_right(rig: Rig) -> None:
+    """The provider takes the token after all, or another grant takes its place."""
+    await over(rig)
+    refused(await report(rig), 409, "reconnect_required")
+
+    assert (await verify(rig))["verdict"] == "valid"
+    assert (await rig.token("c")).json()["status"] == "failed"
+
+    refused(await report(rig), 409, "reconnect_required")
+    await rig.adopt(await rig.provider.mint(), "c", expires_in=3600)
+    assert (await rig.token("c")).status_code == 200
+
+
+@on_sqlite
+async def test_who_needs_somebody_now_is_listed(rig: Rig) -> None:
+    """What is dead will not work until its stated end, and is listed with what has ended already."""
+    await over(rig)
+
+    async def listed() -> int:
+        answer = await rig.api.get("/v1/connections", params={"tenant": TENANT, "expiring_within": 60})
+        return len(answer.json()["items"])
+
+    assert await listed() == 0
+    await report(rig)
+    assert await listed() == 1
+
+
+# ---- a renewal that fails for a reason that may pass
+
+
+@on_sqlite
+async def test_a_report_alone_is_no_proof(rig: Rig) -> None:
+    """The renewal fails; the provider, asked once, takes the token: everybody is still served."""
+    await rig.a_connection("c")
+    await rig.provider.fault(status=503, times=None)
+
+    answers = [await report(rig), await report(rig), await rig.token("c")]
+    await age(rig, timedelta(hours=1), "retry_not_before", "next_refresh_at")
+    await rig.vault.sweeper.once()
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["generation"] for answer in answers} == {1}
+    assert (await rig.provider.counts())["token_requests"] == 2
+    assert await asked(rig) == 1
+    assert [event["outcome"] for event in await audited(rig, "connection.verified")] == ["valid"]
+
+
+@on_sqlite
+async def test_a_provider_that_cannot_tell_takes_nothing_away(rig: Rig) -> None:
+    """It is away altogether: what it does not say proves nothing, and it is not asked again."""
+    await rig.a_connection("c")
+    await rig.provider.fault(status=503, times=None)
+    await rig.provider.fault("userinfo", status=503, times=None)
+
+    assert [(await report(rig)).status_code, (await report(rig)).status_code] == [200, 200]
+    assert await asked(rig) == 1
+
+
+@on_sqlite
+async def test_what_the_provider_calls_dead_is_withheld_until_there_is_another(rig: Rig) -> None:
+    """The renewal failed, and the token is refused where it is asked about: waiting helps, and is said to."""
+    _, grant = await rig.a_connection("c")
+    await rig.provider.kill_access(grant.access_token)
+    await rig.provider.fault(status=503)
+
+    refused(await report(rig), 503, "provider_unavailable")
+
+    refused(await rig.token("c", wait=0), 503, "provider_unavailable")
+    await age(rig, timedelta(hours=1), "retry_not_before", "next_refresh_at")
+    await rig.vault.sweeper.once()
+    assert (await rig.token("c")).json()["generation"] == 2
+
+
+@on_sqlite
+async def test_a_provider_that_throttles_is_not_asked(rig: Rig) -> None:
+    """What it wants is less: the token is served, and nothing else is sent."""
+    await rig.a_connection("c")
+    await rig.provider.fault(status=429)
+
+    assert (await report(rig)).status_code == 200
+    assert await asked(rig) == 0
+    assert (await row_of(rig, "c")).checked_at is None
+
+
+@on_sqlite
+async def test_a_failure_that_nobody_reported_asks_nothing(rig: Rig) -> None:
+    """The token lives as far as anybody knows."""
+    await rig.a_connection("c")
+    await rig.provider.fault(status=503)
+
+    await rig.api.post(f"{PATH}/refresh")
+
+    assert await asked(rig) == 0
+
+
+# ---- a person asks
+
+
+@on_sqlite
+async def test_a_verification_that_finds_it_dead_ends_it(rig: Rig) -> None:
+    """It cannot be renewed now, and is refused: nobody gets it, and another one is got as soon as that goes."""
+    _, grant = await rig.a_connection("c")
+    await rig.token("c")
+    await rig.provider.kill_access(grant.access_token)
+    await rig.provider.fault(status=503)
+
+    shown = await verify(rig)
+
+    assert (shown["verdict"], shown["status"]) == ("invalid", "degraded")
+    refused(await rig.token("c", wait=0), 503, "provider_unavailable")
+    await age(rig, timedelta(hours=1), "retry_not_before", "next_refresh_at")
+    assert (await rig.token("c")).json()["generation"] == 2
+
+
+@on_sqlite
+async def test_a_verification_finds_that_it_ended_with_its_grant(rig: Rig) -> None:
+    """The grant is over, and now the token as well: a person is needed, and told so."""
+    await over(rig)
+    await rig.provider.kill_access((await rig.token("c")).json()["access_token"])
+
+    assert (await verify(rig))["verdict"] == "invalid"
+
+    refused(await rig.token("c"), 409, "reconnect_required")
