@@ -119,6 +119,50 @@ async def test_why_a_known_key_gives_nothing_is_said(
     assert (again.status_code, again.json()["status"]) == (200, "verified"), again.text
 
 
+async def report(books: Asking, generation: int) -> httpx.Response:
+    return await books.rig.api.post(f"{books.path}/rejections", json={"generation": generation})
+
+
+@on_sqlite
+async def test_a_token_outlives_its_key_until_somebody_says_otherwise(books: Asking, morning: FakeMorning) -> None:
+    """That the key is dead proves nothing of the token; that it is refused as well does, until put right."""
+    await enter(books)
+    morning.keys[ID].state = "no_plan"
+    assert (await books.rig.api.post(f"{books.path}/refresh")).json()["status"] == "failed"
+    assert (await books.token()).json()["status"] == "failed"
+
+    problem = refused(await report(books, 1), 409, "credentials_rejected")
+
+    assert (problem["reason"], "plan" in problem["advice"]) == ("plan_without_api", True)
+    refused(await books.token(), 409, "credentials_rejected")
+    morning.keys[ID].state = "active"
+    assert (await verify(books))["verdict"] == "valid"
+    assert (await books.token()).json()["access_token"] == "canary-jwt-2"
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [
+        (resource_error(401, 401), 503, "provider_unavailable"),
+        (resource_error(500, 500), 200, None),
+        (None, 200, None),
+    ],
+)
+async def test_of_a_report_that_cannot_be_renewed_morning_is_asked(
+    books: Asking, morning: FakeMorning, said: Any, status: int, code: str | None
+) -> None:
+    """Once: what it calls dead is withheld, and what it takes, or cannot tell, is served."""
+    await enter(books)
+    looks = morning.looks()
+    morning.instead(resource_error(500, 500), *([] if said is None else [said]))
+
+    answers = [await report(books, 1), await report(books, 1)]
+
+    assert [(answer.status_code, answer.json().get("code")) for answer in answers] == [(status, code)] * 2
+    assert (morning.looks(), morning.minted()) == (looks + 1, 2)
+
+
 @on_sqlite
 async def test_a_debt_leaves_a_good_key_limited(books: Asking, morning: FakeMorning) -> None:
     """It is stored, with what it lacks."""

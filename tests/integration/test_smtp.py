@@ -4,8 +4,10 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import update
 
@@ -14,6 +16,7 @@ from tests.authority import Authority
 from tests.integration.conftest import Replicas
 from tests.integration.judge import age, audited, eventually, queued
 from tests.integration.test_api import bearing, refused
+from tests.provider.client import FakeProvider, Grant
 from tests.rig import TENANT, Rig
 from tests.vendors.smtp import PASSWORD, USERNAME, Mailbox, mail_server
 from vault import outbound
@@ -39,9 +42,16 @@ async def _mailbox(
     outbound.trust.cache_clear()
 
 
+@pytest.fixture(name="provider")
+async def _provider(tmp_path: Path) -> AsyncIterator[FakeProvider]:
+    path = tmp_path / "google.jsonl"
+    async with FakeProvider(path, fsync=False, dialect="google", rotation="never") as fake:
+        yield fake
+
+
 @pytest.fixture(name="rig")
-async def _rig(mailbox: Mailbox, replicas: Replicas) -> Rig:
-    return await replicas(endpoints={"smtp": {"google_mail_host": "localhost"}})
+async def _rig(mailbox: Mailbox, replicas: Replicas, provider: FakeProvider) -> Rig:
+    return await replicas(endpoints={"smtp": {"google_mail_host": "localhost"}, "google": provider.endpoints})
 
 
 def entered(mailbox: Mailbox, **changed: str) -> dict[str, Any]:
@@ -188,6 +198,22 @@ async def test_who_does_not_reach_the_google_account_gets_no_link_to_it(rig: Rig
         assert ("connect_url" in problem, problem.get("source")) == (told, source)
 
 
+async def test_whose_google_account_it_is_is_not_said_of_a_mailbox(rig: Rig, mailbox: Mailbox) -> None:
+    """A token answer names the mailbox, which is the tenant's own; the account that feeds it is inherited."""
+    await google(rig, "canary-google-at", "2030-01-01T00:00:00Z", shared=True)
+    mailbox.access_token = "canary-google-at"
+    await rig.api.put("/v1/tenants/below", json={"parent": TENANT, "name": "Below"})
+    path, fields = "/v1/connections/below/smtp/mail", {"username": USERNAME, "port": str(mailbox.port)}
+    assert (await rig.api.put(path, json={"kind": "xoauth2", "credentials": fields})).status_code == 201
+    given = (await rig.api.get(f"{path}/token")).json()
+    assert (given["source"]["tenant"], "canary-google-at" in sasl(given)) == ("below", True)
+
+    await age(rig, timedelta(days=3650))
+
+    problem = refused(await rig.api.get(f"{path}/token"), 409, "reconnect_required")
+    assert {"source", "connect_url"}.isdisjoint(problem)
+
+
 async def test_whose_token_a_mailbox_was_handed_out_with_is_written_down(rig: Rig, mailbox: Mailbox) -> None:
     """Of which connection, and which of its tokens: who looks for what became of them finds it."""
     await fed(rig, mailbox)
@@ -261,10 +287,122 @@ async def fed(rig: Rig, mailbox: Mailbox, **more: Any) -> None:
     assert (made.status_code, made.json()["status"]) == (201, "verified"), made.text
 
 
-async def google(rig: Rig, token: str, expires_at: str) -> None:
-    body = {"credentials": {"access_token": token, "expires_at": expires_at}, "verify": False}
+async def google(rig: Rig, token: str, expires_at: str, **more: Any) -> None:
+    body = {"credentials": {"access_token": token, "expires_at": expires_at}, "verify": False, **more}
     assert (await rig.api.put(GOOGLE, json=body)).status_code in {200, 201}
 
 
 def sasl(given: dict[str, Any]) -> str:
     return base64.b64decode(given["credentials"]["sasl_xoauth2"]).decode()
+
+
+# ---- a token that is refused where the mailbox was used
+
+
+async def renewing(rig: Rig, mailbox: Mailbox) -> Grant:
+    """Have a mailbox whose Google connection renews itself; return the grant of that."""
+    client = {"client_id": rig.provider.client_id, "client_secret": rig.provider.client_secret}
+    assert (await rig.api.put(f"/v1/clients/{TENANT}/google", json=client)).status_code == 200
+    await fed(rig, mailbox)
+    grant = await rig.provider.mint()
+    tokens = {"access_token": grant.access_token, "refresh_token": grant.refresh_token}
+    assert (await rig.api.put(GOOGLE, json={"credentials": tokens, "verify": False})).status_code == 200
+    mailbox.access_token = grant.access_token
+    return grant
+
+
+async def reports(rig: Rig, generation: int, key: str | None = None) -> httpx.Response:
+    headers = {} if key is None else bearing(key)
+    return await rig.api.post(f"{PATH}/rejections", json={"generation": generation}, headers=headers)
+
+
+async def generation(rig: Rig) -> int:
+    """Return which tokens the Google connection holds."""
+    return int((await rig.api.get(GOOGLE)).json()["generation"])
+
+
+async def test_a_report_of_a_mailbox_is_one_of_the_token_that_feeds_it(rig: Rig, mailbox: Mailbox) -> None:
+    """Whoever may use the mailbox has another one got, once a generation, and reaches nothing else of Google's."""
+    grant = await renewing(rig, mailbox)
+    key = await rig.key("tokens:read", providers=["smtp"])
+    given = (await rig.api.get(f"{PATH}/token", headers=bearing(key))).json()
+    assert given["generation"] == 2
+
+    answers = await asyncio.gather(*(reports(rig, 2, key) for _ in range(8)))
+    late = await reports(rig, 2, key)
+
+    assert {answer.json()["generation"] for answer in (*answers, late)} == {3}
+    (told,) = {sasl(answer.json()) for answer in (*answers, late)}
+    assert told != sasl(given)
+    assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1
+    refused(await rig.api.get(f"{GOOGLE}/token", headers=bearing(key)), 404)
+    refused(await reports(rig, 4, key), 422, "unknown_generation")
+
+
+async def test_a_report_of_a_mailbox_is_written_down_at_both(rig: Rig, mailbox: Mailbox) -> None:
+    """Who said it of what, and whose token was meant; of a former token, nothing is said of the present one."""
+    await renewing(rig, mailbox)
+    await reports(rig, 2)
+    await reports(rig, 1)
+
+    events = await audited(rig, "token.rejected")
+
+    seen = [(one["provider"], one["name"], one["outcome"], one["generation"], one["detail"]) for one in events]
+    fed_by = {"fed_by": f"{TENANT}/google/default"}
+    assert seen == [
+        ("smtp", "mail", "ok", 1, {**fed_by, "fed_generation": 2}),
+        ("google", "default", "ok", 2, {"feeds": f"{TENANT}/smtp/mail"}),
+        ("smtp", "mail", "outdated", 1, {**fed_by, "fed_generation": 1}),
+    ]
+    assert len({one["actor"] for one in events}) == 1
+
+
+async def test_a_report_of_a_mailbox_and_one_of_its_google_connection_are_one(rig: Rig, mailbox: Mailbox) -> None:
+    """It is the same token: whoever comes second has nothing more done for it."""
+    grant = await renewing(rig, mailbox)
+    await rig.api.post(f"{GOOGLE}/rejections", json={"generation": 2})
+
+    assert (await reports(rig, 2)).json()["generation"] == 3
+
+    assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1
+
+
+async def test_a_mailbox_whose_token_is_proven_dead_hands_out_nothing(rig: Rig, mailbox: Mailbox) -> None:
+    """The grant is over, and where the mailbox was used the token was refused: neither path gives it any more."""
+    grant = await renewing(rig, mailbox)
+    await rig.provider.revoke_family(grant.family)
+    assert (await rig.api.get(f"{PATH}/token")).status_code == 200
+
+    refused(await reports(rig, 2), 409, "reconnect_required")
+
+    for path in (PATH, GOOGLE):
+        refused(await rig.api.get(f"{path}/token"), 409, "reconnect_required")
+    assert (await rig.api.get(PATH)).json()["status"] == "verified"
+
+
+async def test_a_verification_that_finds_the_token_refused_has_another_one_got(rig: Rig, mailbox: Mailbox) -> None:
+    """It is renewed and tried once more, by a person's wish or when the mailbox is looked at."""
+    grant = await renewing(rig, mailbox)
+    mailbox.access_token = "canary-other"
+
+    shown = (await rig.api.post(f"{PATH}/verify")).json()
+
+    assert (shown["verdict"], shown["status"], await generation(rig)) == ("unknown", "degraded", 3)
+    mailbox.tries.clear()
+    await age(rig, timedelta(days=30), "next_check_at")
+    await rig.vault.checks.tick()
+    await rig.vault.checks.finished()
+    assert (await generation(rig), mailbox.tries) == (4, ["XOAUTH2"] * 2)
+    assert len((await rig.provider.ledger()).exchanges(grant.family)) == 2
+    actors = [one["actor"].partition(":")[0] for one in await audited(rig, "token.rejected")]
+    assert actors == ["caller", "caller", "scheduler", "scheduler"]
+
+
+async def test_a_verification_proves_the_mailbox_with_the_token_that_was_got(rig: Rig, mailbox: Mailbox) -> None:
+    """The former one was refused: with its successor the mailbox is as good as before."""
+    grant = await renewing(rig, mailbox)
+    mailbox.ended.add(grant.access_token)
+
+    shown = (await rig.api.post(f"{PATH}/verify")).json()
+
+    assert (shown["verdict"], shown["status"], await generation(rig)) == ("valid", "verified", 3)

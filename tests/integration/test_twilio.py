@@ -20,7 +20,7 @@ from twilio.rest import Client
 from tests.conftest import Leaks
 from tests.integration.conftest import Replicas
 from tests.integration.judge import age
-from tests.integration.test_api import refused
+from tests.integration.test_api import bearing, refused
 from tests.person import Asking, change, rows_of
 from tests.rig import TENANT, Rig
 from tests.vendors.twilio import Twilio
@@ -335,6 +335,31 @@ async def test_a_key_that_is_dead_signs_nothing(rig: Rig, twilio: Twilio) -> Non
     await rig.api.post(f"{PATH}/verify")
 
     refused(await client_token(rig), 409, "credentials_rejected")
+
+
+@on_sqlite
+@pytest.mark.parametrize("code", ["credentials_rejected", "operator_required"])
+async def test_whose_the_trouble_is_is_said_as_with_a_token(rig: Rig, twilio: Twilio, code: str) -> None:
+    """A key for the child alone learns of what it inherits what a token's `source` has told it, and no more."""
+    account = twilio.an_account()
+    key = account.a_key()
+    await entered(rig, by_key(account, key, shared=True))
+    await rig.api.put("/v1/tenants/child", json={"parent": TENANT, "name": "Child"})
+    child, reads = PATH.replace(TENANT, "child"), await rig.key("tokens:read", tenant="child")
+    told = (await rig.api.get(f"{child}/token", headers=bearing(reads))).json()["source"]
+    if code == "credentials_rejected":
+        del account.keys[key.sid]
+        await rig.api.post(f"{PATH}/verify")
+    else:
+        await change(rig, "UPDATE sealed_values SET iv = salt WHERE field = 'credentials'")
+
+    for _ in range(2):  # what does not open is found out by the first
+        signed = await rig.api.post(f"{child}/client-tokens", json={"grants": VOICE}, headers=bearing(reads))
+        token = await rig.api.get(f"{child}/token", headers=bearing(reads))
+        assert [refused(answer, 409, code)["source"] for answer in (signed, token)] == [told, told]
+    assert told == {"tenant": TENANT, "provider": "twilio", "name": "default"}
+    for answer in (await default(rig).token(), await client_token(rig)):
+        assert "source" not in refused(answer, 409, code)
 
 
 @on_sqlite

@@ -79,6 +79,10 @@ class FakeMorning(FakeVendor):
         """Return how many requests for tokens there were."""
         return sum(request.path in (TOKENS, LEGACY) for request in self.ledger)
 
+    def looks(self) -> int:
+        """Return how often it was asked about a token."""
+        return sum(request.path == BUSINESS for request in self.ledger)
+
     def _minted(self, request: Request) -> Answer:
         body = json_body(request, {"grant_type", "client_id", "client_secret"})
         if body["grant_type"] != "client_credentials":

@@ -20,6 +20,7 @@ class Mailbox:
     port: int = 0
     password: str = PASSWORD
     access_token: str | None = None
+    ended: set[str] = field(default_factory=set)  # where there are any, each other token is taken
     refusal: str | None = None  # in the place of what it would say to whoever signs in
     starttls: bool = True
     goodbye: Literal["221", "421", "nothing", "silence"] = "221"  # what is answered to QUIT: silence goes on
@@ -53,14 +54,18 @@ class _Protocol(SMTP):
         """Judge `user={address}^Aauth=Bearer {token}^A^A`, in one line (Google's SASL XOAUTH2)."""
         self._mailbox.tries.append("XOAUTH2")
         user, auth, *rest = base64.b64decode(arguments[1], validate=True).decode().split("\x01")
-        expected = (f"user={USERNAME}", f"auth=Bearer {self._mailbox.access_token}", ["", ""])
-        if (user, auth, rest) == expected and self._mailbox.access_token:
+        scheme, _, token = auth.partition(" ")
+        if (user, scheme, rest) == (f"user={USERNAME}", "auth=Bearer", ["", ""]) and self._takes(token):
             return AuthResult(success=True)
         challenge = base64.b64encode(b'{"status":"401","schemes":"bearer mac"}').decode()
         await self.push(f"334 {challenge}")
         assert await self._reader.readline() == b"\r\n"
         await self.push("535 5.7.8 Username and Password not accepted")
         return AuthResult(success=False, handled=True)
+
+    def _takes(self, token: str) -> bool:
+        ended = self._mailbox.ended
+        return token not in ended if ended else bool(token) and token == self._mailbox.access_token
 
     def _judge(self, _s: SMTP, _session: Session, _e: Envelope, mechanism: str, data: Any) -> AuthResult:
         self._mailbox.tries.append(mechanism)
