@@ -94,9 +94,10 @@ class Refresher:
         if self._draining.is_set() or most == 0:
             return []
         started = uptime()
-        terms, attempt = await self._terms(provider), leases.new_attempt()
+        attempt = leases.new_attempt()
 
         async def unit(tx: Transaction) -> list[Claimed]:
+            terms = await self._terms(tx, provider)
             turns = await due.claim_due(tx.connection, terms, provider, most, attempt, client)
             return await _with_grants(tx, turns)
 
@@ -143,10 +144,10 @@ class Refresher:
             return await self._exchange.spend(claimed[0], started, actor, place)
 
     async def _claimed(self, connection: Connection) -> list[Claimed]:
-        terms, attempt = await self._terms(connection.provider), leases.new_attempt()
-        seen = connection.state.generation
+        attempt, seen = leases.new_attempt(), connection.state.generation
 
         async def unit(tx: Transaction) -> list[Claimed]:
+            terms = await self._terms(tx, connection.provider)
             turn = await leases.claim(tx.connection, terms, connection.id, seen, attempt)
             return await _with_grants(tx, [turn] if turn else [])
 
@@ -159,9 +160,12 @@ class Refresher:
         except StorageUnavailable:
             return await self._writer.submit(unit)
 
-    async def _terms(self, provider: str) -> Terms:
-        async with self._database.read() as tx:
-            known = await self._providers.get(provider, tx)
+    async def _terms(self, tx: Transaction, provider: str) -> Terms:
+        """Return the terms of a claim by what *provider* is as it is made.
+
+        Its limits were read before the queue: who stood in it for minutes may claim from another definition.
+        """
+        known = await self._providers.get(provider, tx.connection)
         return Terms(self._holder, self._patience.lease, self._patience.of(known))
 
 

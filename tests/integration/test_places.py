@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -146,6 +147,30 @@ async def test_the_sweep_renews_all_of_each_client(replicas: Replicas) -> None:
     assert {(await rig.look(name)).state.generation for name in names} == {2}
     assert await _generation(rig) == 2
     assert (await rig.provider.ledger()).token_requests == 4
+
+
+async def test_a_claim_is_of_the_provider_as_it_is_then(replicas: Replicas, provider: FakeProvider) -> None:
+    """Who stood in a queue while it was defined anew leaves a token that is sent once the time to be stored."""
+    rig = await replicas({"concurrency": 1, "rotation": "never"})
+    shown = (await rig.api.get(f"/v1/providers/{PROVIDER}")).json()["definition"]
+    await due_connections(rig, 2)
+    await provider.hold(times=2)
+    readers = [asyncio.create_task(rig.token("c0"))]
+    await provider.wait_for_held(1)
+    former = await row_of(rig, "c0")
+    assert former.retake_after == former.lease_expires_at
+    readers.append(asyncio.create_task(rig.token("c1")))
+    await lies_still(rig, 1)
+
+    changed = await rig.api.put(f"/v1/providers/{PROVIDER}", json={**shown, "rotation": "strict"})
+    assert changed.status_code == 200, changed.text
+    await provider.release(1)
+    await provider.wait_for_token_requests(2)
+
+    row = await row_of(rig, "c1")
+    assert row.retake_after - row.lease_expires_at == timedelta(seconds=rig.vault.settings.lease)
+    await provider.clear_faults()
+    assert {one.status_code for one in await asyncio.gather(*readers)} == {200}
 
 
 @on_sqlite
