@@ -16,7 +16,8 @@ from tests.authority import Authority
 from tests.integration.conftest import Replicas
 from tests.integration.judge import age, audited, eventually, queued
 from tests.integration.test_api import bearing, refused
-from tests.provider.client import FakeProvider, Grant
+from tests.provider.client import FakeProvider
+from tests.provider.orders import Grant
 from tests.rig import TENANT, Rig
 from tests.vendors.smtp import PASSWORD, USERNAME, Mailbox, mail_server
 from vault import outbound

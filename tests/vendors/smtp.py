@@ -50,7 +50,7 @@ class _Protocol(SMTP):
             assert self.transport is not None
             self.transport.close()
 
-    async def auth_XOAUTH2(self, _: SMTP, arguments: list[str]) -> AuthResult | None:
+    async def auth_XOAUTH2(self, server: SMTP, arguments: list[str]) -> AuthResult | None:
         """Judge `user={address}^Aauth=Bearer {token}^A^A`, in one line (Google's SASL XOAUTH2)."""
         self._mailbox.tries.append("XOAUTH2")
         user, auth, *rest = base64.b64decode(arguments[1], validate=True).decode().split("\x01")
