@@ -4,7 +4,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal
 
-from litestar import Controller, Response, delete, get, patch, post, put
+from litestar import Controller, Response, delete, get, patch, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET
@@ -17,21 +17,17 @@ from vault.editing import version
 from vault.errors import Invalid
 from vault.http.auth import Call
 from vault.http.conditional import IfMatch, IfNoneMatch, condition, tagged
+from vault.http.parameters import PATH, path_of
 from vault.http.views.common import decode_cursor, encode_cursor, storable_text
 from vault.http.views.connections import (
-    AuthorizeBody,
     ConnectionList,
     ConnectionView,
-    ConnectLink,
     Deleted,
-    DeviceBody,
-    DeviceCode,
     PatchConnection,
     PutConnection,
 )
 from vault.services import Vault
 
-PATH = "/{tenant:str}/{provider:str}/{name:str}"
 METADATA = "metadata."  # a query parameter of this and a key is a filter
 MOST_FILTERS, LONGEST_FILTER = 20, 256
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
@@ -40,51 +36,6 @@ Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
 class ConnectionsController(Controller):
     path = "/v1/connections"
     tags = ("connections",)
-
-    @post(PATH + "/authorize", opt={"scope": "connections:write"}, summary="A link for a person")
-    async def authorize(
-        self,
-        request: Call,
-        vault: NamedDependency[Vault],
-        tenant: FromPath[str],
-        provider: FromPath[str],
-        name: FromPath[str],
-        data: JSONBody[AuthorizeBody],
-    ) -> ConnectLink:
-        """Return a link with which a person connects this account, good until it succeeds or ends."""
-        path = path_of(tenant, provider, name)
-        above = await vault.access.require_reach(request.auth, *path)
-        url, expires_at = await vault.authorize.request(
-            request.auth.actor,
-            path,
-            above,
-            kind=data.kind,
-            scopes=data.scopes,
-            return_url=data.return_url,
-            replace_account=data.replace_account,
-        )
-        return ConnectLink(connect_url=url, expires_at=expires_at.replace(microsecond=0))
-
-    @post(PATH + "/device", opt={"scope": "connections:write"}, summary="A code for a person at another device")
-    async def device(
-        self,
-        request: Call,
-        vault: NamedDependency[Vault],
-        tenant: FromPath[str],
-        provider: FromPath[str],
-        name: FromPath[str],
-        data: JSONBody[DeviceBody],
-    ) -> DeviceCode:
-        """Return a code that a person types on any device with a browser (RFC 8628).
-
-        The vault asks the provider until they have decided, and connects. A later code takes its place.
-        """
-        path = path_of(tenant, provider, name)
-        above = await vault.access.require_reach(request.auth, *path)
-        asked = await vault.devices.begin(
-            request.auth.actor, path, above, scopes=data.scopes, replace_account=data.replace_account
-        )
-        return DeviceCode.of(asked)
 
     @get(
         "/",
@@ -212,82 +163,6 @@ class ConnectionsController(Controller):
         )
         return await _shown(vault, connection)
 
-    @post(PATH + "/refresh", status_code=200, opt={"scope": "connections:write"}, summary="Renew its tokens now")
-    async def refresh(
-        self,
-        request: Call,
-        vault: NamedDependency[Vault],
-        tenant: FromPath[str],
-        provider: FromPath[str],
-        name: FromPath[str],
-    ) -> ConnectionView:
-        """Renew the tokens once, however fresh they are, and return the connection as it is then.
-
-        What a refresh has to wait for (a backoff, somebody else's turn, an open breaker) it waits for here too.
-        """
-        path = path_of(tenant, provider, name)
-        await vault.access.require_reach(request.auth, *path)
-        return ConnectionView.of(await vault.verify.refresh(request.auth.actor, path))
-
-    @post(PATH + "/verify", status_code=200, opt={"scope": "connections:write"}, summary="Does it work now?")
-    async def verify(
-        self,
-        request: Call,
-        vault: NamedDependency[Vault],
-        tenant: FromPath[str],
-        provider: FromPath[str],
-        name: FromPath[str],
-    ) -> ConnectionView:
-        """Ask the provider about the token, renewed first if it has to be, and say what it answered.
-
-        `verdict` is `valid`, `limited` (good, but not for all that it should do), `invalid`, or `unknown` where
-        the provider cannot tell now.
-        """
-        path = path_of(tenant, provider, name)
-        above = await vault.access.require_reach(request.auth, *path)
-        return ConnectionView.of(*await vault.verify.verify(request.auth.actor, path, above))
-
-    @post(
-        PATH + "/rotate",
-        status_code=200,
-        opt={"scope": "connections:write"},
-        summary="Another secret in its place",
-    )
-    async def rotate(
-        self,
-        request: Call,
-        vault: NamedDependency[Vault],
-        tenant: FromPath[str],
-        provider: FromPath[str],
-        name: FromPath[str],
-    ) -> ConnectionView:
-        """Have the provider make another secret, take it into use, and end the former one.
-
-        For kinds of credentials with the ability `rotate`; `settings.rotate_every_days` has it done by itself.
-        What was begun is gone on with: where the provider does not answer (503), by itself too.
-        """
-        path = path_of(tenant, provider, name)
-        await vault.access.require_reach(request.auth, *path)
-        return ConnectionView.of(await vault.works.order(request.auth.actor, path, "rotate"))
-
-    @post(PATH + "/repair", status_code=200, opt={"scope": "connections:write"}, summary="Set it up again")
-    async def repair(
-        self,
-        request: Call,
-        vault: NamedDependency[Vault],
-        tenant: FromPath[str],
-        provider: FromPath[str],
-        name: FromPath[str],
-    ) -> ConnectionView:
-        """Make what is missing at the provider of what the connection stands for, and nothing that is there.
-
-        For kinds of credentials with the ability `repair`. A password becomes the one
-        that is stored, or a new one where that is unknown.
-        """
-        path = path_of(tenant, provider, name)
-        await vault.access.require_reach(request.auth, *path)
-        return ConnectionView.of(await vault.works.order(request.auth.actor, path, "repair"))
-
     @delete(PATH, status_code=200, opt={"scope": "connections:write"}, summary="Disconnect")
     async def remove(
         self,
@@ -307,11 +182,6 @@ class ConnectionsController(Controller):
         await vault.access.require_reach(request.auth, *path)
         revoked = await vault.connections.delete(request.auth.actor, path, condition(if_match), revoking=revoke)
         return Deleted(revoked=revoked)
-
-
-def path_of(tenant: str, provider: str, name: str) -> tuple[str, str, str]:
-    names.check(tenant=tenant, provider=provider, name=name)
-    return tenant, provider, name
 
 
 async def _shown(vault: Vault, connection: Connection, status: int = 200) -> Response[ConnectionView]:

@@ -2,6 +2,7 @@
 
 from vault import names
 
+PATH = "/{tenant:str}/{provider:str}/{name:str}"  # of a connection
 _NAME = f"^{names.NAME.pattern}$"
 _PROVIDER = f"^{names.PROVIDER.pattern}$"
 _WORD = "^[A-Za-z0-9][A-Za-z0-9._:/@~-]{0,127}$"
@@ -39,3 +40,9 @@ PARAMETERS: dict[str, tuple[str, str | None]] = {
     "since": ("From here on, this included.", None),
     "until": ("Up to here.", None),
 }
+
+
+def path_of(tenant: str, provider: str, name: str) -> tuple[str, str, str]:
+    """Return the path of a connection. Raises Invalid, naming what cannot be one."""
+    names.check(tenant=tenant, provider=provider, name=name)
+    return tenant, provider, name

@@ -19,6 +19,8 @@ from vault.http.callers import CallersController
 from vault.http.clients import ClientsController
 from vault.http.conditional import OneLine
 from vault.http.connections import ConnectionsController
+from vault.http.consent import ConsentController
+from vault.http.credentials import CredentialsController
 from vault.http.description import described
 from vault.http.edge import Edge
 from vault.http.health import healthz, metrics, readyz
@@ -39,7 +41,9 @@ LARGEST_BODY = 64 * 1024  # bytes
 # What no vault is needed for: the routes, and so the description.
 HANDLERS: tuple[Any, ...] = (
     TokensController,
+    ConsentController,
     ConnectionsController,
+    CredentialsController,
     TenantsController,
     ClientsController,
     ProvidersController,

@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from integrations.contract import ClientTokenRequest
 from vault.http.auth import Call
-from vault.http.connections import PATH, path_of
+from vault.http.parameters import PATH, path_of
 from vault.http.views.client_tokens import ClientTokenBody, ClientTokenView
 from vault.http.views.connections import RejectionBody, TokenView
 from vault.services import Vault
