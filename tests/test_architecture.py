@@ -29,6 +29,8 @@ LAYERS = (
         "inheritance",
         "editing",
         "learning",
+        "lessons",
+        "timing",
         "feeding",
         "logs",
         "metrics",

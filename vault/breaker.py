@@ -8,8 +8,8 @@ from collections import OrderedDict, defaultdict
 from datetime import timedelta
 
 from integrations.contract import GrantRejected, OutcomeUnknown, ProviderError, Transient
-from vault.connection import Jitter
 from vault.errors import CannotOpen
+from vault.timing import Jitter
 
 WINDOW = 60.0  # seconds that an outcome counts
 LATEST = 100  # outcomes that count at most: a long run of successes does not hide that all fail now

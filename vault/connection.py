@@ -3,12 +3,13 @@
 All moments are the database's: the clocks of the replicas do not matter.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from integrations.contract import Provider, Renewal, TokenSet
+from integrations.contract import Renewal
+from vault.timing import effective_min_ttl
 
 Path = tuple[str, str, str]  # of a connection: its tenant, provider and name
 Status = Literal["unconfigured", "configured", "verified", "degraded", "failed"]
@@ -45,17 +46,7 @@ ACTIONS: Mapping[str, NextAction] = {
     "undecryptable": "operator",
 }
 
-SHORTEST_LEAD, LONGEST_LEAD = timedelta(seconds=60), timedelta(minutes=15)
 LIVING = timedelta(seconds=1)  # less than this is not worth handing out
-ASKED_RECENTLY = timedelta(minutes=1)
-SOONEST = timedelta(seconds=2)  # between refreshes of tokens that arrive dead, or that whoever gets them rejects
-
-SHORTEST_LESSON = 60  # seconds: nothing is learned from tokens that were rejected younger, nor made of it
-EARLY = 0.9  # of what a token was to live: who is rejected later has only met its end
-ALIKE = 1.25  # two ages agree where the larger is at most so many times the smaller
-QUIET = 20  # generations in a row without a report, after which a lesson is trusted less
-
-Jitter = Callable[[float, float], float]  # uniform between two bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,160 +218,3 @@ class Connection:
         """Return when the provider's and the client's gates open again; None where they are open."""
         gates = [self.provider_held_until, self.client_held_until if self.client_rejected else None]
         return max([moment for moment in gates if moment and moment > self.read_at], default=None)
-
-
-@dataclass(frozen=True)
-class NewTokens:
-    """The times of a token set, as columns."""
-
-    access_expires_at: datetime | None  # None: never
-    issued_lifetime: int | None
-    refresh_expires_at: datetime | None
-    next_refresh_at: datetime | None
-    learned_lifetime: int | None = None
-    retry_not_before: datetime | None = None
-
-
-def new_tokens(
-    tokens: TokenSet,
-    provider: Provider,
-    kind: str,
-    issued_at: datetime,
-    jitter: Jitter,
-    learned: int | None = None,
-) -> NewTokens:
-    """Return the times of *tokens* of a *kind* of *provider*'s, counted from when they were asked for.
-
-    They live no longer than the *learned* seconds, which are forgotten once the provider itself says less. They
-    are renewed before the refresh token ends that it takes, too.
-    """
-    if not tokens.ends:
-        return NewTokens(None, None, None, None)
-    stated = provider.default_lifetime if tokens.expires_in is None else tokens.expires_in
-    learned = learned if learned is not None and learned < stated else None
-    lifetime = stated if learned is None else learned
-    margin = next((one.refresh_margin for one in provider.kinds if one.id == kind), None)
-    dies = None if tokens.refresh_expires_in is None else issued_at + timedelta(seconds=tokens.refresh_expires_in)
-    dues = [due_at(issued_at, end, jitter) for end in _other_ends(tokens, provider)]
-    dues.append(due_at(issued_at, lifetime, jitter, margin))
-    return NewTokens(
-        access_expires_at=issued_at + timedelta(seconds=lifetime),
-        issued_lifetime=lifetime,
-        refresh_expires_at=dies,
-        next_refresh_at=min(dues),
-        learned_lifetime=learned,
-    )
-
-
-def paced(times: NewTokens, provider: Provider, tried_at: datetime) -> NewTokens:
-    """Return *times* of tokens that a try at *tried_at* gave, with the next one at *provider*'s pace.
-
-    Tokens that arrive dead are not got in a whirl. Who dies first, be it the access token, is not waited for;
-    a refresh token that would end meanwhile is renewed as if there were no pace.
-    """
-    if times.access_expires_at is None or times.next_refresh_at is None:
-        return times  # nothing ends
-    spaced = min(tried_at + timedelta(seconds=provider.min_refresh_interval), times.access_expires_at)
-    if spaced <= tried_at or (times.refresh_expires_at is not None and times.refresh_expires_at <= spaced):
-        return replace(times, next_refresh_at=max(times.next_refresh_at, tried_at + SOONEST))
-    next_refresh_at = max(times.next_refresh_at, tried_at + SOONEST, spaced)
-    return replace(times, next_refresh_at=next_refresh_at, retry_not_before=spaced)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rejection:
-    """What the first report that the current tokens are refused downstream leaves behind, as columns."""
-
-    rejected_generation: int
-    rejected_age: int  # seconds
-    learned_lifetime: int | None
-    next_refresh_at: datetime  # where they can be renewed at all
-
-
-def rejection(state: TokenState, now: datetime) -> Rejection:
-    """Return what a first report at *now* makes of *state*: its tokens are due, whatever their expiry says.
-
-    At once, but for a backoff; and who rejects one generation after the other gets them at a pace. What is
-    refused does not live, so the pace of those that do is not kept.
-    """
-    backoff = state.retry_not_before if state.status == "degraded" else None
-    issued_at = state.refreshed_at or now
-    age = max(now - issued_at, timedelta(0)) // timedelta(seconds=1)
-    again = state.rejected_generation == state.generation - 1
-    return Rejection(
-        rejected_generation=state.generation,
-        rejected_age=age,
-        learned_lifetime=learned_lifetime(state, age),
-        next_refresh_at=max(now, backoff or now, issued_at + SOONEST if again else now),
-    )
-
-
-def learned_lifetime(state: TokenState, age: int) -> int | None:
-    """Return how many seconds tokens really live, now that those of *state* are reported refused at *age*.
-
-    None: as long as the provider says. One report proves nothing, for a caller may be wrong. Two
-    generations in a row that were refused at ages alike, a minute old at least and clearly before
-    their end, do: what is relied on from then on is 90 % of the smaller age, and a minute at least.
-    """
-    before = state.rejected_age if state.rejected_generation == state.generation - 1 else None
-    if before is None or state.issued_lifetime is None:
-        return state.learned_lifetime
-    younger, older = sorted((before, age))
-    telling = younger >= SHORTEST_LESSON and older <= state.issued_lifetime * EARLY
-    if not telling or older > younger * ALIKE:
-        return state.learned_lifetime
-    return max(younger * 9 // 10, SHORTEST_LESSON)
-
-
-def still_learned(learned: int | None, quiet: int) -> int | None:
-    """Return what is left of a *learned* lifetime after *quiet* generations in a row without a report.
-
-    A wrong lesson heals: each QUIET of them add a quarter, until it is no less than what the
-    provider says. A right one is then learned again, from two more reports.
-    """
-    return learned * 5 // 4 if learned is not None and quiet > 0 and quiet % QUIET == 0 else learned
-
-
-def effective_min_ttl(asked: timedelta, issued_lifetime: int | None) -> timedelta:
-    """Return what of *asked* can be given: a token is never renewed in the first half of its life for it."""
-    if issued_lifetime is None:
-        return asked
-    return min(asked, timedelta(seconds=issued_lifetime) / 2)
-
-
-def _other_ends(tokens: TokenSet, provider: Provider) -> list[int]:
-    """Return after how many seconds *tokens* have to be renewed, whatever the access token lives."""
-    ends = (tokens.refresh_expires_in, provider.refresh_every)
-    return [end for end in ends if end is not None]
-
-
-def due_at(issued_at: datetime, lifetime: int, jitter: Jitter, margin: int | None = None) -> datetime:
-    """Return when the sweep renews a token that lives *lifetime* seconds from *issued_at*.
-
-    The lead is *margin* seconds, or else a quarter of the life, from 1 to 15 minutes; at most half of it.
-    The jitter keeps tokens that were issued together from being renewed together.
-    """
-    life = timedelta(seconds=lifetime)
-    usual = min(max(life / 4, SHORTEST_LEAD), LONGEST_LEAD)
-    lead = min(usual if margin is None else timedelta(seconds=margin), life / 2)
-    return issued_at + life - lead * jitter(0.8, 1.2)
-
-
-def check_at(now: datetime, every: int | None, jitter: Jitter) -> datetime | None:
-    """Return when what was tried *now* is tried again, which may be *every* so many seconds; None: never."""
-    return None if every is None else now + timedelta(seconds=every) * jitter(0.8, 1.2)
-
-
-def retry_delay(
-    *, remaining: timedelta, failures: int, asked_recently: bool, bug: bool, jitter: Jitter
-) -> timedelta:
-    """Return how long to wait after a failure that may pass.
-
-    While the token lives, tries are a third of its rest apart, a day at most, so that at least three fit in.
-    Once it is dead they back off, but never beyond 20 s while somebody stands waiting.
-    """
-    if remaining > timedelta(0) and not bug:
-        return min(max(timedelta(seconds=5), remaining / 3), timedelta(days=1))
-    backed_off = timedelta(seconds=10 * 2.0 ** min(failures - 1, 20)) * jitter(0.5, 1.5)
-    longest = timedelta(hours=6) if bug else timedelta(seconds=20) if asked_recently else timedelta(minutes=30)
-    return min(backed_off, longest)

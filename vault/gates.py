@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault import breaker
 from vault.access import Caller
 from vault.audit import Event
-from vault.connection import Jitter
 from vault.errors import Conflict, NotFound, StorageUnavailable
 from vault.memory import GATES, Memory
 from vault.providers import Providers
@@ -23,6 +22,7 @@ from vault.store.database import Database
 from vault.store.leases import Turn
 from vault.store.parking import Scope
 from vault.store.writer import Transaction, Unit, Writer
+from vault.timing import Jitter
 
 log = logging.getLogger(__name__)
 _PAUSED_ABOVE = "Whoever has paused this stands above this API key, and resumes it."

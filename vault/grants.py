@@ -7,18 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from integrations.contract import Account, Finding, Provider, Renewal, Secret, TokenSet
-from vault.connection import (
-    OF_ITS_TOKEN,
-    Connection,
-    Jitter,
-    NewTokens,
-    Reason,
-    Status,
-    TokenState,
-    check_at,
-    due_at,
-    new_tokens,
-)
+from vault.connection import OF_ITS_TOKEN, Connection, Reason, Status, TokenState
 from vault.errors import CannotOpen, Conflict, NotFound
 from vault.holding import held_as
 from vault.keyring import Keyring
@@ -28,6 +17,7 @@ from vault.store import clients, connections, parking, sealed, settle
 from vault.store.changes import Stale, vacancy
 from vault.store.parking import Scope
 from vault.store.writer import Transaction
+from vault.timing import Jitter, NewTokens, check_at, due_at, new_tokens
 
 NOT_TRIED = Finding(verdict="unknown")
 

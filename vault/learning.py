@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from integrations.contract import Finding
-from vault.connection import Connection, Jitter, check_at
+from vault.connection import Connection
+from vault.timing import Jitter, check_at
 
 
 def learned(connection: Connection, finding: Finding, *, static: bool, entered: bool = True) -> dict[str, Any]:

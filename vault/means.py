@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from vault.clock import uptime
-from vault.connection import Jitter
 from vault.keyring import Keyring
 from vault.limits import TryLimits
 from vault.memory import Memory
@@ -14,6 +13,7 @@ from vault.signing_keys import SigningKeys
 from vault.sources import Sources
 from vault.store.database import Database
 from vault.store.writer import Writer
+from vault.timing import Jitter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from tests.integration.test_api import refused
 from tests.person import Asking, change
 from tests.rig import Rig
 from tests.vendors.resend import FakeResend, refusal
-from vault.connection import SOONEST
+from vault.timing import SOONEST
 
 KEY = "re_canary_0123456789"
 DAY = timedelta(days=1)

@@ -16,7 +16,6 @@ from sqlalchemy.exc import IntegrityError
 from integrations.contract import Secret
 from tests.integration.conftest import Store
 from vault.chain import Chain
-from vault.connection import NewTokens
 from vault.errors import CannotOpen
 from vault.keyring import Sealed
 from vault.metrics import Metrics
@@ -30,6 +29,7 @@ from vault.store.parking import Scope
 from vault.store.settle import Failed, Success
 from vault.store.trail import Trail
 from vault.store.writer import Writer
+from vault.timing import NewTokens
 
 PROVIDER, TENANT, CLIENT = "p", "t", "c"
 HOUR = timedelta(hours=1)

@@ -21,13 +21,13 @@ from tests.integration.conftest import Store
 from tests.model import exchange as model
 from tests.model.exchange import Design, Failure, Faults, Row, State, Worker, World
 from tests.model.explore import reachable
-from vault.connection import NewTokens
 from vault.exchange.failure import aftermath
 from vault.store import connections, leases, settle
 from vault.store.database import Database
 from vault.store.leases import Terms, Turn
 from vault.store.schema import connections as connections_table
 from vault.store.schema import tenants, token_states
+from vault.timing import NewTokens
 
 UNIT = timedelta(seconds=1000)
 LEASE, PATIENCE = World.lease, World.lease  # units

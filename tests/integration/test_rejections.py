@@ -15,9 +15,10 @@ from tests.integration.judge import age, audited, eventually, row_of
 from tests.integration.test_api import bearing, refused
 from tests.provider.orders import Grant
 from tests.rig import PROVIDER, TENANT, Rig
-from vault.connection import QUIET, SOONEST
+from vault.lessons import QUIET
 from vault.store.schema import token_states
 from vault.store.writer import Transaction
+from vault.timing import SOONEST
 
 READERS = 32
 SOURCE = {"tenant": TENANT, "provider": PROVIDER, "name": "c"}

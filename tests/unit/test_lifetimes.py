@@ -12,17 +12,9 @@ from msgspec import structs
 from integrations.contract import Secret, TokenSet
 from integrations.definition import Definition
 from integrations.oauth import OAuthProvider
-from vault.connection import (
-    QUIET,
-    SOONEST,
-    TokenState,
-    due_at,
-    learned_lifetime,
-    new_tokens,
-    paced,
-    rejection,
-    still_learned,
-)
+from vault.connection import TokenState
+from vault.lessons import QUIET, learned_lifetime, rejection, still_learned
+from vault.timing import SOONEST, due_at, new_tokens, paced
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = 3600

@@ -10,11 +10,12 @@ from integrations.contract import (
     ProviderError,
     RateLimited,
 )
-from vault.connection import ASKED_RECENTLY, OF_ITS_TOKEN, Jitter, retry_delay
+from vault.connection import OF_ITS_TOKEN
 from vault.errors import CannotOpen
 from vault.metrics import Outcome
 from vault.store.leases import Turn
 from vault.store.settle import Failed
+from vault.timing import ASKED_RECENTLY, Jitter, retry_delay
 
 RATE_LIMIT_PAUSE = 30.0  # seconds, where the provider does not say
 GRACE_RETRY = timedelta(seconds=5)

@@ -9,10 +9,10 @@ from msgspec import structs
 
 from integrations.contract import TokenSet
 from vault.audit import Action, Event
-from vault.connection import check_at, new_tokens, paced, still_learned
 from vault.exchange.grant import Grant
 from vault.gates import Gates
 from vault.keyring import Sealed
+from vault.lessons import still_learned
 from vault.means import Means
 from vault.providers import check_every
 from vault.revoke import give_back_successor
@@ -21,6 +21,7 @@ from vault.store import connections, settle
 from vault.store.changes import Stale
 from vault.store.leases import Turn
 from vault.store.writer import Transaction
+from vault.timing import check_at, new_tokens, paced
 
 log = logging.getLogger(__name__)
 

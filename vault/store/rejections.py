@@ -3,7 +3,8 @@
 from sqlalchemy import and_, bindparam, case, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.connection import Connection, rejection
+from vault.connection import Connection
+from vault.lessons import rejection
 from vault.store.moments import Moment, clock
 from vault.store.schema import token_states
 

@@ -13,12 +13,12 @@ from typing import Any, Literal
 from sqlalchemy import BigInteger, Boolean, and_, bindparam, case, func, insert, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.connection import NewTokens
 from vault.keyring import Sealed
 from vault.store import sealed
 from vault.store.leases import Turn
 from vault.store.moments import Moment, clock
 from vault.store.schema import AnyRow, orphaned_tokens, token_states
+from vault.timing import NewTokens
 
 _state = token_states.c
 _now = clock()

@@ -7,10 +7,11 @@ from typing import Any
 from integrations.advice import ADVICE
 from integrations.contract import ClientRejected, Finding, GrantRejected, Misused, ProviderError, Root
 from vault.audit import Action, Event
-from vault.connection import Connection, Jitter
+from vault.connection import Connection
 from vault.errors import Conflict, Unavailable, VaultError
 from vault.learning import learned
 from vault.store.works import Turn
+from vault.timing import Jitter
 from vault.works.rotating import ROTATE
 
 SOONEST, LATEST = timedelta(seconds=10), timedelta(hours=6)  # between two tries of what came to nothing

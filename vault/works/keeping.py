@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from integrations.contract import Keep, Kind, Secret
-from vault.connection import check_at
 from vault.entering.masking import masked
 from vault.errors import CannotOpen
 from vault.keyring import Sealed
@@ -15,6 +14,7 @@ from vault.sealing import Place, fields_together, open_one, seal_all
 from vault.store import connections, sealed, works
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
+from vault.timing import check_at
 from vault.works.ending import Claimed
 
 APART = frozenset({"credentials", "pending"})  # what a work changes
