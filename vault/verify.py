@@ -8,7 +8,7 @@ from vault.connection import Connection, Path
 from vault.connections import Change, Connections
 from vault.errors import Conflict, Invalid
 from vault.means import Means
-from vault.proof import Tried, note, tried
+from vault.proof.asking import Tried, note, tried
 from vault.refresh import Refresher
 from vault.reporting import reported
 from vault.sources import Found

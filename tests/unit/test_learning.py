@@ -9,7 +9,7 @@ import pytest
 from integrations.contract import Finding, Renewal
 from tests.unit.test_overview import CONNECTION
 from vault.connection import Reason, Status
-from vault.learning import learned, next_check
+from vault.proof.learning import learned, next_check
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

@@ -38,7 +38,7 @@ from vault.exchange.blame import blame
 from vault.feeding import feed_of
 from vault.grants import NOT_TRIED
 from vault.means import Means
-from vault.probe import probed
+from vault.proof.probe import probed
 from vault.store import clients, connections, sealed
 from vault.store.schema import AnyRow
 

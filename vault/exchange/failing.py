@@ -16,7 +16,7 @@ from vault.exchange.failure import Expired, aftermath, pause_of_provider
 from vault.exchange.patience import Patience
 from vault.gates import Gates
 from vault.means import Means
-from vault.proof import ask_about
+from vault.proof.asking import ask_about
 from vault.providers import is_entered
 from vault.store import connections, gates, settle
 from vault.store.changes import Stale

@@ -9,7 +9,7 @@ from integrations.contract import ClientRejected, Finding, GrantRejected, Misuse
 from vault.audit import Action, Event
 from vault.connection import Connection
 from vault.errors import Conflict, Unavailable, VaultError
-from vault.learning import learned
+from vault.proof.learning import learned
 from vault.store.works import Turn
 from vault.timing import Jitter
 from vault.works.rotating import ROTATE

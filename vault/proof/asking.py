@@ -11,9 +11,9 @@ from vault.connection import Connection
 from vault.errors import CannotOpen, NotFound, VaultError, does_not_open
 from vault.feeding import fed_by
 from vault.holding import Holding, holding
-from vault.learning import learned, next_check
 from vault.means import Means
-from vault.probe import probed
+from vault.proof.learning import learned, next_check
+from vault.proof.probe import probed
 from vault.providers import check_every, is_entered, kind_of
 from vault.sources import Found
 from vault.store import connections

@@ -1,0 +1,1 @@
+"""Whether what is stored works: asking its provider, and what follows from the answer."""
