@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import derivations as derivations  # the first: see there
 from tests import dialects, postgres
 
 CANARY = "canary-"  # every secret in the tests contains it

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from integrations.contract import Client, Secret, TokenSet
@@ -171,6 +171,7 @@ def test_is_masked(way: Way) -> None:
 
 
 @each(SHOWS)
+@settings(max_examples=25)  # of each way
 @given(secrets, secrets)
 def test_shows_the_same(way: Way, one: str, other: str) -> None:
     """What is shown does not depend on the value in any way, not even on its length."""
@@ -184,6 +185,7 @@ def test_raises(way: Way) -> None:
 
 
 @each(RAISES)
+@settings(max_examples=25)  # of each way
 @given(secrets)
 def test_raises_for_any(way: Way, value: str) -> None:
     """No value is in the error, in any spelling."""
