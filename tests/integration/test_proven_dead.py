@@ -3,6 +3,7 @@
 Here of a token that is got with something else; one that is all there is stands in `test_whatsapp.py`.
 """
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +11,14 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Replicas
-from tests.integration.judge import age, audited, eventually, row_of
+from tests.integration.judge import age, audited, eventually, queued, row_of
 from tests.integration.test_api import refused
 from tests.integration.test_memory import heard
 from tests.rig import PROVIDER, TENANT, Rig
+from vault.memory import STALE_AFTER
+from vault.store.changes import Stale
+from vault.store.connections import note_probe
+from vault.store.writer import Transaction
 
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
 OVER: dict[str, Any] = {"status": 400, "body": {"error": "invalid_grant"}}
@@ -110,6 +115,32 @@ async def test_no_replica_serves_what_another_one_found_dead(replicas: Replicas)
 
     await eventually(withheld, within=2)
     assert [await withheld() for _ in range(5)] == [True] * 5
+
+
+@on_sqlite
+async def test_what_is_proven_dead_during_the_record_does_not_leave(rig: Rig) -> None:
+    """It was found while the audit record of a hand-out waited for the database: by then others were refused."""
+    connection, _ = await rig.a_connection("c")
+    await rig.token("c")
+    await heard(rig)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def find_dead(tx: Transaction) -> None:
+        begun.set()
+        await go_on.wait()
+        dead = {"status": "failed", "reason": "grant_rejected", "rejected_generation": 1}
+        await note_probe(tx.connection, connection.id, 1, dead)
+        tx.outdate(Stale("connection", connection.id))
+
+    finding = asyncio.create_task(rig.vault.writer.submit(find_dead, alone=True))
+    await begun.wait()
+    asking = asyncio.create_task(rig.token("c"))
+    await eventually(queued(rig, 2))  # the watch is one of them
+    await asyncio.sleep(STALE_AFTER)
+    go_on.set()
+    await finding
+
+    refused(await asking, 409, "reconnect_required")
 
 
 @on_sqlite
