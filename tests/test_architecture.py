@@ -54,7 +54,7 @@ LAYERS = (
         "signing_keys",
     },
     {"keys", "trail"},
-    {"means"},
+    {"means", "tries"},
     {"clients"},
     {"holding", "carrying"},
     {"revoke", "grants", "proof", "reporting", "disconnect"},

@@ -22,7 +22,7 @@ from vault.exchange.exchange import Exchange
 from vault.exchange.patience import Patience
 from vault.gates import Gates
 from vault.keyring import Keyring
-from vault.limits import CallerLimits, TryLimits, WaitingRoom
+from vault.limits import CallerLimits, WaitingRoom
 from vault.live_keyring import LiveKeyring
 from vault.means import Means
 from vault.memory import Memory
@@ -134,7 +134,6 @@ def build(settings: Settings, database: Database, keyring: Keyring, *, alone: bo
         outbound=outbound,
         providers=providers,
         signing_keys=SigningKeys(outbound),
-        tries=TryLimits(),
         sources=Sources(database, keyring, memory, providers),
         timeout=settings.provider_timeout,
         jitter=secrets.SystemRandom().uniform,

@@ -27,6 +27,7 @@ from vault.store import parking, tenants, ways, works
 from vault.store.changes import Stale
 from vault.store.parking import Scope
 from vault.store.writer import Transaction, Unit
+from vault.tries import count_try
 from vault.works.rotating import every, reschedule
 from vault.works.running import SET_UP, Works
 
@@ -188,7 +189,7 @@ class Connections:
         if feed is not None:
             await change.reach(*feed)  # whoever uses the one gets the token of the other with it
         if change.verify:
-            self._means.tries.take(path)
+            await count_try(self._means.writer, path)
         found = await tried(self._means, provider, entered, above, verify=change.verify)
         return Brought(entered, found, change.verify, change.told)
 

@@ -7,7 +7,7 @@ from vault import watch
 from vault.chain import Position
 from vault.errors import StorageUnavailable
 from vault.gates import Gates
-from vault.store import changes, clients, connections, parking, sign_ins, tickets
+from vault.store import changes, clients, connections, parking, sign_ins, tickets, tries
 from vault.store.revocations import give_up
 from vault.store.trail import Trail
 from vault.store.writer import Transaction, Writer
@@ -28,6 +28,7 @@ async def tidy(writer: Writer, gates: Gates, lease: float) -> None:
         await connections.purge(tx.connection, timedelta(seconds=lease))
         await tickets.prune(tx.connection, KEPT)
         await sign_ins.prune(tx.connection)
+        await tries.prune(tx.connection)
         await changes.prune(tx.connection, watch.KEPT)
 
     async def registrations(tx: Transaction) -> None:

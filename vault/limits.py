@@ -1,11 +1,11 @@
 """What one caller, and all of them together, may have of this process at a time. Counted in memory, a process."""
 
-from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vault.clock import uptime
-from vault.errors import TooManyRequests, Unavailable
+from vault.errors import Unavailable
 
 MOST_CALLERS = 10_000  # whose buckets are remembered
 MOST_WAITING_A_CONNECTION = 100  # readers
@@ -38,27 +38,6 @@ class CallerLimits:
         if caller in self._buckets:
             left, since = self._buckets[caller]
             self._buckets[caller] = (left + 1, since)
-
-
-class TryLimits:
-    """How often what somebody entered is tried at its provider: each try may be a failed login there."""
-
-    MOST, WITHIN = 5, 60.0  # tries a path, seconds
-
-    def __init__(self) -> None:
-        self._tried: OrderedDict[str, deque[float]] = OrderedDict()  # when, the last few times
-
-    def take(self, path: Sequence[str]) -> None:
-        """Count a try at *path*. Raises TooManyRequests."""
-        now, name = uptime(), "/".join(path)
-        tried = self._tried.pop(name, None) or deque(maxlen=self.MOST)
-        self._tried[name] = tried
-        if len(tried) == self.MOST and now - tried[0] < self.WITHIN:
-            detail = "These credentials were tried too often within a minute."
-            raise TooManyRequests(detail, retry_after=self.WITHIN - (now - tried[0]))
-        tried.append(now)
-        if len(self._tried) > MOST_CALLERS:
-            self._tried.popitem(last=False)  # what was not tried for longest
 
 
 class WaitingRoom:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from vault.clock import uptime
 from vault.keyring import Keyring
-from vault.limits import TryLimits
 from vault.memory import Memory
 from vault.metrics import Metrics
 from vault.outbound import Outbound
@@ -28,7 +27,6 @@ class Means:
     outbound: Outbound
     providers: Providers
     signing_keys: SigningKeys
-    tries: TryLimits
     sources: Sources
     timeout: float
     jitter: Jitter

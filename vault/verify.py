@@ -12,6 +12,7 @@ from vault.proof.asking import Tried, note, tried
 from vault.refresh import Refresher
 from vault.reporting import reported
 from vault.sources import Found
+from vault.tries import count_try
 
 LONGEST_QUEUE = 2.0  # seconds that somebody stands in it, beside what one call may take
 
@@ -50,7 +51,7 @@ class Verify:
             return await self._entered_again(actor, path, above)
         if not connection.state.holds_tokens:
             return connection, "unknown"
-        self._means.tries.take(path)
+        await count_try(self._means.writer, path)
         renewable = not connection.state.is_its_token and connection.state.status != "failed"
         if renewable and not connection.state.living(connection.read_at):
             await self._refreshed(connection, actor)

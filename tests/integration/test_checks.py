@@ -9,7 +9,7 @@ import pytest
 from tests.integration.conftest import Replicas
 from tests.integration.judge import age
 from tests.integration.test_api import refused
-from tests.person import Asking, change
+from tests.person import Asking, change, rows_of
 from tests.rig import Rig
 from tests.vendors.resend import FakeResend, refusal
 from vault.timing import SOONEST
@@ -165,12 +165,52 @@ async def test_a_key_that_was_refused_downstream_is_tried_soon(mail: Asking, res
     refused(await mail.token(), 409, "credentials_rejected")
 
 
-@on_sqlite
-async def test_credentials_are_not_tried_more_than_five_times_a_minute(mail: Asking, resend: FakeResend) -> None:
-    """Each try may be a failed login at the provider; the sixth is refused with when to come back."""
-    answers = [await mail.rig.api.post(f"{mail.path}/verify") for _ in range(5)]
+# ---- how often anybody may have them tried
+
+
+async def test_credentials_are_not_tried_more_than_five_times_a_minute(
+    replicas: Replicas, mail: Asking, resend: FakeResend
+) -> None:
+    """By all replicas together, however many ask at once; what is refused is told when to come back."""
+    other = await replicas(endpoints={"resend": resend.endpoints})
+
+    answers = await asyncio.gather(
+        *(rig.api.post(f"{mail.path}/verify") for rig in (mail.rig, other) for _ in range(4))
+    )
 
     # One was its entry.
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429]
-    assert int(answers[-1].headers["Retry-After"]) in range(30, 61)
+    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 4
+    waits = {int(answer.headers["Retry-After"]) for answer in answers if answer.status_code == 429}
+    assert waits <= set(range(30, 61))
     assert len(resend.ledger) == 4
+
+
+@on_sqlite
+async def test_what_is_refused_and_stored_nowhere_counts_as_tried(mail: Asking, resend: FakeResend) -> None:
+    """Whoever guesses at a path that holds nothing has five guesses a minute there; other paths have their own."""
+    wrong = {"credentials": {"api_key": "re_canary_wrong"}}
+
+    answers = [await mail.rig.api.put(f"{mail.path}-2", json=wrong) for _ in range(6)]
+
+    assert [answer.status_code for answer in answers] == [422] * 5 + [429]
+    assert len(resend.ledger) == 5
+    untried = {**wrong, "verify": False}
+    assert (await mail.rig.api.put(f"{mail.path}-2", json=untried)).status_code == 201
+    assert (await mail.rig.api.put(f"{mail.path}-3", json=wrong)).status_code == 422
+
+
+@on_sqlite
+async def test_each_try_counts_for_a_minute_of_its_own(mail: Asking, resend: FakeResend) -> None:
+    """As many may be made anew as are a minute old, and no more; what counts no more is not kept."""
+    for _ in range(4):
+        assert (await mail.rig.api.post(f"{mail.path}/verify")).status_code == 200
+    await change(mail.rig, "UPDATE tries SET tried_at = tried_at - 60000 WHERE slot IN (1, 4)")
+    await change(mail.rig, "UPDATE tries SET tried_at = tried_at - 40000 WHERE slot = 2")
+
+    answers = [await mail.rig.api.post(f"{mail.path}/verify") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert int(answers[-1].headers["Retry-After"]) in range(1, 21)
+    await change(mail.rig, "UPDATE tries SET tried_at = tried_at - 60000 WHERE slot IN (1, 4)")
+    await mail.rig.vault.tidy()
+    assert sorted(row.slot for row in await rows_of(mail.rig, "SELECT slot FROM tries")) == [0, 2, 3]

@@ -642,6 +642,19 @@ async def test_repair_makes_a_password_what_it_is_here(
     assert trunking.takes("office.pstn.twilio.com", "pbx", served["password"])
 
 
+@on_sqlite
+async def test_orders_count_as_tries(rig: Rig, store: Store, twilio: Twilio, trunking: Trunking) -> None:
+    """Each asks Twilio with the same credentials: of the sixth within a minute it hears nothing."""
+    await trunk(rig, twilio.an_account())
+    for _ in range(4):
+        assert (await order(rig, "repair")).status_code == 200
+    asked = len(twilio.ledger)
+
+    assert (await order(rig, "repair")).status_code == 429
+
+    assert len(twilio.ledger) == asked
+
+
 # ---- the end of a process
 
 

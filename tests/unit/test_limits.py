@@ -1,17 +1,15 @@
 """What one caller may ask for, and how many may wait."""
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import pytest
 
 from vault import limits
-from vault.errors import TooManyRequests
 from vault.limits import (
     MOST_CALLERS,
     MOST_WAITING_A_CONNECTION,
     CallerLimits,
     Overloaded,
-    TryLimits,
     WaitingRoom,
 )
 
@@ -97,29 +95,3 @@ def test_all_places_together_are_bounded() -> None:
             stack.enter_context(room.place(name))
         with pytest.raises(Overloaded), room.place("d"):
             pass
-
-
-def test_no_minute_has_more_than_five_tries_of_one_path(clock: list[float]) -> None:
-    """Whenever it begins; other paths have five of their own, and what is refused is told how long to wait."""
-    tries, done = TryLimits(), list[float]()
-    for _ in range(190):
-        with suppress(TooManyRequests):
-            tries.take(("acme", "smtp", "c"))
-            done.append(clock[0])
-        clock[0] += 1
-
-    assert all(after - before >= 60 for before, after in zip(done, done[5:], strict=False))
-    assert len(done) == 20
-    with pytest.raises(TooManyRequests) as refused:
-        tries.take(("acme", "smtp", "c"))
-    assert refused.value.retry_after == done[-5] + 60 - clock[0]
-    tries.take(("acme", "smtp", "d"))
-
-
-def test_paths_are_remembered_up_to_a_bound(clock: list[float]) -> None:
-    """What was not tried for longest is forgotten first."""
-    tries = TryLimits()
-    for number in range(MOST_CALLERS + 1):
-        tries.take(("acme", "smtp", str(number)))
-
-    assert len(tries._tried) == MOST_CALLERS

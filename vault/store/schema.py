@@ -381,6 +381,15 @@ works = Table(
     Column("failures", Integer, nullable=False, server_default="0"),
 )
 
+# When what is entered at a path was tried: each try takes a slot of it, connection or not.
+tries = Table(
+    "tries",
+    metadata,
+    Column("path", String, primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("tried_at", Moment, nullable=False),
+)
+
 callers = Table(
     "callers",
     metadata,

@@ -28,6 +28,7 @@ from vault.store import works as store
 from vault.store.changes import Stale
 from vault.store.leases import Terms
 from vault.store.writer import Transaction
+from vault.tries import count_try
 from vault.works.ending import LATEST, Claimed, Ended, done, failed, told, unable
 from vault.works.keeping import Keeping, Superseded
 from vault.works.rotating import schedule_next
@@ -68,7 +69,7 @@ class Works:
 
     async def order(self, actor: str, path: Path, ability: str) -> Connection:
         """Do what somebody asks for, as `run` does. Raises TooManyRequests as well."""
-        self._means.tries.take(path)
+        await count_try(self._means.writer, path)
         return await self.run(actor, path, ability)
 
     async def set_up(self, actor: str, connection: Connection) -> Connection:
