@@ -196,6 +196,7 @@ def named(child: str, generation: str | None) -> str | None:
     return {None: None, "child": child, "parent": parent, "grandparent": grandparent}[generation]
 
 
+@on_sqlite  # the others here are of the same question on both
 async def test_every_combination_is_answered_as_the_design_says(rig: Rig) -> None:
     """Own, parent's and grandparent's connection in every state, with and without inheriting.
 
