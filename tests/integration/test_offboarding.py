@@ -520,7 +520,6 @@ async def test_a_tenant_is_taken_away_over_what_was_seen_only(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
-@on_sqlite
 async def test_a_revocation_that_cannot_be_judged_has_failed(
     replicas: Replicas, store: Store, postgres_cluster: Any
 ) -> None:
