@@ -1,17 +1,18 @@
-"""What every fake vendor is: a socket, a ledger of what arrived, and answers that go wrong when a test says so."""
+"""What every fake vendor is: sockets, a ledger of what arrived, and answers that go wrong when a test says so."""
 
-import asyncio
 import json
 from collections import deque
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
-import h11
 import httpx
 
 from integrations import contract
 from integrations.endpoints import BUILT_IN
-from tests.provider.wire import Answer, Request, Wire, json_answer
+from tests.provider.wire import Answer, Request, json_answer
+from tests.vendors.sockets import Sockets
 
 T = TypeVar("T")
 Exchange: TypeAlias = tuple[httpx.Request, contract.Answer]
@@ -24,8 +25,8 @@ class Strange(Exception):
 class FakeVendor:
     """`async with FakeResend() as resend: …`. What it answers, its subclass says.
 
-    Each real host is a first segment of the path here, so that what goes to a wrong one is found out. A test
-    ends badly if a request was strange: see `strange`.
+    Each of its hosts is a socket of its own, and the first segment of the path that is judged, so that what goes
+    to a wrong one is found out. A test ends badly if a request was strange: see `strange`.
     """
 
     vendor: str
@@ -34,7 +35,7 @@ class FakeVendor:
         self.ledger: list[Request] = []
         self.strange: list[str] = []
         self._instead = deque[Answer | None]()
-        self._tasks = set[asyncio.Task[None]]()
+        self._sockets = Sockets({_host(url) for url in BUILT_IN[self.vendor].values() if url}, self._asked)
 
     def answer(self, request: Request) -> Answer:
         """Return what the vendor answers; its path begins with the host. Raises Strange."""
@@ -62,44 +63,21 @@ class FakeVendor:
         return contract.Answer(answer.status, headers_of_it, answer.body)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self._port = self._server.sockets[0].getsockname()[1]
+        await self._sockets.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._sockets.__aexit__(kind, error, trace)
         assert error or not self.strange, self.strange
 
     def _here(self, url: str) -> str:
-        return f"http://127.0.0.1:{self._port}/{url.removeprefix('https://')}" if url else ""
+        host = _host(url)
+        return url.replace(f"https://{host}", self._sockets.urls[host]) if url else ""
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        wire = Wire(reader, writer, 0)
-        try:
-            await self._converse(wire)
-        except (ConnectionError, h11.ProtocolError, asyncio.CancelledError):
-            pass  # the client has gone, or the test is over
-        finally:
-            wire.close()
-
-    async def _converse(self, wire: Wire) -> None:
-        while (request := await wire.read_head()) is not None:
-            await wire.read_body(request)
-            answer = self._judged(request)
-            if answer is None:
-                return
-            await wire.send(b"".join(wire.encode(answer)))
-            if not wire.next_cycle():
-                return
+    def _asked(self, host: str, request: Request) -> Answer | None:
+        return self._judged(replace(request, path=f"/{host}{request.path}"))
 
     def _judged(self, request: Request) -> Answer | None:
         self.ledger.append(request)
@@ -112,6 +90,10 @@ class FakeVendor:
             self.strange.append(f"{request.method} {request.path}: {error!r}")
             answer = json_answer({"strange": True}, 400)
         return None if chosen is None else answer
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc
 
 
 def header(request: Request, name: str) -> str | None:

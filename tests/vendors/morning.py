@@ -59,7 +59,7 @@ class FakeMorning(FakeVendor):
         former = self._here(f"https:/{LEGACY}")
         return {
             **self.endpoints,
-            "token_endpoint": self._here("https://gone.example"),
+            "token_endpoint": self._here("https://api.greeninvoice.co.il/gone"),
             "legacy_token_endpoint": former,
         }
 

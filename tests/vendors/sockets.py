@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +16,7 @@ Answering = Callable[[str, Request], Answer | None]  # None: the connection is r
 class Sockets:
     """`async with Sockets(["api", "oauth"], answer) as sockets: sockets.urls["api"]`"""
 
-    def __init__(self, hosts: Sequence[str], answer: Answering) -> None:
+    def __init__(self, hosts: Iterable[str], answer: Answering) -> None:
         self.urls: dict[str, str] = {}
         self._hosts = hosts
         self._answer = answer
