@@ -12,6 +12,6 @@ FORKS.set_forkserver_preload(
         "tests.killable_keys",
         "tests.processes",
         "tests.provider.process",
-        "tests.routed",
+        "tests.settled",  # the last
     ]
 )
