@@ -247,13 +247,8 @@ async def test_other_credentials_end_what_was_pending(
     assert (twilio.count("secondary"), trunking.over, await line(rig)) == (1, [], None)
 
 
-async def test_what_is_entered_amid_a_promotion_loses_no_token(
-    rig: Rig, twilio: Twilio, trunking: Trunking
-) -> None:
-    """The token before is entered once more as it is being replaced: it is dead, and the next tick finds out."""
-    account = twilio.an_account()
-    former = account.auth_token
-    await entered(rig, account)
+async def cut_off_amid_its_promotion(rig: Rig, twilio: Twilio) -> None:
+    """Rotate a token whose promotion nobody hears of."""
     promote = twilio.handlers["promote"]
 
     def cut_off(asked: Asked) -> Answer:
@@ -263,6 +258,38 @@ async def test_what_is_entered_amid_a_promotion_loses_no_token(
     twilio.handlers["promote"] = cut_off
     twilio.lose("promote")
     refused(await order(rig), 503, "provider_unavailable")
+    twilio.handlers["promote"] = promote
+
+
+@on_sqlite
+async def test_a_token_that_is_found_dead_after_its_successor_was_promoted_heals_by_itself(
+    rig: Rig, store: Store, twilio: Twilio, trunking: Trunking
+) -> None:
+    """Until the rotation goes on it is called refused; then the promoted one is served, and nobody had to act."""
+    account = twilio.an_account()
+    former = account.auth_token
+    await entered(rig, account)
+    await cut_off_amid_its_promotion(rig, twilio)
+    assert (await given(rig))["auth_token"] == former != account.auth_token
+
+    shown = (await rig.api.post(f"{path()}/verify")).json()
+    assert (shown["status"], shown["last_error_code"]) == ("failed", "20003")
+    refused(await rig.api.get(f"{path()}/token"), 409, "credentials_rejected")
+
+    await pass_time(rig)
+    await tick(rig)
+    assert (await given(rig))["auth_token"] == account.auth_token
+    assert (await rig.api.get(path())).json()["status"] == "verified"
+
+
+async def test_what_is_entered_amid_a_promotion_loses_no_token(
+    rig: Rig, twilio: Twilio, trunking: Trunking
+) -> None:
+    """The token before is entered once more as it is being replaced: it is dead, and the next tick finds out."""
+    account = twilio.an_account()
+    former = account.auth_token
+    await entered(rig, account)
+    await cut_off_amid_its_promotion(rig, twilio)
     assert account.auth_token != former
 
     again = {"account_sid": account.sid, "auth_token": former}

@@ -391,6 +391,10 @@ async def test_a_wrong_app_secret_is_nobodys_token(rig: Rig, meta: WhatsApp) -> 
         "fix_client",
     )
     assert (await about(rig).token()).json()["access_token"] == token
+    assert "warning" not in shown
+
+    await pass_time(rig, meta, 2)
+    assert (await about(rig).shown())["warning"] == "ends_within_14_days"  # whoever is to blame for it
 
     await register(rig, meta)
     await rig.vault.sweeper.once()
