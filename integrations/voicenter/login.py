@@ -1,7 +1,8 @@
 """What Voicenter's login answers give, on either stack: tokens, when they end, and whose they are.
 
 Sources: the login code of Voicenter's SDK (`https://github.com/VoicenterTeam/VoicenterEventsSDK`, branch `next`,
-`src/classes/auth/auth.class.ts`, `src/types/auth.d.ts`). It states neither the zone of dates nor any lifetime.
+`src/classes/auth/auth.class.ts`, `src/types/auth.d.ts`). It states neither the zone of dates nor any lifetime. The
+old stack's answer names servers too (`Url`, `URLList`): that SDK connects to none of them, so nobody is told them.
 """
 
 import time

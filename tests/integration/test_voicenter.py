@@ -124,10 +124,11 @@ async def test_a_throttled_look_says_nothing(phones: Asking, voicenter: FakeVoic
 
 @on_sqlite
 async def test_a_static_token_is_served_as_it_was_entered(phones: Asking, voicenter: FakeVoicenter) -> None:
-    """Nothing at Voicenter tells whether it works, so nothing is asked."""
+    """Nothing at Voicenter tells whether it works, so nothing is asked, and it is never called verified."""
     stored = (await enter(phones, "bearer_token", token="canary-static")).json()
 
-    assert (stored["status"], stored["last_error_code"]) == ("configured", "cannot_be_tried")
+    for shown in (stored, await verify(phones)):
+        assert (shown["status"], shown["last_error_code"]) == ("configured", "cannot_be_tried")
     handed = (await phones.token()).json()
     assert (handed["credentials"], handed["authorization"]) == ({"token": "canary-static"}, "Bearer canary-static")
     assert voicenter.ledger == []
@@ -181,6 +182,11 @@ async def test_a_login_by_token_is_renewed_alike(phones: Asking, voicenter: Fake
 
     await run_out(phones)
     assert (await phones.token()).json()["generation"] == 2
+    assert voicenter.paths()[-1] == {"old": "RefreshIdentityToken", "new": "RefreshToken"}[stack]
+    voicenter.forget_sessions()
+    await run_out(phones)
+    assert (await phones.token()).json()["generation"] == 3
+    assert voicenter.paths()[-1] == {"old": "Token", "new": "Monitor"}[stack]
 
 
 @on_sqlite
@@ -206,7 +212,7 @@ async def test_settings_with_sip_passwords_leave_no_trace(
 
     assert (shown["verdict"], shown["generation"]) == ("valid", 2)
     assert voicenter.paths()[-3:] == ["GetSettings", "RefreshToken", "GetSettings"]
-    assert "sip-password" not in str(shown)
+    leaks.check(str(shown) + str(await phones.audit()))
 
 
 @on_sqlite
