@@ -37,6 +37,7 @@ TIMES = {
     "provider_states": ("retry_not_before",),
     "clients": ("retry_not_before",),
     "works": ("due_at",),
+    "tries": ("tried_at",),
 }
 LEASES = ("lease_expires_at", "retake_after")
 

@@ -86,8 +86,8 @@ async def line(rig: Rig) -> Any:
 
 
 async def pass_time(rig: Rig, by: timedelta = timedelta(minutes=5)) -> None:
-    """Let leases lapse, and what is to be done become due."""
-    await age(rig, by, "lease_expires_at", "due_at")
+    """Let leases lapse, what is to be done become due, and tries be forgotten."""
+    await age(rig, by, "lease_expires_at", "due_at", "tried_at")
 
 
 async def tick(rig: Rig) -> None:
@@ -380,24 +380,30 @@ async def test_an_edit_that_was_tried_before_a_rotation_is_not_stored_after_it(
     account = twilio.an_account()
     await entered(rig, account)
     other = await replicas(endpoints={"twilio": twilio.endpoints})
+    look, loop = twilio.handlers["account"], asyncio.get_running_loop()
+    holding = list[asyncio.Task[None]]()
 
     for method in ("PUT", "PATCH"):
-        former, asked, done = account.auth_token, twilio.count("account"), asyncio.Event()
+        former, tried, done = account.auth_token, asyncio.Event(), asyncio.Event()
 
-        async def held(tx: Transaction, done: asyncio.Event = done) -> None:
+        async def held(tx: Transaction, tried: asyncio.Event = tried, done: asyncio.Event = done) -> None:
+            tried.set()
             await done.wait()
 
-        async def tried(asked: int = asked) -> bool:
-            return twilio.count("account") > asked
+        def trying(asked: Asked, held: Any = held) -> Answer:
+            twilio.handlers["account"] = look
+            holding.append(loop.create_task(rig.vault.writer.submit(held, alone=True)))
+            return look(asked)
 
-        holding = asyncio.create_task(rig.vault.writer.submit(held, alone=True))
+        twilio.handlers["account"] = trying
         own = {"account_sid": account.sid, "auth_token": former}
         editing = asyncio.create_task(rig.api.request(method, path(), json={"credentials": own}))
-        await eventually(tried)
-        assert (await order(other)).status_code == 200
+        await tried.wait()
+        rotated = await order(other)
         done.set()
-        await holding
+        await asyncio.gather(*holding)
 
+        assert rotated.status_code == 200
         refused(await editing, 412, "precondition_failed")
         assert (await given(other))["auth_token"] == account.auth_token != former
 
@@ -616,12 +622,12 @@ async def test_what_is_due_no_more_is_not_begun(
 
     holding = asyncio.create_task(rig.vault.writer.submit(held, alone=True))
     await rig.vault.works.tick()
-    assert (await trunk(other, account, verify=False)).status_code == 200
+    put = await trunk(other, account, verify=False)
     entered_elsewhere.set()
     await holding
     await rig.vault.works.settled()
 
-    assert (trunking.trunks, await line(rig)) == ([], None)
+    assert (put.status_code, trunking.trunks, await line(rig)) == (200, [], None)
     assert (await order(rig, "repair")).status_code == 200
 
 
