@@ -46,7 +46,7 @@ from integrations.whatsapp.kinds import CONFIG_ID, CONSENT, DAY, EMBEDDED_SIGNUP
 from integrations.whatsapp.refusals import refusal
 from integrations.whatsapp.token import ABILITIES, Facts, read_facts
 
-_NOT_DEAD = frozenset({"other_app", "whatsapp_permission_missing"})  # refusals to revoke what lives
+_NOT_DEAD = frozenset({"other_app", "whatsapp_permission_missing"})  # refusals to revoke, or exchange, what lives
 
 
 class WhatsApp(Vendor):
@@ -190,7 +190,12 @@ class WhatsApp(Vendor):
         }
         if facts.type == "SYSTEM_USER":
             query["set_token_expires_in_60_days"] = "true"  # noqa: S105 - a flag
-        got = _tokens((yield self._call("GET", "oauth/access_token", query)))
+        try:
+            got = _tokens((yield self._call("GET", "oauth/access_token", query)))
+        except GrantRejected as error:
+            if error.code in _NOT_DEAD:
+                raise Transient(error.code) from None  # it was just found to live
+            raise
         try:
             return (yield from self._good(app, got.access_token)).tokens(got.access_token)
         except GrantRejected:

@@ -100,13 +100,17 @@ async def test_a_report_of_a_former_token_says_nothing_of_this_one(rig: Rig) -> 
 
 
 @on_postgres
-async def test_no_replica_serves_what_another_one_found_dead(replicas: Replicas) -> None:
-    """The other one remembers it, and hears of it as of a kill switch."""
+@pytest.mark.parametrize("over_before", [True, False])
+async def test_no_replica_serves_what_another_one_found_dead(replicas: Replicas, *, over_before: bool) -> None:
+    """The other one remembers it, and hears of it as of a kill switch: of the report, or of what came of that."""
     first, second = await replicas(), await replicas()
-    await first.a_connection("c")
+    if over_before:
+        await over(first)
+    else:
+        await first.a_connection("c")
+        await first.provider.fault(**OVER)
     await heard(second)
     assert (await second.token("c")).status_code == 200
-    await first.provider.fault(**OVER)
 
     refused(await report(first), 409, "reconnect_required")
 

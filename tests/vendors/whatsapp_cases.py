@@ -124,10 +124,10 @@ CASES: tuple[Case, ...] = (
     _exchange("0", refusal(0), "GrantRejected not_authenticated"),
     _exchange("an OAuthException without a code", refusal(None), "GrantRejected token_invalid"),
     # ---- permissions
-    _exchange("3", refusal(3), "GrantRejected whatsapp_permission_missing"),
-    _exchange("10", refusal(10, status=403), "GrantRejected whatsapp_permission_missing"),
-    _exchange("200", refusal(200), "GrantRejected whatsapp_permission_missing"),
-    _exchange("299", refusal(299), "GrantRejected whatsapp_permission_missing"),
+    _exchange("3", refusal(3), "Transient whatsapp_permission_missing"),
+    _exchange("10", refusal(10, status=403), "Transient whatsapp_permission_missing"),
+    _exchange("200", refusal(200), "Transient whatsapp_permission_missing"),
+    _exchange("299", refusal(299), "Transient whatsapp_permission_missing"),
     # ---- what passes
     _exchange("1", refusal(1, status=500), "Transient unknown_error"),
     _exchange("2", refusal(2, status=500), "Transient service_unavailable"),
