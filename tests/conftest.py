@@ -177,8 +177,7 @@ def _leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Leaks]:
 
     def see_and_pass_on(logger: logging.Logger, record: logging.LogRecord) -> None:
         leaks.see(record)
-        if record.name != "aiosqlite":  # two a statement: looked at, and not kept for a report
-            pass_on(logger, record)
+        pass_on(logger, record)
 
     # Not a handler on the root: uvicorn's loggers do not propagate to it, and logging.config drops its
     # handlers. This sees every record that the levels then in force let through.

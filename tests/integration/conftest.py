@@ -1,6 +1,7 @@
 """Databases that are migrated and unlocked, the strict provider, and replicas on them."""
 
 import asyncio
+import logging
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -16,6 +17,18 @@ from tests.rig import SECRET, Rig, replica
 from vault.keyring import Keyring
 from vault.store.database import Database, prepare_file
 from vault.unlock import open_vault
+
+
+@pytest.fixture(autouse=True, name="quiet")
+def _quiet() -> Iterator[None]:
+    """Keep aiosqlite from two records a statement, a quarter of the time here.
+
+    No vault writes them at any level, which `test_logs` looks at.
+    """
+    logger = logging.getLogger("aiosqlite")
+    logger.setLevel(logging.INFO)
+    yield
+    logger.setLevel(logging.NOTSET)
 
 
 @dataclass(frozen=True)

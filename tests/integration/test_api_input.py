@@ -2,7 +2,6 @@
 
 import base64
 import json
-import logging
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -624,12 +623,9 @@ async def test_no_body_breaks_a_route(
     rig: Rig,
     store: Store,
     leaks: Leaks,
-    caplog: pytest.LogCaptureFixture,
     sent: tuple[tuple[str, str], bytes],
 ) -> None:
     """Whatever is sent, it is carried out or refused as the sender's mistake, and no refusal repeats it."""
-    # A body may be right by chance, and what it says is then stored: names and metadata are no secrets.
-    caplog.set_level(logging.INFO, "aiosqlite")
     answer = await send(rig, *sent)
 
     assert answer.status_code < 500, (sent, answer.text)

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -155,12 +154,6 @@ class Ground:
             made.append(Writer(database, Trail(Chain(bytes(32))), lambda _stale: None, Metrics()))
             self._stack.push_async_callback(made[-1].close)
         return made
-
-
-@pytest.fixture(autouse=True)
-def _quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Keep aiosqlite from logging each call twice: where a test fails, nobody finds anything else."""
-    caplog.set_level(logging.INFO, "aiosqlite")
 
 
 def place_of(owner_kind: str, owner_id: str) -> Place:

@@ -31,12 +31,6 @@ SIGNS = {"token_endpoint_auth_method": "private_key_jwt"}
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
-@pytest.fixture(autouse=True, name="quiet")
-def _quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Two records a statement, each kept and searched for secrets, are half of the time here."""
-    caplog.set_level(logging.INFO, "aiosqlite")
-
-
 async def put(rig: Rig, secret: str | None = None, client_id: str = "client-1", **more: Any) -> dict[str, Any]:
     """Register a client, and return it as it is shown."""
     body = {"client_id": client_id, **({"client_secret": secret} if secret else {}), **more}

@@ -4,7 +4,6 @@
 column. A unit of the model's time is 1000 s here, so that no slow machine can mistake one moment for another.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -210,12 +209,6 @@ def anyones(attempt: str | None) -> str | None:
 def meaningful(row: Row) -> Row:
     """Return *row* without the end of an intent where there is no intent: nobody reads it."""
     return replace(row, retake_after=None) if row.inflight_generation is None else row
-
-
-@pytest.fixture(autouse=True)
-def _quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Keep aiosqlite from logging each call: tens of thousands of records are most of the time."""
-    caplog.set_level(logging.INFO, "aiosqlite")
 
 
 Act = Callable[[Bench, int, Case], Awaitable[Any]]

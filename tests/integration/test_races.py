@@ -5,7 +5,6 @@
 
 import asyncio
 import itertools
-import logging
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -31,12 +30,6 @@ READERS = 32
 on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 Ask = Callable[[str], Awaitable[httpx.Response]]
-
-
-@pytest.fixture(autouse=True, name="quiet")
-def _quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Two records a statement, each kept and searched for secrets, are half of the time here."""
-    caplog.set_level(logging.INFO, "aiosqlite")
 
 
 async def one_round(rig: Rig, number: int, asks: list[Ask]) -> Grant:
