@@ -18,6 +18,10 @@ from vault.keyring import Keyring
 from vault.store.database import Database, prepare_file
 from vault.unlock import open_vault
 
+# For tests of what is the same on either database; all others are run on both.
+on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
+
 
 @pytest.fixture(autouse=True, name="quiet")
 def _quiet() -> Iterator[None]:

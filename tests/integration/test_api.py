@@ -4,11 +4,10 @@ import re
 from typing import Any
 
 import httpx
-import pytest
 from litestar.routes import HTTPRoute
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.rig import Rig
 from vault.http.server import litestar
 
@@ -63,7 +62,7 @@ def routes(rig: Rig) -> list[tuple[str, str, dict[str, Any]]]:
     return sorted(found, key=lambda each: (each[0] == "DELETE", each[1], each[0]))
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_every_route_says_who_may_call_it(replicas: Replicas, store: Store) -> None:
     """A route declares a scope or that it is public; none is forgotten, and none is public by mistake."""
     rig = await replicas(sandbox=True)
@@ -132,7 +131,7 @@ SCOPES: dict[tuple[str, str], str | None] = {
 }
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_every_route_takes_the_scope_that_the_design_gives_it(rig: Rig, store: Store) -> None:
     """What the matrix of refusals is generated from is itself held to a table."""
     declared = {
@@ -142,7 +141,7 @@ async def test_every_route_takes_the_scope_that_the_design_gives_it(rig: Rig, st
     assert declared == SCOPES
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_every_answer_has_an_id_and_is_not_to_be_stored(rig: Rig, store: Store) -> None:
     """Successes, refusals, public pages, unknown addresses and wrong methods alike."""
     await rig.a_connection("c")
@@ -173,7 +172,7 @@ async def test_every_answer_has_an_id_and_is_not_to_be_stored(rig: Rig, store: S
         always(await rig.api.request(method, path))
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_senders_request_id_is_kept_where_it_is_harmless(rig: Rig, store: Store) -> None:
     """It goes into headers, answers, logs and the audit: only plain characters do."""
     kept = ["abcdefgh", "a.b_c-D9" * 8]
@@ -184,7 +183,7 @@ async def test_a_senders_request_id_is_kept_where_it_is_harmless(rig: Rig, store
         assert (answer.headers["x-request-id"] == sent) is (sent in kept)
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_method_that_an_address_does_not_take_is_told_which_it_does(rig: Rig, store: Store) -> None:
     """405 with Allow (RFC 9110 15.5.6)."""
     answer = await rig.api.request("POST", "/v1/tenants/acme")
@@ -193,7 +192,7 @@ async def test_a_method_that_an_address_does_not_take_is_told_which_it_does(rig:
     assert {"GET", "PUT", "PATCH", "DELETE"} <= set(answer.headers["allow"].replace(" ", "").split(","))
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_head_is_get_without_content(rig: Rig, store: Store) -> None:
     """At every address that takes GET, pages and health too: the same status and type, and no content."""
     await rig.a_connection("c")
@@ -212,7 +211,7 @@ async def test_head_is_get_without_content(rig: Rig, store: Store) -> None:
     assert (refused_bare.status_code, refused_bare.content) == (405, b"")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_options_tells_anybody_every_method(rig: Rig, store: Store) -> None:
     """All that the address takes, whatever the order in which its routes came to be, and nothing else."""
     methods: dict[str, set[str]] = {}

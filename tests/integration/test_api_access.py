@@ -12,14 +12,12 @@ from sqlalchemy import text
 
 from integrations.contract import Client, Secret
 from tests.declared import document
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.test_api import anonymous, bearing, refused, routes
 from tests.rig import PROVIDER, Rig
 from vault.access import SCOPES, new_key
 from vault.callers import OPERATOR
 from vault.connections import Change
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/tenants/{tenant}"): {"name": "A", "parent": "acme"},

@@ -10,15 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.test_api import always, bearing, refused
 from tests.provider.client import FakeProvider
 from tests.provider.orders import Grant
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.callers import OPERATOR
 from vault.store import connections
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}"
 

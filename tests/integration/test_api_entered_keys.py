@@ -3,15 +3,12 @@
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.test_api import refused
 from tests.keys import ec_key, pem, public_jwk, rsa_key
 from tests.rig import PROVIDER, TENANT, Rig
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 ROBOTS = "/v1/providers/robots"
 PATH = f"/v1/connections/{TENANT}/robots/robot"

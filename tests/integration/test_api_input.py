@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from integrations.endpoints import BUILT_IN
 from tests.conftest import Leaks
-from tests.integration.conftest import Store
+from tests.integration.conftest import Store, on_sqlite
 from tests.integration.test_api import refused
 from tests.keys import ec_key, pem
 from tests.rig import PROVIDER, TENANT, Rig
@@ -90,7 +90,6 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
 }
 ROUTES = sorted(BODIES)
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 JSON = {"Content-Type": "application/json"}
 CODES = {400: {"invalid_request"}, 413: {"body_too_large"}, 415: {"unsupported_media_type"}}
 

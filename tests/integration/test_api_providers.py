@@ -8,14 +8,12 @@ import pytest
 from integrations.definition import ENDPOINTS, Definition
 from integrations.endpoints import BUILT_IN
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.test_api import always, refused
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, Rig
 from vault.housekeeping import tidy
 from vault.http.views.providers import PutProvider
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 OTHER = "/v1/providers/other"
 

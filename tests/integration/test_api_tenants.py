@@ -8,11 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Store
+from tests.integration.conftest import Store, on_sqlite
 from tests.integration.test_api import always, bearing, refused
 from tests.rig import PROVIDER, TENANT, Rig
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 CLIENT = f"/v1/clients/{TENANT}/{PROVIDER}"
 

@@ -7,17 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import text
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.test_api import anonymous, bearing, refused
 from tests.person import Person
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.callers import OPERATOR
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}"
 

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from jobs.metronome import Metronome
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import eventually
 from tests.integration.test_commands import run
 from tests.integration.test_kills import die
@@ -188,7 +188,7 @@ async def test_an_edit_of_any_column_is_found(one: Replica, two: Replica) -> Non
         assert await one.findings() == [], column
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_values_of_another_type_are_found(one: Replica) -> None:
     """Where the database lets anything into a column, it is named like any edit, not a traceback."""
     await one.write(3)
@@ -536,7 +536,7 @@ async def test_replicas_may_prune_while_the_owner_writes(store: Store, one: Repl
     assert await one.findings() == []
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_prunes_that_meet_take_it_once(store: Store, one: Replica, two: Replica) -> None:
     """Two that wait for the owner's open transaction go on from its head, and one of them finds it done."""
     await one.write(5)
@@ -644,7 +644,7 @@ async def test_a_base_that_was_moved_by_hand_is_found(one: Replica, two: Replica
     assert await one.findings() == [(one.stream, 4, "base")]
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_base_and_records_move_together(one: Replica, two: Replica) -> None:
     """Where the records cannot be taken, the base stays: there is nothing between the two."""
     await one.write(5)

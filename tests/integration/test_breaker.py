@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import adopt_many, age, an_aged_connection, audited, count_by_status
-from tests.integration.test_outages import another_provider, on_sqlite, requests
+from tests.integration.test_outages import another_provider, requests
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.breaker import FEWEST

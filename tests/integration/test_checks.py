@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import age
 from tests.integration.test_api import refused
 from tests.person import Asking, change, rows_of
@@ -16,7 +16,6 @@ from vault.timing import SOONEST
 
 KEY = "re_canary_0123456789"
 DAY = timedelta(days=1)
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(name="resend")

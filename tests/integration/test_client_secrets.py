@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Select, event, select
 from sqlalchemy.exc import OperationalError
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_postgres, on_sqlite
 from tests.integration.judge import age, audited, count_by_status, eventually, row_of
 from tests.integration.test_api import refused
 from tests.keys import ec_key, pem, public_jwk, public_pem, rsa_key
@@ -28,7 +28,6 @@ PREVIOUS = f"{CLIENT}/secrets/previous"
 OLD, NEW, NEWEST = "canary-client-secret-1", "canary-client-secret-2", "canary-client-secret-3"
 HOUR = timedelta(hours=1)
 SIGNS = {"token_endpoint_auth_method": "private_key_jwt"}
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 async def put(rig: Rig, secret: str | None = None, client_id: str = "client-1", **more: Any) -> dict[str, Any]:
@@ -563,7 +562,7 @@ class Traffic:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 @pytest.mark.parametrize("order", [ADD_PUT_DELETE, PUT_FIRST, PUT_THEN_REPLACE, DROP_FIRST])
 async def test_nobody_notices_that_a_secret_is_replaced(replicas: Replicas, order: tuple[str, ...]) -> None:
     """In whatever order it is done at the provider and here, every caller gets a token and no refresh counts."""

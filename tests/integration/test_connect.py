@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.person import Asking, Person, change, parameters, rows_of
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, TENANT, Rig
@@ -20,7 +20,6 @@ from vault.sealing import Place, open_one
 from vault.store import sealed
 from vault.store.database import sqlite_path
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 RETURN_URL = "https://app.example.test/connected?from=vault"
 
 

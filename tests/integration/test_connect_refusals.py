@@ -17,7 +17,7 @@ import pytest
 
 from integrations.contract import Secret
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.person import Asking, Person, change, parameters, rows_of, with_parameters
 from tests.provider.orders import ConsentOrder
 from tests.rig import PROVIDER, TENANT, Rig
@@ -26,7 +26,6 @@ from vault.sealing import Place, open_one
 from vault.store import sealed
 from vault.store.database import sqlite_path
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 EVIL = "https://evil.example.test"
 
 

@@ -9,13 +9,12 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Store
+from tests.integration.conftest import Store, on_sqlite
 from tests.integration.judge import age, an_aged_connection, now_of
 from tests.integration.test_api import refused
 from tests.person import Asking, Person, change
 from tests.rig import PROVIDER, TENANT, Rig
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
 OF_GRANT = ("account", "account_label", "client_id", "scopes", "granted_at", "refresh_expires_at", "renewal")
 HOUR = timedelta(hours=1)

@@ -4,11 +4,10 @@ import json
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import select, text
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.judge import audited
 from tests.integration.test_api import refused
 from tests.rig import PROVIDER, TENANT, Rig
@@ -17,7 +16,6 @@ from vault.store.schema import device_authorizations, sealed_values
 from vault.store.writer import Transaction
 
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 async def begun(rig: Rig, **body: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import insert, make_url, text, update
 from integrations.contract import Secret
 from tests import rig as rigs
 from tests.conftest import Leaks
-from tests.integration.conftest import Store
+from tests.integration.conftest import Store, on_postgres, on_sqlite
 from tests.integration.judge import age, now_of
 from tests.integration.turning import promoted, resealed, retired
 from tests.rig import PROVIDER, TENANT, Rig
@@ -30,9 +30,6 @@ from vault.store.schema import (
     token_states,
 )
 from vault.store.writer import Transaction
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
 
 def private(store: Store) -> None:

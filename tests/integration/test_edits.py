@@ -10,15 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import age, audited, eventually
 from tests.integration.test_api import always, bearing, refused
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.editing import LARGEST_NOTES
 from vault.store import connections
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 CONNECTION = f"/v1/connections/{TENANT}/{PROVIDER}/c"
 NEW = f"/v1/connections/{TENANT}/{PROVIDER}/new"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

@@ -5,10 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.judge import audited
 from tests.integration.test_api import always, refused
 from tests.person import Asking, Person
@@ -17,7 +16,6 @@ from tests.rig import PROVIDER, TENANT, Rig
 from vault.listing import everything, line
 from vault.memory import STALE_AFTER
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 CHILD, SIBLING = "acme-eu", "acme-us"
 
 

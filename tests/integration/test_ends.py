@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import age, an_aged_connection, audited, row_of
 from tests.integration.test_api import refused
 from tests.rig import PROVIDER, Rig
@@ -15,7 +15,6 @@ from vault.store.schema import token_states
 from vault.store.writer import Transaction
 
 DAY = 86_400
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 async def ends(rig: Rig, name: str, within: timedelta) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Store
+from tests.integration.conftest import Store, on_sqlite
 from tests.integration.judge import age
 from tests.integration.test_api import refused
 from tests.rig import PROVIDER, TENANT, Rig
@@ -17,7 +17,6 @@ PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
 OWN = {"kind": "client_credentials", "credentials": {"scope": "read"}}
 BOTH = ["authorization_code", "client_credentials"]
 AT_ONCE = timedelta(seconds=10)  # a sixth of the lease that would be waited for otherwise
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 async def with_both_kinds(rig: Rig, **definition: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.integration.conftest import on_sqlite
 from tests.integration.judge import Pair, age, came_together
 from tests.integration.moving import a_fresh_vault, everything, exported, imported, imported_lines, lines_of, told
 from tests.provider.client import FakeProvider
@@ -18,7 +19,6 @@ from vault.keyring import Keyring
 from vault.moving.records import ConnectionRecord
 
 Template = tuple[Path, Keyring]
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 OWN_PATH = f"{TENANT}/{PROVIDER}"
 # What an import does not bring: it is of the vault that it is in.
 OF_THE_VAULT = {

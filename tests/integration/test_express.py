@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import audited
 from tests.rig import Rig
 from vault.audit import Event
@@ -17,8 +17,6 @@ from vault.store.database import Database, prepare_file, sqlite_path
 from vault.store.express import PostgresExpress, SqliteExpress
 from vault.store.schema import providers
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 COLUMNS = ("id", "definition")
 
 

@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import age
 from tests.person import Asking, Person, change, parameters, rows_of
 from tests.provider.client import FakeProvider
@@ -27,7 +27,6 @@ EMAIL = "https://www.googleapis.com/auth/userinfo.email"
 DRIVE = "https://www.googleapis.com/auth/drive.readonly"
 ROBOT = "robot@project-1.iam.gserviceaccount.com"
 KEY = RSAKey.generate_key(2048, {"kid": "key-1"})
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(name="provider")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Leaks
+from tests.integration.conftest import on_sqlite
 from tests.integration.judge import age
 from tests.integration.moving import (
     Json,
@@ -27,7 +28,6 @@ from vault.moving.ahead import Ahead
 from vault.moving.arrival import ConnectionItem
 from vault.moving.records import ConnectionRecord, TenantRecord, read
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 CREATED, UNCHANGED, KEPT = ("created", None), ("unchanged", None), ("kept", "differs")
 NEW = "paris"
 CORP = {"authorization_endpoint": "https://id.example/authorize", "token_endpoint": "https://id.example/token"}

@@ -6,9 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.integration.conftest import Store
+from tests.integration.conftest import Store, on_sqlite
 from tests.integration.moving import as_lines, imported_lines, tokens_of, told
 from tests.killable_import import Order, carried_out
 from tests.rig import PROVIDER, TENANT, Rig, replica
@@ -32,7 +30,7 @@ async def items_of(rig: Rig) -> list[bytes]:
     )
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # copied for each moment
+@on_sqlite
 async def test_a_killed_import_leaves_whole_items_and_goes_on(rig: Rig, store: Store, tmp_path: Path) -> None:
     """At each moment a connection is missing or serves its token, and the next run brings what is left."""
     lines, left = await items_of(rig), set[Left]()

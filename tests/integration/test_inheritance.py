@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from integrations.contract import Secret
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.judge import age, audited, eventually
 from tests.integration.test_api import bearing, refused
 from tests.integration.test_memory import heard
@@ -25,9 +25,6 @@ from vault.memory import STALE_AFTER
 from vault.sealing import Place, seal_all
 from vault.store.schema import connections, sealed_values, tenants, token_states
 from vault.store.writer import Transaction
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
 
 def path(tenant: str, name: str = "c") -> str:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import text
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import adopt_many, came_together, eventually, stored_pair
 from tests.integration.turning import grow_old, promoted, stored
 from tests.processes import ROOT, ran, started, token_path
@@ -26,7 +25,6 @@ from vault.store.moments import milliseconds
 from vault.store.writer import Transaction
 
 COUNT = 80  # connections
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 NEW = "canary-new-secret-" + "n" * 32
 
 
@@ -87,7 +85,7 @@ async def under_load(*load: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
 
 
 # On SQLite the same commands are run beside a server as the README has them.
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_keys_are_rotated_beside_a_server(
     replicas: Replicas, store: Store, tmp_path: Path, leaks: Leaks
 ) -> None:

@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import pytest
-
 from integrations.contract import Secret
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.judge import adopt_many
 from tests.integration.turning import grow_old, keys_of, promoted, resealed, retired, rows, stored
 from tests.killable_keys import NEW_SECRET, REFUSED, Command, Order, carried_out
@@ -94,7 +92,7 @@ async def test_a_killed_retire_forgets_a_key_or_keeps_it(rig: Rig, store: Store)
     assert await states(rig) == ["disabled", "primary"]
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # scrypt takes long enough once
+@on_sqlite
 async def test_a_killed_change_of_the_secret_leaves_one_that_starts(replicas: Replicas, store: Store) -> None:
     """The old secret starts at every moment of `rewrap`, and the new one at every moment of `--finish`."""
     rig = await replicas()

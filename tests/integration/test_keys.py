@@ -12,7 +12,7 @@ from sqlalchemy.util import await_only
 
 from integrations.contract import Secret
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres
 from tests.integration.judge import age, audited, eventually, now_of, stored_pair
 from tests.integration.test_devices import furnished, later
 from tests.integration.turning import grow_old, keys_of, promoted, resealed, retired, rows, stored, unseen
@@ -29,7 +29,6 @@ from vault.store.database import Database
 from vault.store.schema import orphaned_tokens, sealed_values
 from vault.store.writer import Transaction
 
-on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 ORPHAN = "attempt-of-nobody"
 
 

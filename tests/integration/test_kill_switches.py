@@ -6,7 +6,7 @@ import httpx
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import audited, row_of
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.audit import Event
@@ -21,7 +21,6 @@ SWITCHES = {
     "client": f"/v1/clients/{TENANT}/{PROVIDER}",
     "tenant": f"/v1/tenants/{TENANT}",
 }
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 async def switch(rig: Rig, which: str, what: str) -> httpx.Response:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from tests import killable
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import LEASES, Pair, age, came_together, eventually, row_of, stored_pair
 from tests.killable import Order, Step
 from tests.processes import started, token_path
@@ -147,7 +147,7 @@ async def test_a_killed_sweep_loses_only_what_nobody_can_keep(replicas: Replicas
             await check_is_well(successor, step, grant, step)
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 @pytest.mark.parametrize("step", ["claim.committed", "sent"])
 async def test_nobody_touches_what_a_dead_replica_may_have_sent(
     replicas: Replicas, store: Store, step: str
@@ -173,7 +173,7 @@ async def test_nobody_touches_what_a_dead_replica_may_have_sent(
     assert len((await rig.provider.ledger()).replays(grant.family)) == (1 if step == "sent" else 0)
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_server_killed_mid_refresh_goes_on_where_it_was(
     replicas: Replicas, store: Store, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import text
 
 from jobs.metronome import Metronome
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import (
     age,
     an_aged_connection,
@@ -33,8 +33,6 @@ from tests.provider.orders import Grant
 from tests.rig import Rig
 from vault.store.database import Database
 from vault.store.writer import Transaction
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 async def renewed(rig: Rig, name: str, generation: int = 2) -> bool:
@@ -185,7 +183,7 @@ async def test_sigterm_lets_a_sweep_end_first(replicas: Replicas, store: Store, 
     assert all(one.state.lease_expires_at is None for one in found)
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_a_start_that_waits_for_another_can_be_ended(store: Store, tmp_path: Path) -> None:
     """While one replica has the tables to itself, another that waits for it ends at SIGTERM, at once and well."""
     database = Database(store.url)
@@ -276,7 +274,7 @@ async def ticking(*rigs: Rig) -> AsyncIterator[None]:
             metronome.stop()
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_tokens_that_live_six_seconds_are_never_served_dead(replicas: Replicas, store: Store) -> None:
     """Swept and read for 20 s: every token handed out works at the provider, each generation is asked for once."""
     rigs = [await replicas(sweep_interval=0.5) for _ in range(1 if store.on_sqlite else 2)]

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import audited, eventually, queued
 from tests.processes import VaultProcess, started, token_path
 from tests.provider.client import FakeProvider
@@ -24,8 +24,6 @@ from vault.connections import Change
 from vault.memory import STALE_AFTER
 from vault.store.changes import Stale
 from vault.store.writer import Transaction
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 PATH = (TENANT, PROVIDER, "c")
 
@@ -265,7 +263,7 @@ async def test_without_hearing_nothing_is_served_from_memory(
     assert [one for one in seen if "token_states" in one] != []
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_who_waited_is_looked_at_again(replicas: Replicas, provider: FakeProvider) -> None:
     """A key that is withdrawn while its request waits for a refresh gets no token when the refresh is over."""
     rig, other = await replicas(), await replicas()
@@ -309,7 +307,7 @@ async def test_a_record_that_took_long_is_not_the_last_look(rig: Rig) -> None:
 # --- hearing ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_a_change_that_commits_late_is_not_stepped_over(replicas: Replicas) -> None:
     """A number that was handed out early and committed after later ones is still heard."""
     rig, writing = await replicas(), await replicas()

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event, insert, update
 
 from tests.conftest import CANARY, Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.judge import age, eventually, now_of
 from tests.rig import PROVIDER, TENANT, Rig
 from vault import scrape
@@ -22,7 +22,6 @@ from vault.store.database import Database
 from vault.store.schema import clients, provider_states, sealed_values, tenants, token_states
 from vault.store.writer import Transaction
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 PROMPT = 4.0  # seconds; the database itself would give up after 5
 ROUTE = "/v1/connections/{tenant}/{provider}/{name}/token"
 

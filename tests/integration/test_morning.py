@@ -8,14 +8,13 @@ import httpx
 import pytest
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import age
 from tests.integration.test_api import refused
 from tests.person import Asking
 from tests.vendors.morning import FakeMorning, Key, resource_error
 
 ID, SECRET = "11111111-2222-3333-4444-555555555555", "canary-secret"
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(name="morning")

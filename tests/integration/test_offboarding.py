@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from integrations.contract import Secret, TokenSet
 from tests import killable
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import audited
 from tests.integration.test_api import bearing, refused
 from tests.integration.test_storage import away, terminate_all
@@ -24,8 +24,6 @@ from vault.errors import NotFound
 from vault.grants import Received, store_grant
 from vault.store import offboarding as store_offboarding
 from vault.store.writer import Transaction
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 CASCADE = f"/v1/tenants/{TENANT}?cascade=true"
 TREE = {"acme-eu": TENANT, "acme-de": "acme-eu", "acme-us": TENANT, "globex": "platform"}
@@ -519,7 +517,7 @@ async def test_a_tenant_is_taken_away_over_what_was_seen_only(rig: Rig) -> None:
     assert "paused_at" not in (await rig.api.get(f"/v1/tenants/{TENANT}")).json()
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_a_revocation_that_cannot_be_judged_has_failed(
     replicas: Replicas, store: Store, postgres_cluster: Any
 ) -> None:

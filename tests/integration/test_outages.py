@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from integrations.contract import Client, Secret
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import (
     adopt_many,
     age,
@@ -29,7 +29,6 @@ from tests.rig import PROVIDER, TENANT, Rig
 from vault.connections import Change
 from vault.store.writer import Transaction
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 GATES = ("retry_not_before", "next_refresh_at", "retake_after")
 A_WHILE = timedelta(minutes=10)
 PROMPT = 5.0  # seconds in which a call ends that waits for nobody; the next try is further away

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import adopt_many, an_aged_connection, audited, eventually
 from tests.integration.test_memory import heard
-from tests.integration.test_outages import another_provider, on_sqlite, requests
+from tests.integration.test_outages import another_provider, requests
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.limits import MOST_WAITING_A_CONNECTION

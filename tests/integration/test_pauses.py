@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from tests import killable
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres
 from tests.integration.judge import LEASES, age, row_of, stored_pair
 from tests.killable import Child, Order, Step
 from tests.processes import token_path
@@ -19,7 +19,7 @@ from vault.outbound import OVERSLEPT
 TIMEOUT = 2.0  # seconds of a provider call in the process that is stopped; ample to get as far as its step
 A_WHILE = timedelta(minutes=5)  # more than two leases
 
-pytestmark = pytest.mark.parametrize("store", ["postgres"], indirect=True)
+pytestmark = on_postgres
 
 
 async def order(rig: Rig, store: Store, step: str, **changed: Any) -> Order:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import eventually, row_of
 from tests.integration.test_api import refused
 from tests.provider.client import FakeProvider
@@ -15,7 +15,6 @@ from tests.rig import PROVIDER, Rig
 from vault.callers import OPERATOR
 
 OTHERS = "others"
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 async def due_connections(rig: Rig, count: int) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_postgres, on_sqlite
 from tests.integration.judge import age, audited, eventually, queued, row_of
 from tests.integration.test_api import refused
 from tests.integration.test_memory import heard
@@ -22,8 +22,6 @@ from vault.store.writer import Transaction
 
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
 OVER: dict[str, Any] = {"status": 400, "body": {"error": "invalid_grant"}}
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
 
 async def report(rig: Rig, generation: int = 1, **query: Any) -> httpx.Response:

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import adopt_many, count_by_status, eventually
 from tests.processes import started, token_path
 from tests.provider.client import FakeProvider
@@ -27,8 +26,6 @@ from vault.store import leases, ways
 
 ROUNDS = int(os.environ.get("ROUNDS", "25"))
 READERS = 32
-on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 Ask = Callable[[str], Awaitable[httpx.Response]]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.integration.conftest import on_sqlite
 from tests.integration.test_api import bearing, refused
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.audit import Event
@@ -14,8 +15,6 @@ from vault.callers import OPERATOR
 from vault.http.views.common import encode_cursor
 from vault.store import records as store_records
 from vault.trail import records
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 DAY = 86_400_000  # milliseconds
 

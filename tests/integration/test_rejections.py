@@ -7,10 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import update
 
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import age, audited, eventually, row_of
 from tests.integration.test_api import bearing, refused
 from tests.provider.orders import Grant
@@ -22,8 +21,6 @@ from vault.timing import SOONEST
 
 READERS = 32
 SOURCE = {"tenant": TENANT, "provider": PROVIDER, "name": "c"}
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
 
 async def report(rig: Rig, generation: int, *, name: str = "c", **query: Any) -> httpx.Response:

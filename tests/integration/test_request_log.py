@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.integration.conftest import Store
+from tests.integration.conftest import Store, on_sqlite
 from tests.rig import PROVIDER, TENANT, Rig
 
-pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 TOKEN = "/v1/connections/{tenant}/{provider}/{name}/token"
 
 

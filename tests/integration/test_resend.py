@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import eventually
 from tests.integration.test_api import refused
 from tests.person import Asking, change
@@ -14,7 +14,6 @@ from tests.rig import Rig
 from tests.vendors.resend import DEAD, FakeResend, domain, refusal
 
 KEY, ANOTHER = "re_canary_0123456789", "re_canary_9876543210"
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(name="resend")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from integrations.contract import Secret
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.judge import audited
 from tests.integration.test_migrations import Opening, open_and_close, untouched
 from tests.integration.turning import grow_old, keys_of, promoted, resealed, retired, rows, stored
@@ -17,7 +17,6 @@ from vault.keys.rewrap import Rewrapping
 from vault.store.database import Database
 from vault.unlock import CannotStart, open_keyring, open_vault
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # scrypt takes long enough once
 NEW = "canary-new-secret-" + "n" * 32
 WRONG = "canary-wrong-secret-" + "w" * 32
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.processes import VaultProcess, started
 from tests.rig import Rig
 from vault.callers import OPERATOR
@@ -29,7 +29,7 @@ TAKES_ALL = "tenants.remove"  # with cascade, all away that the others are asked
 
 
 @pytest.mark.timeout(2 * SECONDS + 300)
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_every_answer_is_as_it_is_described(replicas: Replicas, store: Store, tmp_path: Path) -> None:
     """No 5xx, no status, type, header or shape beside the description, and nothing taken that it rules out."""
     rig = await replicas()

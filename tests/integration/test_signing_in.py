@@ -10,13 +10,12 @@ import httpx
 import pytest
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.person import Person, change, rows_of
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.signing_in import LINK_LIFETIME, SESSION_LIFETIME
 
 HOME = "http://127.0.0.1:8000"
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 async def new_link(rig: Rig) -> str:

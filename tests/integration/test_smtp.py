@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from integrations.advice import ADVICE
 from tests.authority import Authority
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import age, audited, eventually, queued
 from tests.integration.test_api import bearing, refused
 from tests.provider.client import FakeProvider
@@ -27,7 +27,7 @@ from vault.store.writer import Transaction
 
 PATH = f"/v1/connections/{TENANT}/smtp/mail"
 GOOGLE = f"/v1/connections/{TENANT}/google/default"
-pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 
 @pytest.fixture(name="mailbox")

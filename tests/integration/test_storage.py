@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import age, audited, eventually, row_of, stored_pair
 from vault.store import connections
 
@@ -135,7 +135,7 @@ async def test_a_database_that_goes_away_before_sending_leaves_no_doubt(replicas
     assert len((await rig.provider.ledger()).exchanges(grant.family)) == 1
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_cut_sessions_lose_no_token(replicas: Replicas, store: Store, postgres_cluster: Any) -> None:
     """Every session of the database is ended again and again while 40 connections are swept: nothing is lost."""
     rig = await replicas(provider_concurrency=4, lease=2.0, provider_timeout=1.5)
@@ -169,7 +169,7 @@ async def test_cut_sessions_lose_no_token(replicas: Replicas, store: Store, post
         assert pair.generation == len(ledger.exchanges(grant.family)) + 1
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_token_that_dies_while_its_audit_row_waits_is_not_handed_out(
     replicas: Replicas, store: Store
 ) -> None:

@@ -18,7 +18,7 @@ from twilio.jwt.access_token import AccessToken
 from twilio.rest import Client
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import age
 from tests.integration.test_api import bearing, refused
 from tests.person import Asking, change, rows_of
@@ -31,7 +31,6 @@ from vault.store.writer import Transaction
 PATH = f"/v1/connections/{TENANT}/twilio/default"
 NUMBER = "+14155550100"
 VOICE = {"voice": {"incoming": {"allow": True}}}
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(name="twilio")

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from tests import killable
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_postgres, on_sqlite
 from tests.integration.judge import age, eventually
 from tests.integration.moving import exported
 from tests.integration.test_api import refused
@@ -29,8 +29,6 @@ from vault.memory import GATES
 from vault.store.moments import clock
 from vault.store.schema import sealed_values, token_states, works
 from vault.store.writer import Transaction
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(name="twilio")
@@ -372,7 +370,7 @@ async def test_a_holder_that_was_taken_over_from_keeps_nothing(
     assert account.secondary is None
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_an_edit_that_was_tried_before_a_rotation_is_not_stored_after_it(
     replicas: Replicas, store: Store, rig: Rig, twilio: Twilio, trunking: Trunking
 ) -> None:
@@ -605,7 +603,7 @@ async def test_what_is_entered_untried_ends_a_set_up_and_a_repair_finishes_it(
         assert (len(trunking.trunks), len(trunking.lists)) == (number, number), call
 
 
-@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@on_postgres
 async def test_what_is_due_no_more_is_not_begun(
     replicas: Replicas, store: Store, rig: Rig, twilio: Twilio, trunking: Trunking
 ) -> None:

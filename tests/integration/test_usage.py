@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, text
 
 from tests import killable
-from tests.integration.conftest import Replicas, Store
+from tests.integration.conftest import Replicas, Store, on_sqlite
 from tests.integration.test_api import bearing, refused
 from tests.killable import Order, Step
 from tests.rig import PROVIDER, TENANT, Rig
@@ -21,8 +21,6 @@ from vault.store import usage
 from vault.store.moments import EPOCH
 from vault.store.schema import usage_daily
 from vault.trail import retention
-
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 DAY = 86_400_000  # milliseconds
 ALL = -1  # days of retention: even what is written today has expired

@@ -4,14 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.conftest import Store
+from tests.integration.conftest import Store, on_sqlite
 from tests.integration.judge import age, audited
 from tests.integration.test_api import refused
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.errors import NotFound
 
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 async def test_a_fresh_token_is_renewed_on_request(rig: Rig, store: Store) -> None:

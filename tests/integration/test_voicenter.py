@@ -8,14 +8,13 @@ import httpx
 import pytest
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import age
 from tests.integration.test_api import refused
 from tests.person import Asking
 from tests.vendors.voicenter import FakeVoicenter, call_log, refusal
 
 CODE, EMAIL, PIN = "canary-0123456789-code", "ann@acme.example", "canary-pin"
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 stacks = pytest.mark.parametrize("stack", ["old", "new"])
 
 

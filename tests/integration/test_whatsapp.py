@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Leaks
-from tests.integration.conftest import Replicas
+from tests.integration.conftest import Replicas, on_sqlite
 from tests.integration.judge import age, audited, eventually
 from tests.integration.moving import a_fresh_vault, exported, imported_lines, lines_of, told
 from tests.person import Asking, Person, change, rows_of
@@ -19,7 +19,6 @@ from tests.provider.wire import json_answer
 from tests.rig import TENANT, Rig
 from tests.vendors.whatsapp import DAY, MANAGE, MESSAGE, WhatsApp
 
-on_sqlite = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 BUSY = {"error": {"code": 2, "message": "Service temporarily unavailable", "type": "OAuthException"}}
 
 
