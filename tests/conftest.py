@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests import derivations as derivations  # the first: see there
 from tests import dialects, postgres
@@ -33,6 +34,9 @@ def clean_environment() -> str | None:
 
 
 WANTED = clean_environment()
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
 dialects.share()
 # Folders of tests are in memory where it has room: nothing here is about a power cut, which alone would tell.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(postgres.roomy()))

@@ -615,7 +615,7 @@ def bodies(draw: st.DrawFn) -> tuple[tuple[str, str], bytes]:
 
 
 @on_sqlite
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sent=bodies())
 @example(sent=(("PUT", "/v1/tenants/globex"), b'{"name": "canary-"}'))
 async def test_no_body_breaks_a_route(
@@ -633,7 +633,7 @@ async def test_no_body_breaks_a_route(
 
 
 @on_sqlite
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.text(max_size=20), query=st.binary(max_size=60), key=st.binary(max_size=60))
 async def test_no_address_and_no_key_breaks_the_api(
     bare: Bare, store: Store, path: str, query: bytes, key: bytes

@@ -127,7 +127,7 @@ def test_a_salt_may_be_one_for_all_or_be_meant_as_text() -> None:
 
 
 @given(text=st.text(max_size=50), salt=st.binary(min_size=1, max_size=128), length=st.sampled_from([12, 16]))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_whatever_was_encrypted_comes_back(text: str, salt: bytes, length: int) -> None:
     """Any text, salt and IV, in either encoding: the empty text too, and short ones that look like hex."""
     parts = parts_of(text, salt=salt, iv=salt.ljust(length, b"-")[:length], n=2)
@@ -142,7 +142,7 @@ def test_whatever_was_encrypted_comes_back(text: str, salt: bytes, length: int) 
     r=st.integers(-1, 40),
     p=st.integers(-1, 40),
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_no_parameters_cost_more_than_is_allowed(n: int, r: int, p: int) -> None:
     """Whatever a file asks for is refused before scrypt runs, or is within 128 MiB and the bound of work."""
     asked = {"scheme": "scrypt", "text": "", "n": n, "r": r, "p": p}

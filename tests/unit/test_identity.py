@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.contract import Account, Client, Secret, Unreadable
@@ -195,7 +195,6 @@ claims = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(claims)
 def test_claims_are_an_account_or_a_refusal(found: dict[str, Any]) -> None:
     """Whatever the claims: believed with every one of them right, refused by one word otherwise."""
@@ -209,7 +208,6 @@ def test_claims_are_an_account_or_a_refusal(found: dict[str, Any]) -> None:
     assert believed.subject == found["sub"]
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200) | st.lists(st.binary(max_size=60), min_size=3, max_size=3))
 def test_any_text_is_refused_by_one_word(text: str | list[bytes]) -> None:
     """No text makes the reader fail in any other way."""

@@ -26,7 +26,7 @@ WRAPPING = bytes(range(96, 128))
 LABEL = b"tokenvault/values/1"
 ENCRYPTION_SECRET = Secret("ein Geheimnis aus gut 32 Zeichen, süß")
 
-several = settings(deadline=None, max_examples=60)
+several = settings(max_examples=60)
 names = st.text(max_size=12)
 contexts = st.builds(Context, names, names, names, names, names, st.integers(0, 2**64 - 1))
 wires = st.text(max_size=40).map(lambda text: seal(text).to_wire())

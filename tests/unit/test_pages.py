@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.connection import Connection
@@ -101,7 +101,6 @@ def test_what_is_shown_is_escaped(text: str) -> None:
     assert seen.words.count(text) == 2
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 def test_no_text_becomes_markup(path: str, code: str) -> None:
     """Whatever text: the same elements and attributes as ever."""
