@@ -134,7 +134,7 @@ class TokenState:
         return self.remaining(now) < LIVING
 
     def living(self, now: datetime) -> bool:
-        """Say whether there is something to hand out. What is not known to be dead, is."""
+        """Say whether there is something to hand out that is not known to be dead."""
         return self.holds_tokens and not self.ended(now) and not self.proven_dead
 
     def fresh(self, min_ttl: timedelta, now: datetime) -> bool:

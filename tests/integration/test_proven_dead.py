@@ -241,6 +241,31 @@ async def test_a_failure_that_nobody_reported_asks_nothing(rig: Rig) -> None:
     assert await asked(rig) == 0
 
 
+# ---- what nothing renews
+
+
+@on_sqlite
+@pytest.mark.parametrize("dead", [True, False])
+async def test_what_cannot_be_renewed_is_asked_about(rig: Rig, *, dead: bool) -> None:
+    """A report of an access token alone has it tried, once: refused it is withheld, and good it is proven."""
+    grant = await rig.provider.mint()
+    body = {"credentials": {"access_token": grant.access_token}, "verify": False}
+    assert (await rig.api.put(PATH, json=body)).status_code == 201
+    if dead:
+        await rig.provider.kill_access(grant.access_token)
+
+    assert [(await report(rig)).status_code for _ in range(2)] == [200, 200]
+    for _ in range(2):
+        await rig.vault.checks.tick()
+        await rig.vault.checks.finished()
+
+    assert await asked(rig) == 1
+    if dead:
+        refused(await rig.token("c"), 409, "reconnect_required")
+    else:
+        assert (await rig.token("c")).json()["status"] == "verified"
+
+
 # ---- a person asks
 
 

@@ -67,11 +67,7 @@ class Failing:
             days = endings.news(about.state, failed.retry_not_before)
             if days is not None:
                 tx.record(_expiring(about, turn, days))
-            doubted = about.state.in_doubt and failed.status == "degraded" and failed.reason != "rate_limited"
-            if doubted:  # once, whoever dies over it
-                asked = {"checked_at": about.read_at}
-                await connections.note_probe(tx.connection, turn.connection, turn.generation, asked)
-            return _Failure(about, days, doubted)
+            return _Failure(about, days, await _doubted(tx, about, failed))
 
         counted = await self._means.writer.insist(unit, vital=False)
         if counted is None:
@@ -128,6 +124,15 @@ class Failing:
             # The provider looked at the grant, so it knew the client.
             event = Event("scheduler", "client.recovered", error.code, about.tenant, about.provider)
             await self._gates.accept_client(about.client, event)
+
+
+async def _doubted(tx: Transaction, about: Connection, failed: settle.Failed) -> bool:
+    """Say whether to ask about the token of *about*, which could not be renewed: where it was reported, once."""
+    if not about.state.in_doubt or failed.status != "degraded" or failed.reason == "rate_limited":
+        return False
+    asked = {"checked_at": about.read_at}  # by us, even if we die over it
+    await connections.note_probe(tx.connection, about.id, about.state.generation, asked)
+    return True
 
 
 def _refused(actor: str, about: Connection, turn: Turn, failed: settle.Failed) -> Event:

@@ -71,10 +71,10 @@ async def _found(
     feed = fed_by(kind_of(provider, connection.kind), connection)
     fed = None if feed is None else await means.sources.living(feed)
     finding = await probed(means, provider, user, holds.root, None if fed is None else fed.token)
-    if fed is None or finding.verdict != "invalid":
+    if feed is None or finding.verdict != "invalid":
         return finding, None
     # It was the token, most likely, and that is another connection's: what was entered here stays.
-    return replace(finding, verdict="unknown"), fed.found
+    return replace(finding, verdict="unknown"), None if fed is None else fed.found
 
 
 async def note(means: Means, actor: str, connection: Connection, found: Tried) -> None:

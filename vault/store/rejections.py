@@ -10,6 +10,11 @@ from vault.store.schema import token_states
 
 _state = token_states.c
 
+_lone_token = and_(
+    _state.renewal == "none",
+    _state.access_expires_at.is_not(None),
+    _state.status.not_in(("unconfigured", "failed")),
+)
 # Whoever changes the row has the tokens refreshed. They are due too: the sweep does it if that process dies.
 REJECT = (
     update(token_states)
@@ -34,8 +39,9 @@ REJECT = (
             ),
             else_=_state.next_refresh_at,
         ),
-        # What is never renewed is tried now, if it ever is, and not some time today.
-        next_check_at=case((_state.next_check_at.is_not(None), clock()), else_=None),
+        # What is never renewed is tried now, if it ever is, and not some time today; so is a token that ends,
+        # which there is nothing to lock with.
+        next_check_at=case((or_(_state.next_check_at.is_not(None), _lone_token), clock()), else_=None),
     )
 )
 
