@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 
 from integrations.contract import Secret
 from tests.integration.conftest import Replicas, Store, on_sqlite
-from tests.integration.judge import age, audited, eventually
+from tests.integration.judge import age, audited, eventually, queued
 from tests.integration.test_api import bearing, refused
 from tests.integration.test_memory import heard
 from tests.processes import started
@@ -604,8 +604,9 @@ async def test_a_record_that_took_long_is_not_the_last_look(tree: Rig) -> None:
     blocked = asyncio.create_task(tree.vault.writer.submit(blocking, alone=True))
     await begun.wait()
     connecting = asyncio.create_task(connected(tree, "acme-eu"))
-    await asyncio.sleep(0.1)  # it is submitted before the record is
+    await eventually(queued(tree, 2))  # before the record; the watch is one of them
     asking = asyncio.create_task(token(tree, "acme-eu"))
+    await eventually(queued(tree, 3))
     await asyncio.sleep(STALE_AFTER + 0.1)
     go_on.set()
     await blocked
