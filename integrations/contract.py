@@ -131,6 +131,11 @@ class Kind:
         """Whether what was entered is itself what is handed out: nothing is got with it."""
         return self.how == "enter" and self.renewal == "none"
 
+    @property
+    def needs_client(self) -> bool:
+        """Whether a registration has to be there: nothing is got as a client with what is static."""
+        return self.uses_client and not self.static
+
 
 Jwks = Sequence[Mapping[str, Any]]  # the keys of a JWK Set (RFC 7517)
 # What ends when one token is revoked: it, its whole grant, or all that the account granted to the project.

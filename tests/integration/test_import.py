@@ -248,6 +248,27 @@ async def test_entered_credentials_are_stored_by_their_fields(rig: Rig) -> None:
     assert told(await imported(rig, [record | {"credentials": {"scope": "read"}}])) == [KEPT]
 
 
+@on_sqlite
+async def test_keys_of_vendors_are_stored_without_a_registered_client(replicas: Any) -> None:
+    """What nothing renews is handed out as it was brought, in the clear or encrypted; a second run finds it."""
+    rig = await replicas()
+    records: list[Json] = [
+        {"tenant": TENANT, "name": "c", "provider": provider, "kind": kind, "credentials": credentials}
+        for provider, kind, credentials in (
+            ("resend", "api_key", {"api_key": from_scrypt("re_canary")}),
+            ("voicenter", "code", {"code": under_key("canary-code")}),
+            ("twilio", "auth_token", {"account_sid": f"AC{'0' * 32}", "auth_token": "canary-token"}),
+            ("smtp", "password", {"host": "mail.example", "username": "ann", "password": from_scrypt("canary-")}),
+        )
+    ]
+
+    assert told(await imported(rig, records, dry_run=True)) == [CREATED] * 4
+    assert told(await imported(rig, records)) == [CREATED] * 4
+    assert told(await imported(rig, records)) == [UNCHANGED] * 4
+    handed = (await rig.api.get(f"/v1/connections/{TENANT}/resend/c/token")).json()
+    assert (handed["credentials"], handed["status"]) == ({"api_key": "re_canary"}, "configured")
+
+
 def robots(rig: Rig) -> Json:
     return {"token_endpoint": rig.provider.token_endpoint, "grant_types": ["client_credentials"]}
 

@@ -198,7 +198,7 @@ def _untried(entered: Entered) -> TokenSet:
 
 async def _client_for(tx: AsyncConnection, entered: Entered, above: list[str], provider: str) -> AnyRow | None:
     """Return the registration that *entered* is renewed with. Raises Conflict where there has to be one."""
-    if entered.kind.static or not entered.kind.uses_client:
+    if not entered.kind.needs_client:
         return None
     client = await clients.nearest(tx, above, provider)
     brought = entered.tokens

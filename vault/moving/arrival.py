@@ -59,10 +59,10 @@ class ConnectionItem:
                 raise Invalid("This is more than is kept with a connection.", code="too_large", field=name)
         if self._kind.how == "consent":
             brought = imported(self._kind, self._credentials).tokens
-            needs_client = self._kind.uses_client and (brought is None or brought.refresh_token is not None)
+            needs_client = self._kind.needs_client and (brought is None or brought.refresh_token is not None)
         else:
             account_of(self._provider, self._kind, checked(self._kind, self._credentials))
-            needs_client = self._kind.uses_client
+            needs_client = self._kind.needs_client
         if not needs_client:
             return
         nearest = await self._ahead.client_id(self._above, self._record.provider)

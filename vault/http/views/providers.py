@@ -160,7 +160,7 @@ class KindView(View):
             label=kind.label,
             how=kind.how,
             renewal=kind.renewal,
-            uses_client=kind.uses_client and not kind.static,
+            uses_client=kind.needs_client,
             fields=[FieldView.of(field) for field in kind.fields],
             abilities=list(kind.abilities),
         )
