@@ -261,12 +261,15 @@ async def test_keys_of_vendors_are_stored_without_a_registered_client(replicas: 
             ("smtp", "password", {"host": "mail.example", "username": "ann", "password": from_scrypt("canary-")}),
         )
     ]
+    records[2] |= {"account": f"AC{'0' * 32}", "account_label": "Acme"}  # as an export has it
 
     assert told(await imported(rig, records, dry_run=True)) == [CREATED] * 4
     assert told(await imported(rig, records)) == [CREATED] * 4
     assert told(await imported(rig, records)) == [UNCHANGED] * 4
     handed = (await rig.api.get(f"/v1/connections/{TENANT}/resend/c/token")).json()
     assert (handed["credentials"], handed["status"]) == ({"api_key": "re_canary"}, "configured")
+    shown = (await rig.api.get(f"/v1/connections/{TENANT}/twilio/c")).json()
+    assert (shown["account"], shown["account_label"]) == (f"AC{'0' * 32}", "Acme")
 
 
 def robots(rig: Rig) -> Json:

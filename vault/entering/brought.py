@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from integrations.contract import Provider, TokenSet
+from integrations.contract import Account, Provider, TokenSet
 from vault.clock import uptime
 from vault.connection import Connection
 from vault.entering.masking import masked
@@ -36,7 +36,7 @@ class Brought:
         valid = tried.finding.verdict in {"valid", "limited"}
         return Received(
             tokens=tokens if tokens.scopes else replace(tokens, scopes=told.scopes),
-            account=tried.account or told.account,
+            account=_whose(tried.account, told.account),
             client=None if tried.client is None else tried.client.id,
             scopes=told.asked_scopes or _asked(provider, entered),
             age=uptime() - tried.began if tried.got else 0.0,
@@ -74,6 +74,13 @@ def _asked(provider: Provider, entered: Entered) -> tuple[str, ...]:
     """Return the scopes that were entered; the provider's own are asked for where a form leaves them open."""
     left_open = any(field.name == "scope" for field in entered.kind.fields)
     return entered.scopes or (tuple(provider.default_scopes) if left_open else ())
+
+
+def _whose(found: Account | None, told: Account | None) -> Account | None:
+    """Return whose credentials these are: as *found*, by the label that was *told* where that is all there is."""
+    nameless = found is None or found.label is None
+    same = found is None or (told is not None and told.subject == found.subject)
+    return told if nameless and same else found
 
 
 def _dated(entered: Entered, tokens: TokenSet, now: datetime) -> TokenSet:
