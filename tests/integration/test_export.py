@@ -12,6 +12,7 @@ from sqlalchemy import text
 from tests.integration.conftest import on_sqlite
 from tests.integration.judge import Pair, age, came_together
 from tests.integration.moving import a_fresh_vault, everything, exported, imported, imported_lines, lines_of, told
+from tests.person import change
 from tests.provider.client import FakeProvider
 from tests.rig import PROVIDER, TENANT, Rig
 from vault.errors import Conflict
@@ -234,6 +235,21 @@ async def test_a_client_goes_with_the_secret_that_works(
         await tx.execute(text("UPDATE sealed_values SET salt = iv WHERE owner_kind = 'client'"))
     _, report = await exported(rig)
     assert (f"{OWN_PATH}", "undecryptable") in report.remarks
+
+
+@on_sqlite
+async def test_what_no_provider_here_is_known_for_is_named_and_keeps_nothing_else_back(rig: Rig) -> None:
+    """As of the sandbox, where the command runs without it: it is left out, and the export is not complete."""
+    await rig.a_connection("mail")
+    await rig.a_connection("toy")
+    await change(rig, "UPDATE connections SET provider = 'sandbox' WHERE name = 'toy'")
+    await pause(rig)
+
+    records, report = await exported(rig)
+
+    assert report.remarks == [(f"{TENANT}/sandbox/toy", "no_provider")]
+    assert not report.complete
+    assert [record.name for record in records if isinstance(record, ConnectionRecord)] == ["mail"]
 
 
 @on_sqlite

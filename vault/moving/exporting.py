@@ -26,6 +26,7 @@ from vault.store.writer import Transaction
 from vault.works.rotating import ROTATE, every
 
 PAGE = 200
+LEFT_OUT = frozenset({"undecryptable", "no_provider"})
 POLL = 0.2  # seconds between two looks at a refresh that is under way
 Begin = Callable[[int], Callable[[int], None]]
 
@@ -34,7 +35,8 @@ Begin = Callable[[int], Callable[[int], None]]
 class Report:
     """How much is in the export; and of what there is something to say, its path and a code.
 
-    What is `undecryptable` is not in it; of what is `empty` only what people edited of it. The others are:
+    What is `undecryptable` is not in it, nor what has `no_provider` here; of what is `empty` only what people
+    edited of it. The others are:
     `former_client` was got with a registration that new consents do not use, so that an import refuses
     it; of what is `uncertain` nobody knows whether its refresh token is spent, or its rotation is unfinished.
     """
@@ -44,7 +46,7 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        return all(code != "undecryptable" for _, code in self.remarks)
+        return not any(code in LEFT_OUT for _, code in self.remarks)
 
     def facts(self) -> dict[str, Any]:
         remarks = [{"path": path, "code": code} for path, code in self.remarks]
@@ -99,8 +101,13 @@ class Exporting:
             yield client
 
     async def _at_rest(self) -> AsyncIterator[Connection]:
-        """Give all connections. Raises Conflict at the first one that is not at rest."""
+        """Give all connections at known providers. Raises Conflict at the first one that is not at rest."""
+        async with self._vault.database.read() as tx:
+            known = {provider.id for provider in await self._vault.providers.all(tx)}
         async for connection in everything(self._vault, tenant=None, status=None):
+            if connection.provider not in known:  # as the sandbox is to a command that runs without its setting
+                self._remark(connection.path, "no_provider")
+                continue
             await self._require_rest(connection)
             yield connection
 
