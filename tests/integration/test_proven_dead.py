@@ -182,7 +182,7 @@ async def test_a_report_alone_is_no_proof(rig: Rig) -> None:
     await rig.a_connection("c")
     await rig.provider.fault(status=503, times=None)
 
-    answers = [await report(rig), await report(rig), await rig.token("c")]
+    answers = [await report(rig), await rig.token("c")]
     await age(rig, timedelta(hours=1), "retry_not_before", "next_refresh_at")
     await rig.vault.sweeper.once()
 
@@ -191,6 +191,23 @@ async def test_a_report_alone_is_no_proof(rig: Rig) -> None:
     assert (await rig.provider.counts())["token_requests"] == 2
     assert await asked(rig) == 1
     assert [event["outcome"] for event in await audited(rig, "connection.verified")] == ["valid"]
+
+
+@on_sqlite
+async def test_a_report_that_the_provider_has_refuted_proves_nothing_later(rig: Rig) -> None:
+    """The token was found to work after it was reported: that its grant ends then does not take it away."""
+    await rig.a_connection("c")
+    await rig.provider.fault(status=503)
+    assert (await report(rig)).status_code == 200
+    assert await asked(rig) == 1
+
+    await rig.provider.fault(**OVER)
+    await age(rig, timedelta(hours=1), "retry_not_before", "next_refresh_at")
+    await rig.vault.sweeper.once()
+
+    served = await rig.token("c")
+    assert (served.status_code, served.json()["status"]) == (200, "failed")
+    refused(await report(rig), 409, "reconnect_required")
 
 
 @on_sqlite

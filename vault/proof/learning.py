@@ -44,12 +44,12 @@ def _good(connection: Connection, finding: Finding, *, static: bool) -> dict[str
         # Whatever it was: suspended accounts come back, and so do keys that a provider was wrong about.
         over = {"last_error_code": finding.code, "access_expires_at": None}  # set by former versions on refusal
         return {"verified_at": now, "status": "verified", "reason": None, **over}
-    proven = {"verified_at": now}
+    proven: dict[str, Any] = {"verified_at": now}
+    if state.is_reported and state.status in {"degraded", "failed"}:  # whoever reported it was wrong
+        proven |= {"rejected_generation": None, "rejected_age": None}
     if state.proven_dead and state.is_its_token:
         due = {} if state.renewal == "none" else {"next_refresh_at": now}
         return {**proven, "status": "verified", "reason": None, "last_error_code": None, **due}
-    if state.proven_dead:  # its grant is, and it has outlived that: whoever reported it was wrong
-        return {**proven, "rejected_generation": None, "rejected_age": None}
     unproven = state.status == "configured" or state.reason == "probe_unknown"
     return {**proven, **({"status": "verified", "reason": None} if unproven else {})}
 
