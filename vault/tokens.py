@@ -14,7 +14,7 @@ from integrations.contract import Handout, Secret
 from vault.access import Access, Caller
 from vault.clock import uptime
 from vault.connection import Connection, Path
-from vault.errors import CannotOpen, Conflict, Invalid, StorageUnavailable, Unavailable, VaultError
+from vault.errors import CannotOpen, Conflict, Invalid, StorageUnavailable, VaultError
 from vault.limits import Overloaded, WaitingRoom
 from vault.memory import STALE_AFTER, Memory
 from vault.metrics import Metrics, Source
@@ -26,7 +26,7 @@ from vault.store import leases
 from vault.store.writer import Transaction, Writer
 from vault.tickets import Tickets
 from vault.waiting import Renewal, Wait, Wanted
-from vault.withheld import undecryptable, withheld
+from vault.withheld import come_back, undecryptable, withheld
 
 
 class Ready(Struct, frozen=True):
@@ -258,7 +258,7 @@ class Tokens:
         settled_badly = state.retry_not_before is not None and state.retry_not_before > connection.read_at
         refreshing = self._refresher.is_refreshing(connection.id) or (left_behind and not settled_badly)
         await self._writer.submit(lambda tx: _note_asked(tx, connection.id))
-        return _come_back(connection, refreshing=refreshing, queue=self._refresher.waits(connection))
+        return come_back(connection, refreshing=refreshing, queue=self._refresher.waits(connection))
 
 
 def _given(ready: Ready, value: Secret, token: Secret | None) -> tuple[Secret | None, Handout | None]:
@@ -274,24 +274,6 @@ def _given(ready: Ready, value: Secret, token: Secret | None) -> tuple[Secret | 
         source = ready.found.inherited_from
         raise Conflict("There is nothing to hand out of it yet.", code="not_connected", source=source)
     return None, static
-
-
-def _come_back(connection: Connection, *, refreshing: bool, queue: float) -> Unavailable:
-    """Return the refusal of a connection that may mend by itself, and when to ask again.
-
-    *queue* is how many seconds a refresh may wait for its turn at the provider.
-    """
-    state, now = connection.state, connection.read_at
-    held = connection.held_back_until()
-    if connection.client_rejected:
-        code, detail = "client_misconfigured", "The provider refuses our client registration."
-    elif held is None and (refreshing or (state.lease_expires_at is not None and state.lease_expires_at > now)):
-        code, detail = "refresh_in_progress", "A refresh is under way."
-        return Unavailable(detail, code=code, retry_after=max(queue, 1))
-    else:
-        code, detail = "provider_unavailable", "The provider gives no token now."
-    again = max(held or now, state.claimable_at(now), now + timedelta(seconds=1))
-    return Unavailable(detail, code=code, retry_after=(again - now).total_seconds(), reason=state.reason)
 
 
 async def _note_asked(tx: Transaction, connection: str) -> None:
