@@ -42,7 +42,7 @@ from integrations.contract import (
     fits_a_header,
 )
 from integrations.definition import Definition
-from integrations.kinds import CLIENT_CREDENTIALS, JWT, kinds_of
+from integrations.kinds import CLIENT_CREDENTIALS, CONSENT, JWT, kinds_of
 
 
 class OAuthProvider:
@@ -243,13 +243,15 @@ class OAuthProvider:
         return Account(subject or issuer, issuer)
 
     def probe(self, root: Root, access_token: Secret | None) -> Steps[Finding]:
-        request = None if access_token is None else self.probe_request(access_token)
+        request = None if access_token is None else self.probe_request(access_token, root.kind)
         if request is None:
             return Finding(verdict="unknown")
         return Finding(verdict=self.read_probe((yield request), root.client, root.scopes))
 
-    def probe_request(self, access_token: Secret) -> httpx.Request | None:
-        endpoint = self.definition.probe_endpoint or self.definition.userinfo_endpoint
+    def probe_request(self, access_token: Secret, kind: str = CONSENT.id) -> httpx.Request | None:
+        # OpenID Connect Core 5.3: userinfo is of an end user. Other tokens are refused there that work elsewhere.
+        userinfo = self.definition.userinfo_endpoint if kind == CONSENT.id else None
+        endpoint = self.definition.probe_endpoint or userinfo
         if endpoint is None or not fits_a_header(access_token.reveal()):
             return None
         return requests.probe_request(self.definition, endpoint, access_token)

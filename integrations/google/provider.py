@@ -132,7 +132,7 @@ class Google(OAuthProvider):
             return "testing_app_expired"
         return "time_limit_reached" if promised is not None and lived >= promised else code
 
-    def probe_request(self, access_token: Secret) -> httpx.Request | None:
+    def probe_request(self, access_token: Secret, kind: str = CONSENT.id) -> httpx.Request | None:
         # In the body: addresses are written down in more places than anybody knows.
         return call("POST", self._tokeninfo, form={"access_token": access_token.reveal()})
 

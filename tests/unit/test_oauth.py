@@ -19,6 +19,7 @@ from integrations.contract import (
     AuthorizationRequest,
     Client,
     ClientRejected,
+    Finding,
     Misused,
     Root,
     Secret,
@@ -207,6 +208,21 @@ def test_a_probe_sends_the_access_token_and_nothing_else() -> None:
     assert request is not None
     assert (request.method, str(request.url)) == ("GET", f"{ISSUER}/userinfo")
     assert request.headers["Authorization"] == "Bearer canary-at"
+
+
+@pytest.mark.parametrize("kind", ["client_credentials", "jwt_bearer"])
+def test_a_token_of_no_end_user_is_not_refused_by_userinfo(kind: str) -> None:
+    """OpenID Connect Core 5.3: it works elsewhere, and what it would be answered there says nothing of it."""
+    token = Secret("canary-at")
+    by_itself = provider(probe_endpoint="https://api.example/me")
+
+    with pytest.raises(StopIteration) as ended:
+        next(provider().probe(Root(kind=kind), token))
+
+    assert ended.value.value == Finding(verdict="unknown")
+    asked_by_itself = next(by_itself.probe(Root(kind=kind), token))
+    assert isinstance(asked_by_itself, httpx.Request)
+    assert str(asked_by_itself.url) == "https://api.example/me"
 
 
 @pytest.mark.parametrize(
