@@ -214,3 +214,18 @@ async def test_each_try_counts_for_a_minute_of_its_own(mail: Asking, resend: Fak
     await change(mail.rig, "UPDATE tries SET tried_at = tried_at - 60000 WHERE slot IN (1, 4)")
     await mail.rig.vault.tidy()
     assert sorted(row.slot for row in await rows_of(mail.rig, "SELECT slot FROM tries")) == [0, 2, 3]
+
+
+@on_sqlite
+async def test_a_clock_that_is_set_back_locks_nobody_out(mail: Asking, resend: FakeResend) -> None:
+    """What was tried "in an hour" counts no more, and is not kept; a little ahead are clocks of two statements."""
+    for _ in range(4):
+        assert (await mail.rig.api.post(f"{mail.path}/verify")).status_code == 200
+    await change(mail.rig, "UPDATE tries SET tried_at = tried_at + 50000")
+    refused(await mail.rig.api.post(f"{mail.path}/verify"), 429, "rate_limited")
+
+    await change(mail.rig, "UPDATE tries SET tried_at = tried_at + 3600000")
+
+    assert (await mail.rig.api.post(f"{mail.path}/verify")).status_code == 200
+    await mail.rig.vault.tidy()
+    assert [row.slot for row in await rows_of(mail.rig, "SELECT slot FROM tries")] == [0]
