@@ -4,23 +4,31 @@ Here of a token that is got with something else; one that is all there is stands
 """
 
 import asyncio
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from itertools import product
+from typing import Any, get_args
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from tests.integration.conftest import Replicas, on_postgres, on_sqlite
 from tests.integration.judge import age, audited, eventually, queued, row_of
 from tests.integration.test_api import refused
 from tests.integration.test_memory import heard
 from tests.rig import PROVIDER, TENANT, Rig
+from vault.connection import Reason
 from vault.memory import STALE_AFTER
 from vault.store.changes import Stale
-from vault.store.connections import note_probe
+from vault.store.connections import note_probe, page
+from vault.store.moments import EPOCH
+from vault.store.schema import tenants
 from vault.store.writer import Transaction
 
 PATH = f"/v1/connections/{TENANT}/{PROVIDER}/c"
+YEAR = timedelta(days=365)
+SOON = EPOCH + 90 * YEAR
 OVER: dict[str, Any] = {"status": 400, "body": {"error": "invalid_grant"}}
 
 
@@ -311,3 +319,38 @@ async def test_a_verification_finds_that_it_ended_with_its_grant(rig: Rig) -> No
     assert (await verify(rig))["verdict"] == "invalid"
 
     refused(await rig.token("c"), 409, "reconnect_required")
+
+
+# ---- the database judges alike
+
+
+def _states() -> Iterator[dict[str, Any]]:
+    """Give statuses with their reasons, of each sort of renewal, reported or not, ended or not."""
+    told = [("verified", None), ("degraded", "transient"), *(("failed", reason) for reason in get_args(Reason))]
+    for renewal, (status, reason), rejected, ended in product(
+        ("refresh_token", "self_exchange", "none"), told, (None, 1), (False, True)
+    ):
+        yield {
+            "renewal": renewal,
+            "status": status,
+            "reason": reason,
+            "rejected_generation": rejected,
+            "access_expires_at": EPOCH if ended else SOON + YEAR,
+        }
+
+
+async def test_the_database_judges_as_a_connection_does(rig: Rig) -> None:
+    """Of every state: it lists by status, and by when somebody is needed, what the token route says of it."""
+    connection, _ = await rig.a_connection("c")
+    everywhere = select(tenants.c.id)
+
+    async def unit(tx: Transaction) -> None:
+        for told in _states():
+            await note_probe(tx.connection, connection.id, 1, told)
+            state = (await page(tx.connection, everywhere, {}, None, 1))[0].state
+            needed = state.proven_dead or (told["access_expires_at"] == EPOCH and state.status == "failed")
+            by_status = await page(tx.connection, everywhere, {"status": [state.status]}, None, 1)
+            by_end = await page(tx.connection, everywhere, {"expiring_before": SOON}, None, 1)
+            assert (len(by_status), len(by_end)) == (1, int(needed)), told
+
+    await rig.vault.writer.submit(unit)
