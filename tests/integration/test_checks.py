@@ -12,7 +12,7 @@ from tests.integration.test_api import refused
 from tests.person import Asking, change, rows_of
 from tests.rig import Rig
 from tests.vendors.resend import FakeResend, refusal
-from vault.timing import SOONEST
+from vault.store.rejections import PACE
 
 KEY = "re_canary_0123456789"
 DAY = timedelta(days=1)
@@ -159,7 +159,7 @@ async def test_a_key_that_was_refused_downstream_is_tried_soon(mail: Asking, res
     del resend.keys[KEY]
     report = await mail.rig.api.post(f"{mail.path}/rejections", json={"generation": 1})
     assert report.status_code == 200  # nothing else is known of it yet
-    await age(mail.rig, SOONEST, "next_check_at")
+    await age(mail.rig, PACE, "next_check_at")
     await checked(mail.rig)
 
     refused(await mail.token(), 409, "credentials_rejected")

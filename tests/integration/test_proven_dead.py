@@ -291,6 +291,31 @@ async def test_what_cannot_be_renewed_is_asked_about(rig: Rig, *, dead: bool) ->
         assert (await rig.token("c")).json()["status"] == "verified"
 
 
+@on_sqlite
+async def test_a_wrong_report_does_not_hide_a_right_one(rig: Rig) -> None:
+    """What was found to work is tried anew once it is reported anew, a minute later at the soonest."""
+    grant = await rig.provider.mint()
+    body = {"credentials": {"access_token": grant.access_token}}
+    assert (await rig.api.put(PATH, json=body)).status_code == 201
+
+    async def checked() -> int:
+        before = await asked(rig)
+        await rig.vault.checks.tick()
+        await rig.vault.checks.finished()
+        return await asked(rig) - before
+
+    await report(rig)
+    assert await checked() == 0  # it was tried a moment ago
+    await age(rig, timedelta(minutes=1), "next_check_at")
+    assert await checked() == 1
+    await rig.provider.kill_access(grant.access_token)
+    assert (await report(rig)).status_code == 200
+    await age(rig, timedelta(minutes=1), "next_check_at")
+    assert await checked() == 1
+
+    refused(await rig.token("c"), 409, "reconnect_required")
+
+
 # ---- a person asks
 
 

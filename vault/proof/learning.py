@@ -45,7 +45,8 @@ def _good(connection: Connection, finding: Finding, *, static: bool) -> dict[str
         over = {"last_error_code": finding.code, "access_expires_at": None}  # set by former versions on refusal
         return {"verified_at": now, "status": "verified", "reason": None, **over}
     proven: dict[str, Any] = {"verified_at": now}
-    if state.is_reported and state.status in {"degraded", "failed"}:  # whoever reported it was wrong
+    if state.is_reported and (state.renewal == "none" or state.status in {"degraded", "failed"}):
+        # Whoever reported it was wrong, and may be right another time.
         proven |= {"rejected_generation": None, "rejected_age": None}
     if state.proven_dead and state.is_its_token:
         due = {} if state.renewal == "none" else {"next_refresh_at": now}

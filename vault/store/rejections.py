@@ -1,6 +1,8 @@
 """Writing down that the tokens of a generation were refused downstream: of all who report it, one is the first."""
 
-from sqlalchemy import and_, bindparam, case, or_, update
+from datetime import timedelta
+
+from sqlalchemy import BigInteger, and_, bindparam, case, or_, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.connection import Connection
@@ -9,12 +11,15 @@ from vault.store.moments import Moment, clock
 from vault.store.schema import token_states
 
 _state = token_states.c
+PACE = timedelta(minutes=1)  # between two tries, at least, however often its token is reported
 
 _lone_token = and_(
     _state.renewal == "none",
     _state.access_expires_at.is_not(None),
     _state.status.not_in(("unconfigured", "failed")),
 )
+_again = type_coerce(_state.checked_at, BigInteger) + PACE // timedelta(milliseconds=1)
+_soon = case((_again > clock(), _again), else_=clock())
 # Whoever changes the row has the tokens refreshed. They are due too: the sweep does it if that process dies.
 REJECT = (
     update(token_states)
@@ -39,9 +44,9 @@ REJECT = (
             ),
             else_=_state.next_refresh_at,
         ),
-        # What is never renewed is tried now, if it ever is, and not some time today; so is a token that ends,
+        # What is never renewed is tried soon, if it ever is, and not some time today; so is a token that ends,
         # which there is nothing to lock with.
-        next_check_at=case((or_(_state.next_check_at.is_not(None), _lone_token), clock()), else_=None),
+        next_check_at=case((or_(_state.next_check_at.is_not(None), _lone_token), _soon), else_=None),
     )
 )
 
