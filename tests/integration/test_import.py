@@ -82,7 +82,14 @@ async def test_a_second_run_changes_nothing(rig: Rig) -> None:
         a_tenant(),
         a_client(rig, client_secret=from_scrypt(rig.provider.client_secret)),
         tokens_of(grant, tenant=NEW, scopes=["openid"], account="ann", enabled=False, settings={"a": [1]}),
-        tokens_of(grant, "other", refresh_token=under_key(grant.refresh_token), expires_at="2030-01-01T00:00:00Z"),
+        tokens_of(
+            grant,
+            "other",
+            refresh_token=under_key(grant.refresh_token),
+            expires_at="2030-01-01T00:00:00Z",
+            scopes=[],
+            asked_scopes=[],
+        ),
     ]
     await imported(rig, records)
     before = await everything(rig)

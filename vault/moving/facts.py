@@ -11,8 +11,8 @@ from vault.moving.records import ConnectionRecord
 
 def told_by(record: ConnectionRecord) -> Told:
     return Told(
-        scopes=record.scopes,
-        asked_scopes=record.asked_scopes,
+        scopes=record.scopes or None,  # no scope at all is what nobody was told of
+        asked_scopes=record.asked_scopes or None,
         account=None if record.account is None else Account(record.account, record.account_label),
         granted_at=_as_stored(record.granted_at),
         refresh_expires_at=_as_stored(record.refresh_expires_at),
