@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests import derivations as derivations  # the first: see there
 from tests import dialects, postgres
 
 CANARY = "canary-"  # every secret in the tests contains it

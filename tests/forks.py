@@ -5,7 +5,6 @@ import multiprocessing
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
-        "tests.derivations",  # the first: whoever imports scrypt before it derives each time
         "jobs.process",
         "tests.killable",
         "tests.killable_import",
