@@ -1,6 +1,7 @@
 """What every fake vendor is: sockets, a ledger of what arrived, and answers that go wrong when a test says so."""
 
 import json
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import replace
 from types import TracebackType
@@ -22,7 +23,7 @@ class Strange(Exception):
     """A request as the vendor has never documented one: no caller of ours may send it."""
 
 
-class FakeVendor:
+class FakeVendor(ABC):
     """`async with FakeResend() as resend: …`. What it answers, its subclass says.
 
     Each of its hosts is a socket of its own, and the first segment of the path that is judged, so that what goes
@@ -37,9 +38,9 @@ class FakeVendor:
         self._instead = deque[Answer | None]()
         self._sockets = Sockets({_host(url) for url in BUILT_IN[self.vendor].values() if url}, self._asked)
 
+    @abstractmethod
     def answer(self, request: Request) -> Answer:
         """Return what the vendor answers; its path begins with the host. Raises Strange."""
-        raise NotImplementedError
 
     @property
     def endpoints(self) -> dict[str, str]:

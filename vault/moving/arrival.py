@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from integrations.contract import Secret
 from vault.callers import OPERATOR
@@ -15,7 +14,7 @@ from vault.errors import CannotOpen, Conflict, Invalid
 from vault.http.views.common import Entry
 from vault.keyring import Sealed
 from vault.moving.ahead import Ahead
-from vault.moving.facts import adds_nothing, told_by, told_of
+from vault.moving.facts import USUAL, adds_nothing, edited, told_by, told_of
 from vault.moving.foreign import Opener
 from vault.moving.items import NEW, Standing, plain
 from vault.moving.records import ConnectionRecord
@@ -25,7 +24,6 @@ from vault.services import Vault
 from vault.store import connections, sealed
 
 TOKENS = ("access_token", "refresh_token", "expires_at")
-USUAL: Mapping[str, Any] = {"metadata": {}, "settings": {}, "enabled": True, "prefer": "own", "shared": False}
 
 
 class ConnectionItem:
@@ -94,18 +92,17 @@ class ConnectionItem:
         return found
 
     def _change(self) -> Change:
-        edited = {name: getattr(self._record, name) for name in USUAL}
+        wanted = edited(self._record)
         if self._known is None:  # what takes something away is waited for, and here nobody had anything
-            edited = {name: value for name, value in edited.items() if value != USUAL[name]}
+            wanted = {name: value for name, value in wanted.items() if value != USUAL[name]}
         credentials = self._credentials or None
         told = told_by(self._record)
-        return Change(kind=self._record.kind, credentials=credentials, told=told, verify=self._verify, **edited)
+        return Change(kind=self._record.kind, credentials=credentials, told=told, verify=self._verify, **wanted)
 
     # --- what is stored
 
     def _beside(self, known: Connection, values: Mapping[str, tuple[Sealed, int]]) -> Standing:
-        edited = all(getattr(known, name) == getattr(self._record, name) for name in USUAL)
-        if not edited or self._kind.id != known.kind or not self._holds(known, values):
+        if edited(known) != edited(self._record) or self._kind.id != known.kind or not self._holds(known, values):
             return "other"
         if known.state.generation != known.state.granted_generation:
             return "equal"  # what was renewed since is known better here

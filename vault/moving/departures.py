@@ -11,8 +11,7 @@ from vault.connection import Connection
 from vault.errors import CannotOpen
 from vault.http.views.clients import ClientSettings
 from vault.keyring import Keyring
-from vault.moving.arrival import USUAL
-from vault.moving.facts import fields_of, told_of
+from vault.moving.facts import USUAL, edited, fields_of, told_of
 from vault.moving.records import ClientRecord, ConnectionRecord, ProviderRecord, TenantRecord
 from vault.sealing import Place, open_one, opened_fields
 from vault.store.schema import AnyRow
@@ -64,7 +63,6 @@ def client_record(keyring: Keyring, row: AnyRow, values: Stored) -> ClientRecord
 
 def connection_record(keyring: Keyring, kind: Kind, found: Connection, values: Stored) -> ConnectionRecord:
     """Return *found*, which is of that *kind*, with what is sealed of it. Raises CannotOpen."""
-    edited: dict[str, Any] = {name: getattr(found, name) for name in USUAL}
     return ConnectionRecord(
         tenant=found.tenant,
         provider=found.provider,
@@ -72,17 +70,17 @@ def connection_record(keyring: Keyring, kind: Kind, found: Connection, values: S
         kind=found.kind,
         client_id=found.client_id,
         **_secrets(keyring, kind, found, values),
-        **edited,
+        **edited(found),
         **fields_of(told_of(found)),
     )
 
 
 def empty_record(found: Connection) -> ConnectionRecord | None:
     """Return what people edited of *found*, which holds nothing; None where that is nothing either."""
-    edited: dict[str, Any] = {name: getattr(found, name) for name in USUAL}
-    if edited == USUAL:
+    changed = edited(found)
+    if changed == USUAL:
         return None
-    return ConnectionRecord(tenant=found.tenant, provider=found.provider, name=found.name, **edited)
+    return ConnectionRecord(tenant=found.tenant, provider=found.provider, name=found.name, **changed)
 
 
 def _secrets(keyring: Keyring, kind: Kind, found: Connection, values: Stored) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""What a record says of tokens that nobody enters, and what is known of those that are here."""
+"""What a record and a connection have in common: what people edit, and what is told of tokens."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -7,6 +8,13 @@ from integrations.contract import Account
 from vault.connection import Connection
 from vault.entering.told import Told
 from vault.moving.records import ConnectionRecord
+
+# What people edit, as it is where nobody has.
+USUAL: Mapping[str, Any] = {"metadata": {}, "settings": {}, "enabled": True, "prefer": "own", "shared": False}
+
+
+def edited(either: Connection | ConnectionRecord) -> dict[str, Any]:
+    return {name: getattr(either, name) for name in USUAL}
 
 
 def told_by(record: ConnectionRecord) -> Told:
